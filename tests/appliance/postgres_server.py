@@ -1,0 +1,62 @@
+"""A real embedded PostgreSQL for tests, in a folder of its own, gone afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliance.postgres import Cluster, embedded
+
+START_TIMEOUT_SECONDS = 30
+STOP_TIMEOUT_SECONDS = 30
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A fresh cluster that accepts connections."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    cluster = embedded(folder / "data", folder / "sockets")
+    try:
+        cluster.initialise()
+        with (folder / "log").open("wb") as log:
+            server = start(cluster, log.fileno())
+        try:
+            wait_until_ready(cluster, server, folder / "log")
+            yield cluster
+        finally:
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(STOP_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(cluster: Cluster, log: int) -> subprocess.Popen[bytes]:
+    owner = cluster.owner
+    return subprocess.Popen(
+        cluster.command(),
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        user=owner.uid if owner else None,
+        group=owner.gid if owner else None,
+        extra_groups=[] if owner else None,
+    )
+
+
+def wait_until_ready(cluster: Cluster, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not cluster.is_ready():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"PostgreSQL did not start:\n{log.read_text()}")
+        time.sleep(0.05)
