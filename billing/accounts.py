@@ -1,0 +1,96 @@
+"""Accounts: who has credit here. Every change of credit goes through ``billing.ledger``."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing import tables
+from billing.clock import Clock
+from billing.errors import Conflict, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Amounts in nano-dollars; limits are None where there is none."""
+
+    id: int
+    name: str
+    role: str
+    status: str
+    created_at: datetime
+    balance_nanodollars: int
+    held_nanodollars: int
+    open_holds: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_requests: int | None
+
+
+_COLUMNS = [tables.account.c[name] for name in Account.__slots__]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+
+async def create_account(
+    connection: AsyncConnection, name: str, role: str, clock: Clock, limits: Limits | None = None
+) -> Account:
+    """``role`` is ``operator`` or ``customer``. Raises Conflict if the name is taken."""
+    limits = limits or Limits()
+    statement = (
+        insert(tables.account)
+        .values(
+            name=name,
+            role=role,
+            created_at=clock(),
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            concurrent_requests=limits.concurrent_requests,
+        )
+        .returning(*_COLUMNS)
+    )
+    try:
+        row = (await connection.execute(statement)).mappings().one()
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) == "23505":
+            raise Conflict(f"there is an account named {name!r} already") from None
+        raise
+    return Account(**row)
+
+
+async def get_account(connection: AsyncConnection, account_id: int) -> Account:
+    """Raises NotFound."""
+    query = select(*_COLUMNS).where(tables.account.c.id == account_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no account {account_id}")
+    return Account(**row)
+
+
+async def find_account(connection: AsyncConnection, name: str) -> Account | None:
+    query = select(*_COLUMNS).where(tables.account.c.name == name)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else Account(**row)
+
+
+async def list_accounts(connection: AsyncConnection) -> list[Account]:
+    query = select(*_COLUMNS).order_by(tables.account.c.id)
+    return [Account(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def set_status(connection: AsyncConnection, account_id: int, status: str) -> Account:
+    """``active`` or ``suspended``, from the next request on. Raises NotFound."""
+    statement = (
+        update(tables.account).where(tables.account.c.id == account_id).values(status=status).returning(*_COLUMNS)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no account {account_id}")
+    return Account(**row)

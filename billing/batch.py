@@ -1,0 +1,73 @@
+"""Batching without a timer: a batch is whatever queued up while the previous one was in flight."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class QueueFull(Exception):
+    """More items wait than the stated limit."""
+
+
+class Batcher(Generic[Item, Result]):
+    """``process`` gets 1 to ``max_items`` items and returns a result, or an exception to raise, for each.
+
+    An exception that ``process`` itself raises is raised for every item of the batch. One batch is in flight at
+    a time. ``observe`` is told the size of each batch.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        max_items: int = 500,
+        max_waiting: int = 20_000,
+        observe: Callable[[int], None] | None = None,
+    ) -> None:
+        self._process = process
+        self._max_items = max_items
+        self._max_waiting = max_waiting
+        self._observe = observe
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def submit(self, item: Item) -> Result:
+        if len(self._waiting) >= self._max_waiting:
+            raise QueueFull(f"{self._max_waiting} items wait already")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), self._max_items)
+                await self._run_batch([self._waiting.popleft() for _ in range(count)])
+        finally:
+            self._running = None
+
+    async def _run_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        if self._observe is not None:
+            self._observe(len(batch))
+        results: Sequence[Result | BaseException]
+        try:
+            results = await self._process([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 -- whoever waits gets it
+            results = [error] * len(batch)
+        except BaseException:
+            for _, future in batch:
+                future.cancel()
+            raise
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -1,0 +1,12 @@
+"""Request ids: UUID version 7 (RFC 9562), so that an index on them grows at its end."""
+
+import secrets
+from uuid import UUID
+
+
+def request_id(now_seconds: float) -> UUID:
+    """``now_seconds`` is Unix time; 74 bits are random."""
+    milliseconds = int(now_seconds * 1000)
+    random = secrets.randbits(74)
+    value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (2**62 - 1)
+    return UUID(int=value)

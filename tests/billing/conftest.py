@@ -1,0 +1,115 @@
+"""A migrated PostgreSQL, a fresh database for each test, a clock that the test turns, and a customer."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from billing import accounts, keys, ledger, migrations, rates
+from billing.accounts import Limits
+from billing.admission import Admission, Admitted, Decision, Request
+from billing.db import Database, async_url, execute
+from billing.pricing import Tokens
+from billing.settlement import Ended, Metered, Settled, Settlement
+
+MODEL = "smollm2"
+RATE = (100_000, 20_000, 400_000)
+PEPPER = b"p" * 32
+
+
+@dataclass
+class TurnedClock:
+    now: datetime = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def turn(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+
+
+@dataclass
+class Bank:
+    """The whole of billing over one database."""
+
+    database: Database
+    clock: TurnedClock
+    url: str
+    admission: Admission = field(init=False)
+    settlement: Settlement = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.database, self.clock)
+        self.settlement = Settlement(self.database, self.clock)
+
+    async def customer(self, dollars_in_nano: int, *, limits: Limits | None = None) -> "Customer":
+        async with self.database.begin() as connection:
+            account = await accounts.create_account(
+                connection, f"customer-{uuid.uuid4()}", "customer", self.clock, limits
+            )
+            if dollars_in_nano:
+                await ledger.add_credit(connection, account.id, dollars_in_nano, "purchase", "test", self.clock)
+            key, text = await keys.create_key(connection, account.id, "default", PEPPER, self.clock)
+        return Customer(self, account.id, key.id, text)
+
+    async def discrepancies(self) -> list[ledger.Discrepancy]:
+        async with self.database.snapshot() as connection:
+            return await ledger.verify(connection)
+
+
+@dataclass
+class Customer:
+    bank: Bank
+    account_id: int
+    key_id: int
+    key: str
+
+    def request(self, **changes: object) -> Request:
+        values: dict[str, object] = {
+            "id": uuid.uuid4(),
+            "key_digest": keys.digest(PEPPER, self.key),
+            "model": MODEL,
+            "endpoint": "/v1/chat/completions",
+            "prompt_limit": 100,
+            "completion_limit": 50,
+        }
+        return Request(**values | changes)  # type: ignore[arg-type]
+
+    async def ask(self, **changes: object) -> Decision:
+        return await self.bank.admission.admit(self.request(**changes))
+
+    async def settle(self, admitted: Admitted, tokens: Tokens, ended: Ended = Ended.COMPLETE) -> Settled:
+        return await self.bank.settlement.settle(Metered(admitted.request.id, self.account_id, tokens, ended))
+
+    async def account(self) -> accounts.Account:
+        async with self.bank.database.begin() as connection:
+            return await accounts.get_account(connection, self.account_id)
+
+
+@pytest.fixture
+async def fresh_url(database_url: str) -> AsyncIterator[str]:
+    """The URL of a migrated database of this test's own, gone after it."""
+    name = f"test_{uuid.uuid4().hex}"
+    admin = create_async_engine(async_url(database_url), isolation_level="AUTOCOMMIT")
+    async with admin.connect() as connection:
+        await execute(connection, f'CREATE DATABASE "{name}"')
+    url = make_url(database_url).set(database=name).render_as_string(hide_password=False)
+    await migrations.upgrade(url)
+    yield url
+    async with admin.connect() as connection:
+        await execute(connection, f'DROP DATABASE "{name}" WITH (FORCE)')
+    await admin.dispose()
+
+
+@pytest.fixture
+async def bank(fresh_url: str) -> AsyncIterator[Bank]:
+    clock = TurnedClock()
+    database = Database(fresh_url, pool_size=8)
+    async with database.begin() as connection:
+        await rates.publish_rates(connection, {MODEL: RATE}, clock)
+    yield Bank(database, clock, fresh_url)
+    await database.close()

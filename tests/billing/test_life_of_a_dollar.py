@@ -1,0 +1,218 @@
+"""Credit is bought, held, charged and accounted for, on a real PostgreSQL."""
+
+import asyncio
+import random
+import uuid
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
+
+from billing import accounts, keys, ledger, rates, tables
+from billing.accounts import Limits
+from billing.admission import Admitted, Refusal, Refused
+from billing.db import Database, execute, fetch
+from billing.errors import Conflict, DatabaseUnavailable, HoldExceeded, NotFound
+from billing.migrations import upgrade
+from billing.pricing import Tokens
+from billing.settlement import Ended, Metered, Settlement
+from billing.usage import list_usage
+from tests.billing.conftest import MODEL, Bank, Customer
+
+DOLLAR = 10**9
+
+
+async def admitted(customer: Customer, **changes: object) -> Admitted:
+    decision = await customer.ask(**changes)
+    assert isinstance(decision, Admitted), decision
+    return decision
+
+
+async def test_a_request_is_charged_to_the_token_and_its_hold_is_freed(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    request = await admitted(customer, prompt_limit=1000, completion_limit=500)
+    while_running = await customer.account()
+    assert while_running.held_nanodollars == 1000 * 100 + 500 * 400
+    settled = await customer.settle(request, Tokens(prompt=40, cached=16, completion=7))
+    assert settled.cost == 24 * 100 + 16 * 20 + 7 * 400
+    after = await customer.account()
+    assert (after.balance_nanodollars, after.held_nanodollars, after.open_holds) == (DOLLAR - settled.cost, 0, 0)
+    async with bank.database.begin() as connection:
+        (row,) = await list_usage(connection, limit=10)
+    assert (row.request_id, row.model, row.ended) == (request.request.id, MODEL, "complete")
+    assert (row.prompt_tokens, row.cached_tokens, row.completion_tokens) == (40, 16, 7)
+    assert await bank.discrepancies() == []
+
+
+async def test_exactly_once_however_often_a_settlement_is_repeated(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    request = await admitted(customer)
+    tokens = Tokens(10, 0, 10)
+    first = await asyncio.gather(*(customer.settle(request, tokens) for _ in range(20)))
+    again = await customer.settle(request, Tokens(10, 0, 20), Ended.CANCELLED)
+    assert {settled.cost for settled in [*first, again]} == {10 * 100 + 10 * 400}
+    assert (await customer.account()).balance_nanodollars == DOLLAR - first[0].cost
+    assert await bank.discrepancies() == []
+
+
+async def test_a_request_may_span_lots_and_the_oldest_pays_first(bank: Bank) -> None:
+    customer = await bank.customer(1_000)
+    bank.clock.turn(days=1)
+    async with bank.database.begin() as connection:
+        await ledger.add_credit(connection, customer.account_id, 5_000, "grant", "sorry", bank.clock)
+    request = await admitted(customer, prompt_limit=30, completion_limit=5)
+    await customer.settle(request, Tokens(30, 0, 0))
+    async with bank.database.begin() as connection:
+        rows = await fetch(connection, "SELECT source, remaining_nanodollars FROM lot ORDER BY id")
+    assert [tuple(row) for row in rows] == [("purchase", 0), ("grant", 3_000)]
+    assert await bank.discrepancies() == []
+
+
+async def test_a_request_that_used_nothing_is_on_record_and_free(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    request = await admitted(customer)
+    assert (await customer.settle(request, Tokens(0, 0, 0), Ended.LOST)).cost == 0
+    async with bank.database.begin() as connection:
+        (row,) = await list_usage(connection, limit=1, account_id=customer.account_id)
+    assert (row.ended, row.cost_nanodollars) == ("lost", 0)
+    assert (await customer.account()).held_nanodollars == 0
+    assert await bank.discrepancies() == []
+
+
+async def test_settling_above_the_hold_is_an_error_that_spares_the_others_in_the_batch(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    good, bad = await admitted(customer), await admitted(customer)
+    results = await asyncio.gather(
+        customer.settle(bad, Tokens(101, 0, 50)),
+        customer.settle(good, Tokens(100, 0, 50)),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], HoldExceeded)
+    assert not isinstance(results[1], BaseException)
+    assert (await customer.account()).open_holds == 1
+    assert await bank.discrepancies() == []
+
+
+async def test_a_request_that_was_never_admitted_cannot_be_settled(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    with pytest.raises(NotFound):
+        await bank.settlement.settle(Metered(uuid.uuid4(), customer.account_id, Tokens(1, 0, 1), Ended.COMPLETE))
+
+
+async def test_now_means_now_for_keys_accounts_and_rates(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    before = await admitted(customer)
+    bank.clock.turn(seconds=1)
+    async with bank.database.begin() as connection:
+        assert await rates.publish_rates(connection, {MODEL: (1, 1, 1)}, bank.clock) == [MODEL]
+    after = await admitted(customer)
+    assert (before.rate.input, after.rate.input) == (100_000, 1)
+    assert (await customer.settle(before, Tokens(10, 0, 0))).cost == 1_000
+    async with bank.database.begin() as connection:
+        await accounts.set_status(connection, customer.account_id, "suspended")
+    assert await customer.ask() == Refused(Refusal.ACCOUNT_SUSPENDED)
+    async with bank.database.begin() as connection:
+        await accounts.set_status(connection, customer.account_id, "active")
+        await keys.revoke_key(connection, customer.key_id, bank.clock)
+    assert await customer.ask() == Refused(Refusal.INVALID_KEY)
+    async with bank.database.begin() as connection:
+        with pytest.raises(Conflict):
+            await keys.revoke_key(connection, customer.key_id, bank.clock)
+
+
+async def test_tokens_of_a_minute_are_limited_by_what_was_really_used(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR, limits=Limits(tokens_per_minute=60))
+    request = await admitted(customer)
+    await customer.settle(request, Tokens(70, 0, 20))
+    assert await customer.ask() == Refused(Refusal.TOKENS_PER_MINUTE, 30.0 + 1.0)
+    bank.clock.turn(seconds=31)
+    await admitted(customer)
+
+
+async def test_no_overdraft_and_exact_sums_with_many_processes_worth_of_admission(bank: Bank) -> None:
+    rng = random.Random(20261123)
+    customers = [await bank.customer(rng.choice([0, 20_000, 2_000_000])) for _ in range(5)]
+    gateways = [Bank(Database(bank.url, pool_size=2), bank.clock, bank.url) for _ in range(4)]
+    charged = dict.fromkeys((customer.account_id for customer in customers), 0)
+
+    async def one_request(gateway: Bank, customer: Customer) -> None:
+        decision = await gateway.admission.admit(customer.request(counted=True))
+        if isinstance(decision, Admitted):
+            tokens = Tokens(rng.randint(0, 100), 0, rng.randint(0, decision.completion_limit))
+            settled = await gateway.settlement.settle(
+                Metered(decision.request.id, customer.account_id, tokens, Ended.COMPLETE)
+            )
+            charged[customer.account_id] += settled.cost
+
+    before = {customer.account_id: (await customer.account()).balance_nanodollars for customer in customers}
+    await asyncio.gather(*(one_request(rng.choice(gateways), rng.choice(customers)) for _ in range(600)))
+    for customer in customers:
+        account = await customer.account()
+        assert account.balance_nanodollars == before[customer.account_id] - charged[customer.account_id] >= 0
+        assert account.open_holds == account.held_nanodollars == 0
+    assert await bank.discrepancies() == []
+    for gateway in gateways:
+        await gateway.database.close()
+
+
+async def test_the_database_itself_refuses_an_overdraft_and_a_change_of_the_past(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    await customer.settle(await admitted(customer), Tokens(1, 0, 1))
+    overdraw = update(tables.account).values(held_nanodollars=2 * DOLLAR)
+    with pytest.raises(DBAPIError, match="no_overdraft"):
+        async with bank.database.begin() as connection:
+            await connection.execute(overdraw)
+    for table in ("transfer", "usage", "rate"):
+        with pytest.raises(DBAPIError, match="append-only"):
+            async with bank.database.begin() as connection:
+                await execute(connection, f"DELETE FROM {table}")
+
+
+# ruff: noqa: E501
+CORRUPTIONS = {
+    "an account's balance is the sum of its lots": "UPDATE account SET balance_nanodollars = balance_nanodollars + 1",
+    "a lot's remainder is the sum of its transfers": "UPDATE lot SET remaining_nanodollars = remaining_nanodollars - 1",
+    "a lot's first transfer is its amount": "UPDATE lot SET amount_nanodollars = amount_nanodollars + 1",
+    "what is held of an account is the sum of its holds": "UPDATE account SET held_nanodollars = held_nanodollars + 1",
+    "an account's open holds are counted right": "UPDATE account SET open_holds = open_holds + 1",
+    "no account is overdrawn": "UPDATE account SET held_nanodollars = balance_nanodollars + 1",
+    "a request's transfers add up to its cost": "DELETE FROM transfer WHERE kind = 'usage'",
+    "a request is paid from its own account's lots, to revenue":
+        "UPDATE transfer SET credit_id = (SELECT id FROM ledger_account WHERE kind = 'grants') WHERE kind = 'usage'",
+    "a request costs its tokens at the rate of its admission": "UPDATE usage SET completion_tokens = 2",
+    "a transfer is between ledger accounts that exist": "UPDATE transfer SET debit_id = 999 WHERE kind = 'usage'",
+    "a request belongs to an account, a key of it and a rate": "UPDATE usage SET key_id = 999",
+    "a request is either open or resolved": """
+        INSERT INTO hold SELECT request_id, account_id, key_id, rate_id, model, endpoint, 0, created_at FROM usage""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", CORRUPTIONS)
+async def test_the_books_are_checked_for(bank: Bank, rule: str) -> None:
+    customer = await bank.customer(DOLLAR)
+    await customer.settle(await admitted(customer), Tokens(1, 0, 1))
+    assert await bank.discrepancies() == []
+    async with bank.database.begin() as connection:
+        await execute(connection, "SET session_replication_role = replica")
+        await execute(connection, "ALTER TABLE account DROP CONSTRAINT ck_account_no_overdraft")
+        await execute(connection, CORRUPTIONS[rule])
+        await execute(connection, "SET session_replication_role = origin")
+    assert rule in {found.rule for found in await bank.discrepancies()}
+
+
+def test_every_rule_of_the_books_is_proven_to_be_checked() -> None:
+    assert set(CORRUPTIONS) == set(ledger.RULES)
+
+
+async def test_an_unreachable_database_says_try_again(bank: Bank) -> None:
+    away = Database("postgresql://nobody@127.0.0.1:9/nothing")
+    with pytest.raises(DatabaseUnavailable):
+        async with away.begin():
+            pass
+    settlement = Settlement(away, bank.clock)
+    with pytest.raises(DatabaseUnavailable):
+        await settlement.settle(Metered(uuid.uuid4(), 1, Tokens(0, 0, 0), Ended.LOST))
+
+
+async def test_a_migration_runs_once_however_many_ask(fresh_url: str) -> None:
+    await asyncio.gather(*(upgrade(fresh_url) for _ in range(3)))
