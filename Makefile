@@ -1,0 +1,38 @@
+# Everything a user or a developer runs. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help up test lint format bench lock install install-dev
+PYTHON ?= python3
+BIN := .venv/bin
+# Compiled modules make every start ten seconds faster; some environments turn them off.
+export PYTHONDONTWRITEBYTECODE :=
+
+help: ## list the commands
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+up: install ## install, prepare the model, start everything, print a URL and a key (PORT, HOST, APPLIANCE_HOME)
+	@exec $(BIN)/appliance up
+
+test: install-dev ## run all tests, with the real engine too (ARGS='tests/billing -k hold' for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install-dev ## check style, types and the arrows between the packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev ## format the code and put right what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install-dev ## measure the gateway against a stub engine, write var/bench.json
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: install-dev ## refresh the exact versions in requirements/ (ARGS='--upgrade-package ray')
+	@scripts/lock.sh $(abspath $(BIN)/uv) $(ARGS)
+
+install:
+	@$(PYTHON) scripts/install.py
+
+install-dev:
+	@$(PYTHON) scripts/install.py --dev
