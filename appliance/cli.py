@@ -1,0 +1,111 @@
+"""The command line. What is heavy (web framework, Ray, the engine) is imported where it is needed."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.commands import account, credit, key, ledger, usage
+from appliance.commands.session import fail, settings
+
+app = typer.Typer(
+    name="appliance",
+    help="An LLM service on your own servers: what runs it, and what its operator asks it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for name, group in (
+    ("account", account.app),
+    ("key", key.app),
+    ("credit", credit.app),
+    ("usage", usage.app),
+    ("ledger", ledger.app),
+):
+    app.add_typer(group, name=name)
+
+
+@app.command()
+def up() -> None:
+    """Start everything and keep it running until Ctrl-C."""
+    from appliance.supervisor.instance import AddressError, AlreadyRunningError
+    from appliance.supervisor.launch import up as run
+
+    try:
+        status = run(settings(), os.environ)
+    except (AlreadyRunningError, AddressError) as error:
+        raise fail(str(error)) from None
+    raise typer.Exit(status)
+
+
+@app.command()
+def serve(
+    fd: Annotated[int | None, typer.Option(help="Accept from this inherited listening socket.")] = None,
+    host: Annotated[str | None, typer.Option(help="Listen here; HOST otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(help="Listen here; PORT otherwise.")] = None,
+) -> None:
+    """Run one gateway process."""
+    from appliance.gateway.server import run
+
+    chosen = settings()
+    run(chosen, fd=fd, host=host or chosen.host, port=chosen.port if port is None else port)
+
+
+@app.command()
+def worker() -> None:
+    """Run the background jobs."""
+    from appliance import logs
+    from appliance.worker import run
+
+    logs.configure()
+    asyncio.run(run(settings()))
+
+
+@app.command()
+def serving() -> None:
+    """Apply the models to Ray and publish their replicas until stopped."""
+    from serving.driver import run
+
+    chosen = settings()
+    run(chosen)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest version."""
+    from billing.migrations import upgrade
+
+    asyncio.run(upgrade(settings().sqlalchemy_url))
+
+
+@app.command(hidden=True)
+def initialise() -> None:
+    """What `up` does once the database runs: migrate, then the first accounts."""
+    from appliance.bootstrap import bootstrap
+    from billing.clock import system_clock
+    from billing.migrations import upgrade
+
+    async def run() -> None:
+        chosen = settings()
+        await upgrade(chosen.sqlalchemy_url)
+        await bootstrap(chosen, system_clock)
+
+    asyncio.run(run())
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check this machine and this system, and say what to do; exit status 1 if something fails."""
+    from appliance import doctor
+    from appliance.probes import probe
+
+    findings = doctor.examine(probe(os.environ, Path.cwd()))
+    typer.echo(doctor.as_json(findings) if as_json else "\n".join(doctor.as_lines(findings)))
+    raise typer.Exit(doctor.failed(findings))
+
+
+def main() -> None:
+    """The entry point `appliance`."""
+    app()

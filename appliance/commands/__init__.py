@@ -1,0 +1,1 @@
+"""The command line's groups: each module has a typer application `app`, mounted by `appliance.cli`."""

@@ -1,0 +1,72 @@
+"""The system's own secrets: files of mode 0600 under `$APPLIANCE_HOME/secrets`, made at the first start.
+
+There are no defaults: a secret that is missing is an error everywhere but in `create`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SECRET_BYTES = 32
+
+
+class SecretsError(Exception):
+    """A secret is missing or is no secret; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """`key_pepper` turns API keys into what the database stores; `cache_salt` keeps tenants' prefix caches
+    apart; `cluster_secret` (hex) opens the replicas' private ports."""
+
+    key_pepper: bytes = field(repr=False)
+    cache_salt: bytes = field(repr=False)
+    cluster_secret: str = field(repr=False)
+
+
+def create(folder: Path) -> None:
+    """Make the secrets that do not exist yet. One that exists is never touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for name in ("key_pepper", "cache_salt", "cluster_secret", "ray_token"):
+        draft = folder / f".{name}.{os.getpid()}"
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # A link fails where the name exists, so that of two first starts only one decides.
+            os.link(draft, folder / name)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+
+
+def read(folder: Path) -> Secrets:
+    """The secrets of this system.
+
+    Raises:
+        SecretsError: `create` has not run, or somebody has damaged a file.
+    """
+    return Secrets(
+        key_pepper=bytes.fromhex(_read_hex(folder / "key_pepper")),
+        cache_salt=bytes.fromhex(_read_hex(folder / "cache_salt")),
+        cluster_secret=_read_hex(folder / "cluster_secret"),
+    )
+
+
+def _read_hex(path: Path) -> str:
+    try:
+        text = path.read_text().strip()
+        if len(bytes.fromhex(text)) == SECRET_BYTES:
+            return text
+    except FileNotFoundError:
+        raise SecretsError(f"{path} is missing: `appliance up` creates it at the first start") from None
+    except ValueError:
+        pass
+    raise SecretsError(f"{path} is damaged: {SECRET_BYTES} bytes in hexadecimal are expected")

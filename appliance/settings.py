@@ -1,0 +1,167 @@
+"""The only reader of the environment and of the YAML files in `configs/`."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from appliance.postgres import embedded_url
+from serving.models import Model, ModelsError, parse_models
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names its file or variable, the field, and what is expected."""
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `gateway` of appliance.yaml."""
+
+    processes: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    body_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 8 << 20
+    shutdown_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 20
+    metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+
+class RaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `ray` of appliance.yaml."""
+
+    node_address: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    object_store_bytes: Annotated[int, msgspec.Meta(ge=75 << 20)] = 80 << 20
+
+
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of appliance.yaml."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    ray: RaySettings = RaySettings()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator decided. `database_url` is None for the embedded PostgreSQL."""
+
+    home: Path
+    host: str
+    port: int
+    database_url: str | None
+    models: tuple[Model, ...]
+    gateway: GatewaySettings
+    ray: RaySettings
+    metrics_networks: tuple[Network, ...]
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def secrets(self) -> Path:
+        return self.home / "secrets"
+
+    @property
+    def directory(self) -> Path:
+        """Where `serving` publishes its replicas."""
+        return self.run / "directory.json"
+
+    @property
+    def meters(self) -> Path:
+        """Where the replicas of this node keep their journals."""
+        return self.home / "meters"
+
+    @property
+    def base_url(self) -> str:
+        """Where OpenAI's client libraries find the API from this machine."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 -- compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
+
+    @property
+    def demo(self) -> Path:
+        """The demo account's key, for the official client libraries."""
+        return self.home / "demo.env"
+
+    @property
+    def postgres_sockets(self) -> Path:
+        return self.run / "postgres"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address, whether it is the embedded one or another."""
+        return self.database_url or embedded_url(self.postgres_sockets)
+
+
+def load_settings(env: Mapping[str, str]) -> Settings:
+    """Read everything that can be set.
+
+    Raises:
+        SettingsError: something is missing, malformed or unknown.
+    """
+    document = _read_yaml(Path(env.get("APPLIANCE_CONFIG") or CONFIGS / "appliance.yaml"))
+    models_file = Path(env.get("APPLIANCE_MODELS") or CONFIGS / "models.yaml")
+    try:
+        parsed = msgspec.convert(document, Document)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"appliance.yaml: {error}") from None
+    try:
+        models = parse_models(_read_yaml(models_file))
+    except ModelsError as error:
+        raise SettingsError(f"{models_file.name}: {error}") from None
+    return Settings(
+        home=Path(env.get("APPLIANCE_HOME") or "var").resolve(),
+        host=env.get("HOST") or "127.0.0.1",
+        port=_port(env.get("PORT") or "8000"),
+        database_url=_database_url(env.get("DATABASE_URL") or None),
+        models=models,
+        gateway=parsed.gateway,
+        ray=parsed.ray,
+        metrics_networks=tuple(_network(text) for text in parsed.gateway.metrics_networks),
+    )
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is no YAML: {error}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: a mapping of names to values is expected")
+    return document
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise SettingsError(f"PORT: a number from 0 to 65535 is expected, not {text!r}")
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise SettingsError(f"appliance.yaml: gateway.metrics_networks: {error}") from None
+
+
+def _database_url(text: str | None) -> str | None:
+    """Any of the ways to write PostgreSQL's address, in the way that SQLAlchemy's asyncpg driver wants it."""
+    if text is None:
+        return None
+    scheme, separator, rest = text.partition("://")
+    if separator == "" or scheme not in ("postgres", "postgresql", "postgresql+asyncpg"):
+        raise SettingsError("DATABASE_URL: postgresql://user:password@host/database is expected")
+    return "postgresql+asyncpg://" + rest.replace("?sslmode=", "?ssl=").replace("&sslmode=", "&ssl=")

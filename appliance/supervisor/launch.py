@@ -1,0 +1,261 @@
+"""The life of a system, from the lock to the last process: what `appliance up` does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from appliance import secrets
+from appliance.postgres import Cluster, PostgresError, embedded
+from appliance.settings import Settings
+from appliance.supervisor.census import Census, leftovers
+from appliance.supervisor.instance import Lock, listen, only_instance, url_of
+from appliance.supervisor.keeper import Keeper, Part
+from appliance.supervisor.logs import last_line, rotate
+from appliance.supervisor.models import Board
+from appliance.supervisor.processes import Identity, adopt_orphans, all_statuses, end, send, spawn
+from appliance.supervisor.screen import Screen, Step
+from appliance.supervisor.system import (
+    APPLIANCE,
+    RayNode,
+    answers,
+    base_environment,
+    database_part,
+    gateway_part,
+    plan_ray,
+    ray_part,
+    serving_part,
+    worker_part,
+)
+from appliance.supervisor.welcome import welcome
+
+TICK_SECONDS = 1.0
+LEFTOVER_GRACE_SECONDS = 15.0
+POLL_SECONDS = 0.3
+
+
+class StartError(Exception):
+    """The system cannot start; the message names the part, the reason and the log."""
+
+
+def up(settings: Settings, inherited: Mapping[str, str]) -> int:
+    """Run the system until a signal stops it; the exit status.
+
+    Raises:
+        AlreadyRunningError, AddressError: before anything was started.
+    """
+    with only_instance(settings.run) as lock, listen(settings.host, settings.port) as listener:
+        return asyncio.run(_run(settings, inherited, lock, listener))
+
+
+async def _run(settings: Settings, inherited: Mapping[str, str], lock: Lock, listener: socket.socket) -> int:
+    screen = Screen()
+    stop = asyncio.Event()
+    lock.announce(url_of(listener))
+    adopt_orphans()
+    await _clean_up(settings, screen)
+    system = System(settings, inherited, listener, screen)
+    _on_signals(stop, system)
+    starting = asyncio.create_task(system.start())
+    stopping = asyncio.create_task(stop.wait())
+    ticking = asyncio.create_task(system.tick())
+    status = 0
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        await stop.wait()
+    except* (StartError, PostgresError) as errors:
+        screen.say(*(f"error: {error}" for error in errors.exceptions))
+        status = 1
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await system.stop()
+        ticking.cancel()
+        stopping.cancel()
+    return status
+
+
+async def _clean_up(settings: Settings, screen: Screen) -> None:
+    """Make the folders, and end and remove what a killed supervisor left."""
+    old = leftovers(settings.run / "parts.json")
+    if old:
+        step = screen.step("clean up", f"{len(old)} processes of a start that was killed")
+        await end(old, LEFTOVER_GRACE_SECONDS)
+        step.done(f"{len(old)} processes of a start that was killed")
+    settings.directory.unlink(missing_ok=True)
+    shutil.rmtree(settings.run / "metrics", ignore_errors=True)
+    for folder in (settings.logs, settings.run / "metrics"):
+        folder.mkdir(parents=True, exist_ok=True)
+    secrets.create(settings.secrets)
+
+
+def _on_signals(stop: asyncio.Event, system: System) -> None:
+    def handle() -> None:
+        if stop.is_set():
+            system.kill()  # asked twice: somebody does not want to wait
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, handle)
+
+
+class System:
+    """The parts of this node, in the order in which they were started."""
+
+    def __init__(
+        self, settings: Settings, inherited: Mapping[str, str], listener: socket.socket, screen: Screen
+    ) -> None:
+        self.settings = settings
+        self.screen = screen
+        self.listener = listener
+        self.url = url_of(listener)
+        self.ray: RayNode = plan_ray(settings)
+        self.env = base_environment(inherited, settings, self.ray, listener.getsockname()[1])
+        self.board = Board(screen, settings.directory)
+        self.started_at = time.monotonic()
+        self.mains: dict[str, int] = {}
+        self.census = Census(settings.run / "parts.json")
+        self.keepers: list[Keeper] = []
+        self.watched: dict[Step, Path] = {}
+
+    async def start(self) -> None:
+        """Everything that can happen at once does; returns when the system answers or its engine gave up."""
+        first_start = not self.settings.demo.exists()
+        async with asyncio.TaskGroup() as group:
+            model = group.create_task(self._prepare_models())
+            ray = group.create_task(self._start_ray())
+            group.create_task(self._start_database_and_gateway())
+            await asyncio.gather(model, ray)
+            serving = self._keep(serving_part(self.settings, self.env, (ray.result().ready,)))
+            self.board.expect([model.id for model in self.settings.models])
+        while not await answers(self.url + "/readyz"):
+            if serving.gave_up.is_set() or self.board.all_failed():
+                self.screen.say("no model answers; accounts, keys and pages work all the same")
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        self.board.refresh()
+        seconds = time.monotonic() - self.started_at
+        self.screen.say(*welcome(self.settings, self.url, seconds, first_start=first_start))
+
+    async def tick(self) -> None:
+        """What has to be looked at once a second."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.census.look(self.mains)
+            self.board.refresh()
+            for step, log in self.watched.items():
+                step.update(last_line(log))
+            self.screen.refresh()
+            rotate(self.settings.logs)
+
+    async def stop(self) -> None:
+        """Stop every part, the last started first; nothing is left when this returns."""
+        step = self.screen.step("stop", "")
+        for keeper in reversed(self.keepers):
+            step.update(keeper.part.name)
+            await keeper.stop()
+        await end(_children(), grace_seconds=0)
+        step.done("everything is stopped")
+
+    def kill(self) -> None:
+        """Let `stop` find nothing alive."""
+        self.census.look(self.mains)
+        for name in list(self.mains):
+            send(self.census.of(name), signal.SIGKILL)
+
+    def _keep(self, part: Part) -> Keeper:
+        keeper = Keeper(part, self.census, self.mains, self.screen.say)
+        self.keepers.append(keeper)
+        keeper.start()
+        return keeper
+
+    async def _prepare_models(self) -> None:
+        for model in self.settings.models:
+            step = self.screen.step("model", model.id)
+            log = self.settings.logs / "model.log"
+            command = (sys.executable, "-m", "serving.prepare")
+            arguments = (model.source, model.id, str(self.settings.home / "models"))
+            self.watched[step] = log
+            code = await self._run_once("model", (*command, *arguments), log)
+            del self.watched[step]
+            step.done(f"{model.id} prepared" if code == 0 else f"{model.id}: {last_line(log)} (log: {log})")
+
+    async def _start_ray(self) -> Keeper:
+        step = self.screen.step("ray", "starting")
+        _remake_private(self.ray.folder)
+        keeper = self._keep(ray_part(self.settings, self.env, self.ray))
+        await self._wait(keeper)
+        step.done("running")
+        return keeper
+
+    async def _start_database_and_gateway(self) -> None:
+        if self.settings.database_url is None:
+            await self._start_database()
+        step = self.screen.step("database", "migrating")
+        log = self.settings.logs / "initialise.log"
+        if await self._run_once("initialise", (*APPLIANCE, "initialise"), log) != 0:
+            raise StartError(f"the database cannot be prepared: {last_line(log)} (log: {log})")
+        step.done("migrated")
+        step = self.screen.step("gateway", "starting")
+        gateways = [
+            self._keep(gateway_part(self.settings, self.env, number, self.listener, self.url))
+            for number in range(self.settings.gateway.processes)
+        ]
+        worker = self._keep(worker_part(self.settings, self.env))
+        await asyncio.gather(*(self._wait(gateway) for gateway in gateways))
+        step.done(f"listening on {self.url}")
+        await self._wait(worker)
+
+    async def _start_database(self) -> None:
+        step = self.screen.step("database", "starting")
+        cluster: Cluster = embedded(self.settings.home / "postgres", self.settings.postgres_sockets)
+        created = await asyncio.to_thread(cluster.initialise)
+        await self._wait(self._keep(database_part(self.settings, self.env, cluster)))
+        step.done("created and running" if created else "running")
+
+    async def _wait(self, keeper: Keeper) -> None:
+        """Until the part is ready.
+
+        Raises:
+            StartError: it cannot be kept running.
+        """
+        waits = [asyncio.create_task(event.wait()) for event in (keeper.ready, keeper.gave_up)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not keeper.ready.is_set():
+            raise StartError(f"{keeper.part.name} does not start, see {keeper.part.log}")
+
+    async def _run_once(self, name: str, command: tuple[str, ...], log: Path) -> int:
+        """The exit code of a process that ends by itself; it is killed when the start is given up."""
+        log.unlink(missing_ok=True)
+        process = await spawn(command, self.env, log)
+        self.mains[name] = process.pid
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            self.mains.pop(name, None)
+
+
+def _children() -> list[Identity]:
+    return [status.identity for status in all_statuses() if status.parent == os.getpid()]
+
+
+def _remake_private(folder: Path) -> None:
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.geteuid()):
+        raise StartError(f"{folder} is somebody else's: remove it")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)

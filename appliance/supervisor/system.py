@@ -1,0 +1,192 @@
+"""What the parts of the system are on one node: their commands, environments, and signs of readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from appliance.paths import short_folder
+from appliance.postgres import Cluster
+from appliance.settings import Settings
+from appliance.supervisor.keeper import Part
+
+APPLIANCE = (sys.executable, "-m", "appliance")
+# Ray's sockets are 65 characters below its folder, and a socket's path has at most 107.
+RAY_FOLDER_MAX_BYTES = 40
+PROBE_SECONDS = 2.0
+RAY_LOG_BYTES = 4 << 20
+RAY_LOG_FILES = 2
+
+
+@dataclass(frozen=True)
+class RayNode:
+    """Where this start's Ray is reached. Ray takes 127.0.0.1 for 'choose an address', but not 127.0.0.2."""
+
+    host: str
+    port: int
+    client_port: int
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def plan_ray(settings: Settings) -> RayNode:
+    """Choose ports and the folder for this start."""
+    host = settings.ray.node_address
+    return RayNode(
+        host="127.0.0.2" if host == "127.0.0.1" else host,
+        port=settings.ray.port or free_port(),
+        client_port=free_port(),
+        folder=short_folder(settings.home / "ray", RAY_FOLDER_MAX_BYTES),
+    )
+
+
+def base_environment(
+    inherited: Mapping[str, str], settings: Settings, ray: RayNode, port: int
+) -> dict[str, str]:
+    """What every part gets: where things are, and no telemetry."""
+    kept = {name: value for name, value in inherited.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {
+        "APPLIANCE_HOME": str(settings.home),
+        "HOST": settings.host,
+        "PORT": str(port),
+        "DATABASE_URL": settings.sqlalchemy_url,
+        "PROMETHEUS_MULTIPROC_DIR": str(settings.run / "metrics"),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_ADDRESS": ray.address,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(settings.secrets / "ray_token"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ROTATION_MAX_BYTES": str(RAY_LOG_BYTES),
+        "RAY_ROTATION_BACKUP_COUNT": str(RAY_LOG_FILES),
+        # The gateway has let go of its answers before Ray is stopped: there is nothing to drain.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def database_part(settings: Settings, env: Mapping[str, str], cluster: Cluster) -> Part:
+    async def is_ready() -> bool:
+        probe = await asyncio.create_subprocess_exec(*cluster.readiness_command())
+        return await probe.wait() == 0
+
+    return Part(
+        name="database",
+        command=tuple(cluster.command()),
+        env=env,
+        log=settings.logs / "database.log",
+        is_ready=is_ready,
+        stop_signal=signal.SIGINT,
+        stop_seconds=30,
+        owner=cluster.owner,
+    )
+
+
+def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
+    log = settings.logs / "ray.log"
+
+    async def is_ready() -> bool:
+        # The raylet makes its socket after the head's services run.
+        return (ray.folder / "session_latest/sockets/raylet").exists() and await _accepts(ray.host, ray.port)
+
+    command = (
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--include-dashboard=false",
+        "--include-log-monitor=false",
+        "--no-monitor",
+        f"--node-ip-address={ray.host}",
+        f"--port={ray.port}",
+        f"--ray-client-server-port={ray.client_port}",
+        "--dashboard-agent-listen-port=0",
+        f"--num-cpus={os.cpu_count() or 1}",
+        f"--object-store-memory={settings.ray.object_store_bytes}",
+        f"--temp-dir={ray.folder}",
+        "--log-style=record",
+        "--log-color=false",
+    )
+    return Part(name="ray", command=command, env=env, log=log, is_ready=is_ready, stop_seconds=15)
+
+
+def serving_part(settings: Settings, env: Mapping[str, str], needs: tuple[asyncio.Event, ...]) -> Part:
+    async def is_ready() -> bool:
+        return settings.directory.exists()
+
+    return Part(
+        name="serving",
+        command=(*APPLIANCE, "serving"),
+        env=env,
+        log=settings.logs / "serving.log",
+        is_ready=is_ready,
+        needs=needs,
+        stop_seconds=10,
+    )
+
+
+def gateway_part(
+    settings: Settings, env: Mapping[str, str], number: int, listener: socket.socket, url: str
+) -> Part:
+    return Part(
+        name=f"gateway-{number}" if settings.gateway.processes > 1 else "gateway",
+        command=(*APPLIANCE, "serve", "--fd", str(listener.fileno())),
+        env=env,
+        log=settings.logs / f"gateway-{number}.log",
+        is_ready=lambda: answers(url + "/livez"),
+        stop_seconds=settings.gateway.shutdown_seconds + 10,
+        pass_fds=(listener.fileno(),),
+    )
+
+
+def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
+    async def is_ready() -> bool:
+        return True
+
+    return Part(
+        name="worker",
+        command=(*APPLIANCE, "worker"),
+        env=env,
+        log=settings.logs / "worker.log",
+        is_ready=is_ready,
+    )
+
+
+async def answers(url: str) -> bool:
+    """Whether a GET brings 200 within the probe's time."""
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+async def _accepts(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
