@@ -1,0 +1,1 @@
+"""Every GPU: the models, the engine, the replicas, and what they counted."""

@@ -1,0 +1,199 @@
+"""The process ``serving``: Ray's only driver. It runs the models and says where their replicas are.
+
+Once a second it asks every replica for its description and writes ``<home>/run/directory.json``, which is all
+that the gateway and the worker know of Ray. It returns when Ray is gone; a supervisor starts both again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.exceptions import RayServeException
+
+from serving import deployments
+from serving.models import Model
+from serving.prepare import PrepareError, ready_directory
+
+PERIOD_SECONDS = 1.0
+BROADCAST_TIMEOUT_SECONDS = 2.0
+RAY_GONE_SECONDS = 10.0
+NAMESPACE = "serve"
+
+
+class ModelState:
+    """What the directory says of one model."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.deployed = False
+        self.state = "starting"
+        self.message = ""
+        self.template_tokens = 0
+        self.replicas: list[dict[str, Any]] = []
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "message": self.message,
+            "context_length": self.model.context_length,
+            "template_tokens": self.template_tokens,
+            "replicas": self.replicas,
+        }
+
+    def described(self, answers: Sequence[dict[str, Any]]) -> None:
+        """Every living replica answered."""
+        self.replicas = [answer["replica"] for answer in answers]
+        if answers:
+            self.state, self.message = "ready", ""
+            self.template_tokens = max(answer["template_tokens"] for answer in answers)
+
+    def without_replicas(self, application: Any) -> None:
+        """Ray's word on a model of which no replica answers."""
+        failed = application is not None and application.status in ("DEPLOY_FAILED", "UNHEALTHY")
+        self.state = "failed" if failed else "starting"
+        if failed:
+            self.message = _reason(application)
+            self.replicas = []
+
+
+class Publisher:
+    """Writes the directory for whoever reads it at this moment: whole, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def publish(self, states: Sequence[ModelState]) -> None:
+        document = {
+            "published_at": time.time(),
+            "models": {state.model.id: state.document() for state in states},
+        }
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(document))
+        temporary.replace(self._path)
+
+
+async def run_serving(home: Path, models: Sequence[Model], cluster_secret: str, ray_address: str) -> int:
+    """Serves ``models`` until Ray is gone, or until this task is cancelled. Returns the exit status, not 0."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    home = home.resolve()
+    states = [ModelState(model) for model in models]
+    publisher = Publisher(home / "run" / "directory.json")
+    publisher.publish(states)
+    ray.init(address=ray_address, namespace=NAMESPACE, log_to_driver=False, logging_level="warning")
+    try:
+        serve.start(proxy_location="Disabled")
+        for name in serve.status().applications:
+            if name not in {model.id for model in models}:
+                serve.delete(name, _blocking=False)
+        deploying = asyncio.create_task(_deploy_all(states, home, cluster_secret))
+        try:
+            return await _publish_until_ray_is_gone(states, publisher)
+        finally:
+            deploying.cancel()
+    finally:
+        ray.shutdown()
+
+
+async def _deploy_all(states: Sequence[ModelState], home: Path, secret: str) -> None:
+    for state in states:
+        try:
+            directory = await _prepared(state, home)
+        except PrepareError as error:
+            state.state, state.message = "failed", str(error)
+            continue
+        gpus = deployments.gpus_of_each_replica(state.model, ray.cluster_resources().get("GPU", 0))
+        application = deployments.application(state.model, directory, home, secret, gpus)
+        await asyncio.to_thread(
+            serve.run_many,
+            [serve.RunTarget(application, name=state.model.id, route_prefix=None)],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+        state.deployed = True
+
+
+async def _prepared(state: ModelState, home: Path) -> Path:
+    """The model's directory. The converter is a process of its own, so that its memory is given back."""
+    model, models_directory = state.model, home / "models"
+    directory = ready_directory(model.source, model.id, models_directory)
+    if directory is not None:
+        return directory
+    state.message = "converting the model, once; this takes about half a minute"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "serving.prepare", model.source, model.id, str(models_directory),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, errors = await process.communicate()
+    if process.returncode != 0:
+        last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["the converter was killed"]
+        raise PrepareError(last[0])
+    state.message = ""
+    directory = ready_directory(model.source, model.id, models_directory)
+    if directory is None:
+        raise PrepareError(f"{model.id}: the converter left nothing")
+    return directory
+
+
+async def _publish_until_ray_is_gone(states: Sequence[ModelState], publisher: Publisher) -> int:
+    last_heard = time.monotonic()
+    with ThreadPoolExecutor(max_workers=len(states) + 1, thread_name_prefix="ray") as pool:
+        while True:
+            began = time.monotonic()
+            if await _look(states, pool):
+                last_heard = time.monotonic()
+                publisher.publish(states)
+            elif time.monotonic() - last_heard > RAY_GONE_SECONDS:
+                return 1
+            await asyncio.sleep(max(0.0, PERIOD_SECONDS - (time.monotonic() - began)))
+
+
+async def _look(states: Sequence[ModelState], pool: ThreadPoolExecutor) -> bool:
+    """Whether Ray answered."""
+    loop = asyncio.get_running_loop()
+    try:
+        applications = await asyncio.wait_for(
+            loop.run_in_executor(pool, lambda: serve.status().applications), BROADCAST_TIMEOUT_SECONDS * 2
+        )
+    except (TimeoutError, RayServeException, ray.exceptions.RayError):
+        return False
+    deployed = [state for state in states if state.deployed]
+    answers = await asyncio.gather(
+        *(loop.run_in_executor(pool, _describe, state.model.id) for state in deployed)
+    )
+    for state, answer in zip(deployed, answers, strict=True):
+        if answer:
+            state.described(answer)
+        elif answer is not None or not state.replicas:
+            state.without_replicas(applications.get(state.model.id))
+    return True
+
+
+def _describe(model_id: str) -> list[dict[str, Any]] | None:
+    """Every replica's description; None if one of them did not answer, for a broadcast fails whole."""
+    try:
+        handle = serve.get_deployment_handle(deployments.DEPLOYMENT, model_id)
+        results: list[dict[str, Any]] = handle.broadcast("describe").results(
+            timeout_s=BROADCAST_TIMEOUT_SECONDS
+        )
+    except (TimeoutError, RayServeException, ray.exceptions.RayError, RuntimeError):
+        return None
+    return results
+
+
+def _reason(application: Any) -> str:
+    """The first line of what Ray says, without the trace."""
+    messages = [deployment.message for deployment in application.deployments.values()] + [application.message]
+    text = next((message for message in messages if message), "the replica failed to start")
+    return str(text).strip().splitlines()[0][:500]

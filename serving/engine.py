@@ -1,0 +1,241 @@
+"""The only file that touches vLLM: its engine and its own OpenAI app, in this process, metered and silent.
+
+Written for vLLM 0.32; 0.25 keeps the same things in other modules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.guard import App, Guard, count_prompts, current_request
+from serving.meter import MeterBook, Request
+from serving.models import EngineArg, Model
+
+TEMPLATE_MARGIN_TOKENS = 64
+
+
+def environment(model: Model, gpus: int) -> dict[str, str]:
+    """Set before vLLM is imported: nothing leaves the machine, no content is written or logged."""
+    common = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "0",
+        "VLLM_ENABLE_RESPONSES_API_STORE": "0",
+        "VLLM_SERVER_DEV_MODE": "0",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
+    }
+    if gpus:
+        return common
+    return common | {
+        "VLLM_CPU_KVCACHE_SPACE": str(model.kv_cache_gib),
+        # Lets the executor run in the engine's own process: one process less to start, and no busy waiting
+        # between the two on a machine with few cores. Threads are then bound by nobody.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+    }
+
+
+def flags(model: Model, directory: Path, gpus: int) -> list[str]:
+    """vLLM's command line for this model."""
+    fixed: dict[str, EngineArg] = {
+        "model": str(directory),
+        "served_model_name": model.id,
+        "max_model_len": model.context_length,
+        "enable_prompt_tokens_details": True,
+        "disable_log_stats": True,
+        "uvicorn_log_level": "error",
+        "disable_fastapi_docs": True,
+    }
+    defaults: dict[str, EngineArg] = {}
+    if gpus:
+        defaults["tensor_parallel_size"] = gpus
+    else:
+        defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni", "dtype": cpu_dtype()}
+    line: list[str] = []
+    for name, value in (defaults | dict(model.engine_args) | fixed).items():
+        line += _flag(name, value)
+    return line
+
+
+def cpu_dtype(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """bfloat16 where the processor multiplies it, else float32, which is then several times as fast."""
+    try:
+        known = set(cpuinfo.read_text().split())
+    except OSError:
+        return "auto"
+    return "auto" if known & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+
+
+def _flag(name: str, value: EngineArg) -> list[str]:
+    option = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [option] if value else ["--no-" + option.removeprefix("--")]
+    if isinstance(value, list):
+        return [option, *map(str, value)]
+    return [option, json.dumps(value) if isinstance(value, Mapping) else str(value)]
+
+
+class EngineSequence:
+    """``serving.meter.Sequence`` over vLLM's RequestState."""
+
+    __slots__ = ("_state", "prompt")
+
+    def __init__(self, state: Any, prompt: str) -> None:
+        self._state = state
+        self.prompt = prompt
+
+    @property
+    def id(self) -> str:
+        return str(self._state.request_id)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return int(self._state.prompt_len)
+
+    @property
+    def prefilled(self) -> bool:
+        return not self._state.is_prefilling
+
+    @property
+    def cached_tokens(self) -> int:
+        return int(self._state.num_cached_tokens)
+
+    @property
+    def completion_tokens(self) -> int:
+        return int(self._state.detokenizer.num_output_tokens())
+
+
+class RunningEngine:
+    """vLLM's engine with every request metered, and its app behind the guard."""
+
+    def __init__(self, llm: Any, app: Any, guard: Guard, template_tokens: int) -> None:
+        self._llm = llm
+        self._app = app
+        self.guard = guard
+        self.template_tokens = template_tokens
+
+    def served_by(self, server: object) -> None:
+        """vLLM stops the server when its engine is dead."""
+        self._app.state.server = server
+
+    async def check(self) -> None:
+        """Raises if the engine is dead."""
+        await self._llm.check_health()
+
+    def stop(self) -> None:
+        self._llm.shutdown()
+
+
+class _Port:
+    """``serving.guard.Engine`` over AsyncLLM."""
+
+    def __init__(self, llm: Any) -> None:
+        self._llm = llm
+
+    def is_healthy(self) -> bool:
+        return not self._llm.errored
+
+    def unfinished(self, request: Request) -> list[str]:
+        states = self._llm.output_processor.request_states
+        return [sequence.id for sequence in request.sequences if sequence.id in states]
+
+    async def abort(self, sequence_ids: list[str]) -> None:
+        await self._llm.abort(sequence_ids, internal=True)
+
+
+async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secret: str) -> RunningEngine:
+    """Starts the engine; takes seconds to minutes. Raises whatever vLLM raises."""
+    os.environ.update(environment(model, gpus))
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags(model, directory, gpus))
+    llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+    meter_engine(llm)
+    tasks = await llm.get_supported_tasks()
+    app = build_app(arguments, tasks, llm.model_config)
+    await init_app_state(llm, app.state, arguments, tasks)
+    guard = Guard(app, engine=_Port(llm), book=book, secret=secret, queue_limit=model.queue_limit)
+    return RunningEngine(llm, app, guard, await _template_tokens(app, model.id))
+
+
+def meter_engine(llm: Any) -> None:
+    """Ties every sequence of the engine to the request that asked for it, and applies that request's limits.
+
+    Nothing is done per token: the meter reads the states that the engine keeps anyway.
+    """
+    from vllm.exceptions import VLLMValidationError
+
+    generate = llm.generate
+    add_state = llm.output_processor.add_request
+    states = llm.output_processor.request_states
+    priorities = llm.vllm_config.scheduler_config.policy == "priority"
+
+    async def counted() -> AsyncGenerator[Any, None]:
+        raise VLLMValidationError("The prompt was only counted.")
+        yield
+
+    def metered_generate(prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
+        request = current_request.get()
+        if request is None:
+            raise RuntimeError("generation without a meter")
+        tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
+        if tokens is None:
+            raise VLLMValidationError("Only text can be a prompt.", parameter="prompt")
+        request.asked_prompt_tokens += len(tokens)
+        request.asked_sequences += sampling_params.n
+        if request.count_only:
+            return counted()
+        limits = request.limits
+        if limits.prompt_tokens is not None and request.asked_prompt_tokens > limits.prompt_tokens:
+            request.refused = "prompt-limit"
+            raise VLLMValidationError(
+                f"The prompt has more than {limits.prompt_tokens} tokens.", parameter="prompt"
+            )
+        if limits.sequences is not None and request.asked_sequences > limits.sequences:
+            request.refused = "sequences"
+            raise VLLMValidationError("The request asks for too many answers.", parameter="n")
+        if limits.completion_tokens is not None:
+            sampling_params.max_tokens = min(
+                limits.completion_tokens, sampling_params.max_tokens or limits.completion_tokens
+            )
+            sampling_params.min_tokens = min(sampling_params.min_tokens, sampling_params.max_tokens)
+        if limits.salt:
+            prompt["cache_salt"] = salted(limits.salt, prompt.get("cache_salt"))
+        options["priority"] = (limits.priority or 0) if priorities else 0
+        return generate(prompt, sampling_params, request_id, **options)
+
+    def metered_add(state_request: Any, prompt: Any, parent: Any, index: int, queue: Any) -> None:
+        add_state(state_request, prompt, parent, index, queue)
+        request = current_request.get()
+        if request is None:
+            raise RuntimeError("generation without a meter")
+        request.sequences.append(EngineSequence(states[state_request.request_id], queue.request_id))
+
+    llm.generate = metered_generate
+    llm.output_processor.add_request = metered_add
+
+
+def salted(tenant: str, client: str | None) -> str:
+    """Keeps tenants apart; within a tenant, a client's own salt still does what vLLM documents."""
+    return tenant if client is None else hashlib.sha256(f"{tenant}{client}".encode()).hexdigest()
+
+
+async def _template_tokens(app: App, model_id: str) -> int:
+    """Tokens of a conversation whose one message is empty, and a margin; 0 if the model has no chat template."""
+    body = json.dumps({"model": model_id, "messages": [{"role": "user", "content": ""}]}).encode()
+    request, _ = await count_prompts(app, "/v1/chat/completions", body)
+    return request.asked_prompt_tokens + TEMPLATE_MARGIN_TOKENS if request.asked_sequences else 0

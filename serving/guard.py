@@ -1,0 +1,287 @@
+"""What stands before vLLM's own app in a replica: who may ask what, how much, and what it used.
+
+Pure ASGI, so that an answer's bytes pass untouched. The gateway's decisions come as headers; the engine's
+wrapper reads them from a context variable. The meter rides behind the answer's last byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+from serving.meter import Ended, Limits, Meter, MeterBook, Request
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+GENERATION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
+PASSED_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
+MOST_WAIT_SECONDS = 60.0
+
+current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
+
+
+class Engine(Protocol):
+    """What the guard needs of the engine."""
+
+    def is_healthy(self) -> bool: ...
+
+    def unfinished(self, request: Request) -> list[str]:
+        """The ids of its sequences that the engine still works on."""
+        ...
+
+    async def abort(self, sequence_ids: list[str]) -> None: ...
+
+
+class Guard:
+    """The ASGI app of a replica's private port."""
+
+    def __init__(self, app: App, *, engine: Engine, book: MeterBook, secret: str, queue_limit: int) -> None:
+        self._app = app
+        self._engine = engine
+        self._book = book
+        self._secret = secret.encode()
+        self._queue_limit = queue_limit
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        headers = dict(scope["headers"])
+        if not hmac.compare_digest(headers.get(b"x-cluster-secret", b""), self._secret):
+            await _error(send, 403, "This port is for the gateway.")
+            return
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and path in GENERATION_PATHS:
+            await self._generate(scope, headers, receive, send)
+        elif method == "POST" and path == "/count":
+            await self._count(headers, receive, send)
+        elif method == "GET" and path == "/health":
+            healthy = self._engine.is_healthy()
+            await _answer(send, 200 if healthy else 503, {"healthy": healthy})
+        elif method == "GET" and path.startswith("/meter/"):
+            await self._meter(path.removeprefix("/meter/"), scope["query_string"], send)
+        else:
+            await _error(send, 404, "There is nothing here.")
+
+    async def _generate(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        try:
+            request_id, limits = _decisions(headers)
+        except ValueError as error:
+            await _error(send, 400, str(error))
+            return
+        if self.draining:
+            await _error(send, 503, "This replica is being stopped.", refused="draining")
+            return
+        if self._book.in_flight >= self._queue_limit:
+            await _error(send, 503, "The queue is full.", refused="queue")
+            return
+        request = self._book.begin(request_id, limits)
+        if request is None:
+            await _error(send, 409, "This request was served before.", refused="duplicate")
+            return
+        await Answer(self._app, self._engine, self._book, request, receive, send).run(_inner(scope))
+
+    async def _count(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        path = headers.get(b"x-appliance-path", b"").decode("latin-1")
+        if path not in GENERATION_PATHS:
+            await _error(send, 400, "x-appliance-path: expected the path of a generation request.")
+            return
+        request, messages = await count_prompts(self._app, path, await _body(receive))
+        if request.asked_sequences:
+            await _answer(send, 200, {"prompt_tokens": request.asked_prompt_tokens})
+            return
+        for message in messages:
+            await send(message)
+
+    async def _meter(self, request_id: str, query: bytes, send: Send) -> None:
+        try:
+            wait_seconds = float(parse_qs(query.decode("latin-1")).get("wait", ["0"])[0])
+        except ValueError:
+            wait_seconds = 0.0
+        meter = await self._book.find(request_id, min(wait_seconds, MOST_WAIT_SECONDS))
+        if meter is None:
+            await _error(send, 404, "No such request.")
+            return
+        state = "running" if meter.ended is None else "finished"
+        await _answer(send, 200, {"request_id": request_id, "state": state, **meter.document()})
+
+
+class Answer:
+    """One generation request on its way through vLLM's app, from its first byte to its final count."""
+
+    def __init__(
+        self, app: App, engine: Engine, book: MeterBook, request: Request, receive: Receive, send: Send
+    ) -> None:
+        self._app = app
+        self._engine = engine
+        self._book = book
+        self._request = request
+        self._receive_outer = receive
+        self._send_outer = send
+        self._hung_up = False
+        self._status = 0
+        self._meter: Meter | None = None
+        self._streams = False
+
+    async def run(self, scope: Scope) -> None:
+        """Ends the meter whatever happens; tokens that nobody will read are not generated further."""
+        mark = current_request.set(self._request)
+        try:
+            await self._app(scope, self._receive, self._send)
+        except BaseException:
+            if not self._status:
+                self._status = 500
+            raise
+        finally:
+            current_request.reset(mark)
+            if self._meter is None:
+                await asyncio.shield(self._end(interrupted=True))
+
+    async def _receive(self) -> Message:
+        message = await self._receive_outer()
+        if message["type"] == "http.disconnect":
+            self._hung_up = True
+        return message
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin_response(message)
+        elif self._streams and not message.get("more_body", False):
+            await self._send_outer({**message, "more_body": True})
+            meter = await self._end()
+            tail = b": meter " + json.dumps(meter.document()).encode() + b"\n\n"
+            await self._send_outer({"type": "http.response.body", "body": tail, "more_body": False})
+        else:
+            await self._send_outer(message)
+
+    async def _begin_response(self, message: Message) -> None:
+        self._status = message["status"]
+        headers: Headers = list(message.get("headers", []))
+        self._streams = any(
+            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
+        )
+        if not self._streams:
+            meter = await self._end()
+            headers.append((b"x-appliance-meter", json.dumps(meter.document()).encode()))
+            if self._request.refused is not None:
+                headers.append((b"x-appliance-refused", self._request.refused.encode()))
+        await self._send_outer({**message, "headers": headers})
+
+    async def _end(self, *, interrupted: bool = False) -> Meter:
+        unfinished = self._engine.unfinished(self._request)
+        if unfinished:
+            await self._engine.abort(unfinished)
+        self._meter = self._book.end(self._request, self._ended(interrupted or bool(unfinished)))
+        return self._meter
+
+    def _ended(self, cut_off: bool) -> Ended:
+        if self._hung_up:
+            return "cancelled"
+        if not self._engine.is_healthy() or self._status >= 500:
+            return "failed"
+        if self._status >= 400:
+            return "refused"
+        return "cancelled" if cut_off else "complete"
+
+
+async def count_prompts(app: App, path: str, body: bytes) -> tuple[Request, list[Message]]:
+    """Takes a generation request as far as its prompts' tokens, and no further.
+
+    ``asked_sequences`` is 0 if vLLM refused the request; the messages are then its answer.
+    """
+    request = Request("", Limits(), count_only=True)
+    messages: list[Message] = []
+    unread = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if unread:
+            return unread.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+    }
+    mark = current_request.set(request)
+    try:
+        await app(scope, receive, send)
+    finally:
+        current_request.reset(mark)
+    return request, messages
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _decisions(headers: dict[bytes, bytes]) -> tuple[str, Limits]:
+    """The gateway's decisions. Raises ValueError with what is wrong."""
+
+    def number(name: str) -> int | None:
+        raw = headers.get(name.encode())
+        try:
+            return None if raw is None else int(raw)
+        except ValueError:
+            raise ValueError(f"{name}: expected a whole number") from None
+
+    request_id = headers.get(b"x-appliance-request", b"").decode("latin-1")
+    if not request_id or len(request_id) > 128:
+        raise ValueError("x-appliance-request: expected the request's id")
+    return request_id, Limits(
+        prompt_tokens=number("x-appliance-prompt-limit"),
+        completion_tokens=number("x-appliance-completion-limit"),
+        sequences=number("x-appliance-sequences"),
+        salt=headers.get(b"x-appliance-salt", b"").decode("latin-1"),
+        priority=number("x-appliance-priority"),
+    )
+
+
+def _inner(scope: Scope) -> Scope:
+    """What vLLM sees: no header that it would obey but those that describe the body."""
+    headers = [(name, value) for name, value in scope["headers"] if name in PASSED_HEADERS]
+    return {**scope, "headers": headers}
+
+
+async def _answer(send: Send, status: int, document: object, headers: Headers | None = None) -> None:
+    body = json.dumps(document).encode()
+    start: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": start + (headers or [])})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _error(send: Send, status: int, message: str, refused: str | None = None) -> None:
+    document = {"error": {"message": message, "type": "replica_error", "param": None, "code": status}}
+    headers = [(b"x-appliance-refused", refused.encode())] if refused is not None else None
+    await _answer(send, status, document, headers)

@@ -1,0 +1,172 @@
+"""What a request used, counted in the replica. No content ever comes here: only tokens' numbers.
+
+A request has prompts; each prompt is answered by one sequence or by several (``n``). The engine keeps each
+sequence's state; a meter reads those states and never counts chunks, so that it costs nothing while an answer
+is written, and is exact for an answer that was cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, Protocol
+
+import msgspec
+
+Ended = Literal["complete", "cancelled", "failed", "refused"]
+KEEP_SECONDS = 6 * 3600
+KEEP_METERS = 200_000
+
+
+class Meter(msgspec.Struct, frozen=True):
+    """Tokens of one request; ``ended`` is None while it runs.
+
+    ``cached_tokens`` are those of the ``prompt_tokens`` that the prefix cache already held. A prompt counts once
+    the engine has read it, so a request that left the queue before is free.
+    """
+
+    request_id: str
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    ended: Ended | None = None
+
+    def document(self) -> dict[str, object]:
+        """The meter as it rides behind an answer."""
+        return {field: getattr(self, field) for field in self.__struct_fields__ if field != "request_id"}
+
+
+class Sequence(Protocol):
+    """The engine's state of one answer to one prompt, live. ``prompt`` is the same for all answers to it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def prefilled(self) -> bool: ...
+    @property
+    def cached_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the gateway decided for a request; None is no limit.
+
+    ``prompt_tokens`` holds for the sum of all prompts, ``completion_tokens`` for each sequence.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    sequences: int | None = None
+    salt: str = ""
+    priority: int | None = None
+
+
+class Request:
+    """A request under way, or one whose prompts are only to be counted."""
+
+    def __init__(self, request_id: str, limits: Limits, *, count_only: bool = False) -> None:
+        self.id = request_id
+        self.limits = limits
+        self.count_only = count_only
+        self.asked_prompt_tokens = 0
+        self.asked_sequences = 0
+        self.refused: str | None = None
+        self.sequences: list[Sequence] = []
+
+    def totals(self, ended: Ended | None = None) -> Meter:
+        """The count at this moment."""
+        prompts: dict[str, tuple[int, int]] = {}
+        for sequence in self.sequences:
+            if not sequence.prefilled:
+                continue
+            # The siblings of the first sequence find its prompt in the cache; that is no saving of the caller's.
+            _, cached = prompts.get(sequence.prompt, (0, sequence.prompt_tokens))
+            prompts[sequence.prompt] = (sequence.prompt_tokens, min(cached, sequence.cached_tokens))
+        return Meter(
+            request_id=self.id,
+            prompt_tokens=sum(tokens for tokens, _ in prompts.values()),
+            cached_tokens=sum(cached for _, cached in prompts.values()),
+            completion_tokens=sum(sequence.completion_tokens for sequence in self.sequences),
+            ended=ended,
+        )
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the engine has not begun with any of its prompts."""
+        return not any(sequence.prefilled for sequence in self.sequences)
+
+
+class Journal(Protocol):
+    """Where ended meters outlive their replica."""
+
+    def append(self, meter: Meter) -> None: ...
+    def find(self, request_id: str) -> Meter | None: ...
+
+
+class MeterBook:
+    """All requests of a replica: those running, and those that ended within the last hours."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._running: dict[str, Request] = {}
+        self._ended: OrderedDict[str, tuple[float, Meter]] = OrderedDict()
+        self._ends: dict[str, asyncio.Event] = {}
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return sum(request.waiting for request in self._running.values())
+
+    def begin(self, request_id: str, limits: Limits) -> Request | None:
+        """None if this request runs already, or used tokens already: no request is charged twice."""
+        earlier = self._ended.get(request_id)
+        if request_id in self._running or (earlier is not None and earlier[1].ended != "refused"):
+            return None
+        request = self._running[request_id] = Request(request_id, limits)
+        return request
+
+    def end(self, request: Request, ended: Ended) -> Meter:
+        """The final count; kept here and in the journal."""
+        del self._running[request.id]
+        meter = request.totals(ended)
+        self._ended[request.id] = (self._clock(), meter)
+        self._ended.move_to_end(request.id)
+        self._forget()
+        self._journal.append(meter)
+        if (event := self._ends.pop(request.id, None)) is not None:
+            event.set()
+        return meter
+
+    def _forget(self) -> None:
+        oldest = self._clock() - KEEP_SECONDS
+        while self._ended:
+            at, _ = next(iter(self._ended.values()))
+            if at >= oldest and len(self._ended) <= KEEP_METERS:
+                return
+            self._ended.popitem(last=False)
+
+    async def find(self, request_id: str, wait_seconds: float) -> Meter | None:
+        """The request's meter, waiting for its end at most so long. None if it is not known here."""
+        if wait_seconds > 0 and request_id in self._running:
+            event = self._ends.setdefault(request_id, asyncio.Event())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), wait_seconds)
+        if (request := self._running.get(request_id)) is not None:
+            return request.totals()
+        if (ended := self._ended.get(request_id)) is not None:
+            return ended[1]
+        return await asyncio.to_thread(self._journal.find, request_id)
+
+

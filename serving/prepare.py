@@ -1,0 +1,119 @@
+"""A model's source made ready for the engine: a directory of safetensors with tokenizer and chat template.
+
+A GGUF file inside an installed package is converted once; a directory is used as it is.
+Run as ``python -m serving.prepare SOURCE MODEL_ID MODELS_DIRECTORY`` it prints what it does, then the directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+Progress = Callable[[str], None]
+
+
+class PrepareError(Exception):
+    """The source cannot be used; the message says why and what to do."""
+
+
+def ready_directory(source: str, model_id: str, models_directory: Path) -> Path | None:
+    """Where the engine finds the model, or None if it has to be converted first. Raises PrepareError."""
+    kind, _, rest = source.partition(":")
+    if kind == "directory":
+        directory = Path(rest)
+        if not (directory / "config.json").is_file():
+            raise PrepareError(f"{model_id}: {directory} holds no config.json")
+        return directory
+    directory = models_directory / model_id
+    return directory if _recorded_source(directory) == source else None
+
+
+def prepare(source: str, model_id: str, models_directory: Path, progress: Progress) -> Path:
+    """The directory for the engine, converted now if it has not been. Raises PrepareError.
+
+    Half a conversion is never seen: it happens in a temporary directory that is renamed at the end.
+    """
+    ready = ready_directory(source, model_id, models_directory)
+    if ready is not None:
+        return ready
+    file = _packaged_file(source, model_id)
+    models_directory.mkdir(parents=True, exist_ok=True)
+    target = models_directory / model_id
+    with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models_directory) as work:
+        converted = Path(work) / "converted"
+        _convert(file, converted, progress)
+        (converted / "SOURCE").write_text(source)
+        if target.exists():
+            shutil.rmtree(target)
+        converted.rename(target)
+    return target
+
+
+def _recorded_source(directory: Path) -> str | None:
+    try:
+        return (directory / "SOURCE").read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _packaged_file(source: str, model_id: str) -> Path:
+    package, _, name = source.removeprefix("package:").partition("/")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise PrepareError(f"{model_id}: the Python package {package} is not installed")
+    file = Path(spec.origin).parent / name
+    if not file.is_file():
+        raise PrepareError(f"{model_id}: the Python package {package} holds no file {name}")
+    return file
+
+
+def _convert(file: Path, target: Path, progress: Progress) -> None:
+    progress("loading the converter")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
+    from transformers.utils.quantization_config import GgufConfig
+
+    logging.disable_progress_bar()
+    progress("converting the weights")
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent,
+        gguf_file=file.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+    )
+    progress("converting the tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    if not tokenizer.chat_template:
+        raise PrepareError(f"{file.name} holds no chat template")
+    progress("writing")
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 1 and one line on stderr if the source cannot be used."""
+    source, model_id, models_directory = arguments
+    try:
+        directory = prepare(source, model_id, Path(models_directory), lambda step: print(step, flush=True))  # noqa: T201 -- a program
+    except PrepareError as error:
+        print(error, file=sys.stderr)  # noqa: T201 -- a program
+        return 1
+    print(directory)  # noqa: T201 -- a program
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
