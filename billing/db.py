@@ -65,9 +65,10 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
-        """One read-only transaction in which every statement sees the same moment."""
+        """One read-only transaction, as long as it takes, in which every statement sees the same moment."""
         async with self.begin() as connection:
             await execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            await execute(connection, "SET LOCAL statement_timeout = 0")
             yield connection
 
     async def close(self) -> None:

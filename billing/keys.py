@@ -84,6 +84,14 @@ async def revoke_key(connection: AsyncConnection, key_id: int, clock: Clock) -> 
     )
 
 
+async def is_active(connection: AsyncConnection, key_digest: bytes) -> bool:
+    """Whether the key exists and is not revoked, whatever its account's standing."""
+    query = select(tables.api_key.c.id).where(
+        tables.api_key.c.digest == key_digest, tables.api_key.c.revoked_at.is_(None)
+    )
+    return (await connection.execute(query)).one_or_none() is not None
+
+
 async def list_keys(connection: AsyncConnection, account_id: int | None = None) -> list[Key]:
     columns = [column for column in tables.api_key.c if column.name != "digest"]
     query = select(*columns).order_by(tables.api_key.c.id)

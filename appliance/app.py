@@ -1,0 +1,121 @@
+"""The only wiring of the gateway: settings in, ASGI application out."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import time
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+
+from appliance import secrets
+from appliance.errors import ApiError, InternalError, MethodNotAllowed, NotFound
+from appliance.gateway.asgi import Receive, Scope, Send
+from appliance.gateway.books import Books
+from appliance.gateway.health import health_router
+from appliance.gateway.models import models_router
+from appliance.gateway.observe import metrics_router
+from appliance.gateway.relay import Relay
+from appliance.gateway.request import Endpoint
+from appliance.logs import configure as configure_logs
+from appliance.metrics import GatewayMetrics
+from appliance.settings import Settings, load_settings
+from billing.admission import Admission
+from billing.clock import system_clock
+from billing.db import Database
+from billing.ids import request_id
+from billing.settlement import Settlement
+from serving.client import Directory, EngineClient
+
+RELAYED = frozenset(endpoint.value for endpoint in Endpoint)
+
+
+class Gateway:
+    """Generating endpoints go straight to the relay; everything else to FastAPI."""
+
+    def __init__(self, settings: Settings, shared_metrics: Path | None) -> None:
+        self._settings = settings
+        self._shared_metrics = shared_metrics
+        self._relay: Relay | None = None
+        self._other = FastAPI(
+            title="Appliance", docs_url=None, redoc_url=None, openapi_url=None, lifespan=self._lifespan
+        )
+        for kind in (ApiError, HTTPException, Exception):
+            self._other.add_exception_handler(kind, _answer_error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in RELAYED or self._relay is None:
+            await self._other(scope, receive, _with_request_id(send))
+        elif scope["method"] == "POST":
+            await self._relay(scope, receive, send)
+        else:
+            error = MethodNotAllowed("Use POST here.")
+            await _answer(error)(scope, receive, _with_request_id(send))
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        settings = self._settings
+        known = secrets.read(settings.secrets)
+        registry = CollectorRegistry()
+        metrics = GatewayMetrics(registry)
+        database = Database(settings.sqlalchemy_url, application_name="appliance-gateway")
+        engine_client = EngineClient(Directory(settings.directory), known.cluster_secret)
+        books = Books(
+            Admission(database, system_clock, observe_batch=metrics.admission_batch.observe),
+            Settlement(database, system_clock, observe_batch=metrics.settlement_batch.observe),
+            engine_client,
+            pepper=known.key_pepper,
+            salt_secret=known.cache_salt,
+            meters=settings.meters,
+            metrics=metrics,
+        )
+        self._other.include_router(models_router(settings.models, database, books, system_clock))
+        self._other.include_router(health_router(database, engine_client))
+        self._other.include_router(metrics_router(registry, self._shared_metrics, settings.metrics_networks))
+        self._relay = Relay(
+            books,
+            engine_client,
+            frozenset(model.id for model in settings.models),
+            settings.gateway.body_limit_bytes,
+            metrics,
+        )
+        yield
+        await books.drain(settings.gateway.shutdown_seconds)
+        await engine_client.close()
+        await database.close()
+
+
+def create_app() -> Gateway:
+    """What uvicorn starts. Raises SettingsError, SecretsError."""
+    configure_logs()
+    shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Gateway(load_settings(os.environ), Path(shared) if shared else None)
+
+
+def _with_request_id(send: Send) -> Send:
+    async def sending(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.start":
+            headers = message["headers"]
+            message["headers"] = [*headers, (b"x-request-id", str(request_id(time())).encode())]  # type: ignore[misc]
+        await send(message)
+
+    return sending  # type: ignore[return-value]
+
+
+def _answer(error: ApiError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error.headers()}
+    return Response(error.body(), error.status, headers, "application/json")
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    match error:
+        case ApiError():
+            return _answer(error)
+        case HTTPException(status_code=405):
+            return _answer(MethodNotAllowed("This method is not allowed here."))
+        case HTTPException():
+            return _answer(NotFound("There is nothing at this path."))
+    return _answer(InternalError("Something went wrong on our side."))

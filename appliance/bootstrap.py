@@ -1,0 +1,73 @@
+"""The first start: rates from models.yaml, an operator account, and a demo account with credit and a key."""
+
+import os
+from dataclasses import dataclass
+
+from appliance import secrets
+from appliance.settings import Settings
+from billing import accounts, keys, ledger, rates
+from billing.clock import Clock
+from billing.db import Database
+from billing.money import NANODOLLARS_PER_DOLLAR
+
+KEY_VARIABLE = "OPENAI_API_KEY="
+OPERATOR = "operator"
+DEMO = "demo"
+DEMO_CREDIT_NANODOLLARS = 10 * NANODOLLARS_PER_DOLLAR
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """``demo_key`` is the demo account's key where this call made it."""
+
+    demo_key: str | None
+    changed_rates: list[str]
+
+
+async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
+    """Does what is not done yet, in one transaction; the key is on disk before it counts."""
+    pepper = secrets.read(settings.secrets).key_pepper
+    database = Database(settings.sqlalchemy_url)
+    try:
+        async with database.begin() as connection:
+            declared = {
+                model.id: (model.rates.input, model.rates.cached_input, model.rates.output)
+                for model in settings.models
+            }
+            changed = await rates.publish_rates(connection, declared, clock)
+            if await accounts.find_account(connection, OPERATOR) is None:
+                await accounts.create_account(connection, OPERATOR, "operator", clock)
+            demo_key = None
+            if await accounts.find_account(connection, DEMO) is None:
+                demo = await accounts.create_account(connection, DEMO, "customer", clock)
+                await ledger.add_credit(
+                    connection, demo.id, DEMO_CREDIT_NANODOLLARS, "grant", "demonstration", clock
+                )
+                _, demo_key = await keys.create_key(connection, demo.id, "demo.env", pepper, clock)
+            if key := demo_key or read_demo_key(settings):
+                _write_demo(settings, key)
+    finally:
+        await database.close()
+    return Bootstrapped(demo_key, changed)
+
+
+def read_demo_key(settings: Settings) -> str | None:
+    """What ``demo.env`` says; None if it is gone."""
+    try:
+        lines = settings.demo.read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    keys_found = [line.removeprefix(KEY_VARIABLE) for line in lines if line.startswith(KEY_VARIABLE)]
+    return keys_found[0] if keys_found else None
+
+
+def _write_demo(settings: Settings, key: str) -> None:
+    """The address may have changed since the key was made, so that this is written at every start."""
+    text = f"OPENAI_BASE_URL={settings.base_url}\n{KEY_VARIABLE}{key}\n"
+    draft = settings.demo.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(settings.demo)

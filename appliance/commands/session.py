@@ -1,0 +1,85 @@
+"""What the commands share: settings, a transaction, and output for people or for programs."""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.settings import Settings, SettingsError, load_settings
+from billing.db import Database
+from billing.errors import BillingError
+
+Result = TypeVar("Result")
+
+
+def settings() -> Settings:
+    try:
+        return load_settings(os.environ)
+    except SettingsError as error:
+        raise fail(str(error)) from None
+
+
+def transact(work: Callable[[AsyncConnection], Awaitable[Result]], *, snapshot: bool = False) -> Result:
+    """Runs ``work`` in one transaction on the operator's database; a BillingError ends the command."""
+
+    async def run() -> Result:
+        database = Database(settings().sqlalchemy_url, application_name="appliance-cli", pool_size=1)
+        try:
+            async with database.snapshot() if snapshot else database.begin() as connection:
+                return await work(connection)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except BillingError as error:
+        raise fail(str(error)) from None
+
+
+def fail(message: str) -> typer.Exit:
+    typer.echo(f"appliance: {message}", err=True)
+    return typer.Exit(1)
+
+
+def as_document(row: Any) -> dict[str, Any]:
+    """A dataclass as JSON can hold it: times in ISO 8601, ids as text."""
+    return {name: _plain(value) for name, value in asdict(row).items()}
+
+
+def print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2))
+
+
+def print_table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """``columns`` is title by field; numbers are set to the right."""
+    cells = [[_text(row[field]) for field in columns] for row in rows]
+    numeric = [all(_is_number(line[index]) for line in cells) and bool(cells) for index in range(len(columns))]
+    table: list[Sequence[str]] = [list(columns.values()), *cells]
+    widths = [max(len(line[index]) for line in table) for index in range(len(columns))]
+    for line in table:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        typer.echo("  ".join(padded).rstrip())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).removeprefix("$").isdigit() or text == "-"

@@ -1,0 +1,122 @@
+"""The gateway's side of billing: identities, admission, and settlement that outlives a restart of PostgreSQL."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+
+from appliance.metrics import GatewayMetrics
+from appliance.recovery import as_metered, journalled
+from billing import keys
+from billing.admission import Admission, Admitted, Decision, Request
+from billing.errors import BillingError, DatabaseUnavailable
+from billing.pricing import Tokens
+from billing.settlement import Ended, Metered, Settlement
+from serving.client import EngineClient, Replica, ReplicaUnreachable
+from serving.meter import Meter
+
+log = logging.getLogger(__name__)
+
+SETTLE_PATIENCE_SECONDS = 300.0
+SETTLE_LONGEST_PAUSE_SECONDS = 1.0
+METER_WAIT_SECONDS = 10.0
+
+
+class Books:
+    """``pepper`` turns keys into digests, ``salt_secret`` accounts into cache salts (32 bytes each)."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        settlement: Settlement,
+        engine_client: EngineClient,
+        *,
+        pepper: bytes,
+        salt_secret: bytes,
+        meters: Path,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._admission = admission
+        self._settlement = settlement
+        self._engine = engine_client
+        self._pepper = pepper
+        self._salt_secret = salt_secret
+        self._meters = meters
+        self._metrics = metrics
+        self._background: set[asyncio.Task[None]] = set()
+
+    def digest(self, key: str) -> bytes:
+        return keys.digest(self._pepper, key)
+
+    def salt(self, account_id: int) -> str:
+        """Keeps an account's cached prompts, and how long they took, from every other account."""
+        return hmac.digest(self._salt_secret, b"%d" % account_id, "sha256").hex()
+
+    async def admit(self, request: Request) -> Decision:
+        """Raises DatabaseUnavailable, QueueFull."""
+        started = time.perf_counter()
+        decision = await self._admission.admit(request)
+        self._metrics.admission_seconds.observe(time.perf_counter() - started)
+        return decision
+
+    async def settle(self, admitted: Admitted, meter: Meter) -> None:
+        """Returns when the charge is durable; waits for PostgreSQL to come back.
+
+        Raises DatabaseUnavailable when its patience ends: the worker settles it then; and BillingError.
+        """
+        await self._settle(as_metered(admitted.request.id, admitted.account_id, meter))
+
+    async def release(self, admitted: Admitted) -> None:
+        """Frees the hold of a request that no replica took. Never raises for want of a database."""
+        nothing = Metered(admitted.request.id, admitted.account_id, Tokens(0, 0, 0), Ended.LOST)
+        self._in_background(self._settle(nothing))
+
+    def settle_cut_off(self, admitted: Admitted, tried: Sequence[Replica]) -> None:
+        """Charges what the last replica that was tried had generated, in the background."""
+        self._in_background(self._settle_by_meter(admitted, tried[-1] if tried else None))
+
+    async def drain(self, timeout_seconds: float) -> None:
+        if self._background:
+            await asyncio.wait(self._background, timeout=timeout_seconds)
+
+    async def _settle_by_meter(self, admitted: Admitted, replica: Replica | None) -> None:
+        request_id = str(admitted.request.id)
+        meter: Meter | None = None
+        if replica is not None:
+            try:
+                meter = await self._engine.meter(replica.endpoint, request_id, METER_WAIT_SECONDS)
+            except ReplicaUnreachable as error:
+                if not error.process_is_gone:
+                    return  # the worker asks again
+                meter = journalled(self._meters, admitted.request.model, request_id)
+            if meter is not None and meter.ended is None:
+                return  # still running: the worker asks again
+        await self._settle(as_metered(admitted.request.id, admitted.account_id, meter))
+
+    async def _settle(self, metered: Metered) -> None:
+        started = time.perf_counter()
+        pause = 0.02
+        while True:
+            try:
+                await self._settlement.settle(metered)
+            except DatabaseUnavailable:
+                if time.perf_counter() - started > SETTLE_PATIENCE_SECONDS:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, SETTLE_LONGEST_PAUSE_SECONDS)
+            else:
+                self._metrics.settlement_seconds.observe(time.perf_counter() - started)
+                return
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(self._logged(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _logged(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except BillingError as error:
+            log.error("a request could not be settled: %s", error)

@@ -1,0 +1,246 @@
+"""The way of a request, top to bottom.
+
+    read the body once -> admission -> a replica -> its bytes to the client, as they come -> settlement -> the end
+
+The client sees the end of its answer only when its charge is durable. An answer that was cut off is charged by
+what the replica's meter says.
+"""
+
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from appliance.errors import ApiError, BodyTooLarge, InternalError, Unavailable
+from appliance.gateway import caller
+from appliance.gateway.asgi import ClientGone, Exchange, Hangup, Headers, Receive, Scope, Send
+from appliance.gateway.books import Books
+from appliance.gateway.refusals import as_error
+from appliance.gateway.request import Endpoint, Parsed, parse
+from appliance.gateway.sse import StreamTail
+from appliance.metrics import GatewayMetrics
+from billing.admission import Admitted, Refusal, Request
+from billing.batch import QueueFull
+from billing.errors import BillingError, DatabaseUnavailable
+from billing.ids import request_id as new_request_id
+from serving import client as engine
+from serving.client import EngineClient, ModelView, NoReplica, Replica, ReplicaUnreachable
+from serving.meter import Meter
+
+log = logging.getLogger(__name__)
+
+EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+AWAY_RETRY_SECONDS = 5.0
+
+
+class AnswerCutOff(Exception):
+    """The replica's connection broke in the middle of an answer."""
+
+
+class EngineError(ApiError):
+    """vLLM's own error, as it wrote it."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__("the engine refused the request")
+        self.status = status
+        self._body = body
+
+    def body(self) -> bytes:
+        return self._body
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What is left to send when the charge is durable. ``status`` is None if the answer has begun."""
+
+    meter: Meter
+    body: bytes
+    status: int | None = None
+    headers: Headers = ()
+
+
+class Relay:
+    """An ASGI application for the generating endpoints of ``models``."""
+
+    def __init__(
+        self,
+        books: Books,
+        engine_client: EngineClient,
+        models: frozenset[str],
+        body_limit_bytes: int,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._books = books
+        self._engine = engine_client
+        self._models = models
+        self._body_limit_bytes = body_limit_bytes
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(new_request_id(time.time()), Endpoint(scope["path"]).value, send)
+        try:
+            await self._serve(exchange, scope, receive)
+        except ClientGone:
+            pass
+        except ApiError as error:
+            await exchange.fail(error)
+        except Exception:
+            log.exception("request %s failed", exchange.id)
+            await exchange.fail(InternalError("Something went wrong on our side."))
+        finally:
+            self._metrics.observe(exchange)
+
+    async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
+        key = caller.require_key(scope["headers"])
+        body = await self._read_body(scope, receive)
+        parsed = parse(Endpoint(exchange.endpoint), body)
+        exchange.model = parsed.model if parsed.model in self._models else ""
+        admitted = await self._admit(exchange, key, parsed, body)
+        exchange.admitted_at = time.perf_counter()
+        await self._answer(exchange, receive, admitted, body)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        too_large = BodyTooLarge(f"The body is larger than {self._body_limit_bytes} bytes.")
+        for name, value in scope["headers"]:
+            if name == b"content-length" and int(value) > self._body_limit_bytes:
+                raise too_large
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            body += message.get("body", b"")
+            if len(body) > self._body_limit_bytes:
+                raise too_large
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    async def _admit(self, exchange: Exchange, key: str, parsed: Parsed, body: bytes) -> Admitted:
+        """A model that is not offered has no rate: admission refuses it, once it has looked at the key."""
+        view = self._view(exchange.model)
+        request = Request(
+            id=exchange.id,
+            key_digest=self._books.digest(key),
+            model=exchange.model,
+            endpoint=exchange.endpoint,
+            prompt_limit=_prompt_limit(parsed, view),
+            completion_limit=_completion_limit(parsed, view),
+            sequences=parsed.prompts * parsed.choices,
+        )
+        try:
+            decision = await self._books.admit(request)
+            if not isinstance(decision, Admitted) and decision.reason is Refusal.COUNT_NEEDED:
+                decision = await self._books.admit(await self._counted(request, parsed, view, body))
+        except (DatabaseUnavailable, QueueFull):
+            raise Unavailable("Accounts cannot be read at the moment.") from None
+        if isinstance(decision, Admitted):
+            return decision
+        raise as_error(decision, parsed.model)
+
+    def _view(self, model: str) -> ModelView:
+        if not model:
+            return ModelView("unknown", "", context_length=1, template_tokens=0, replicas=())
+        view = self._engine.directory.model(model)
+        if view is None or not view.replicas:
+            raise Unavailable(f"The model `{model}` is not running at the moment.", AWAY_RETRY_SECONDS)
+        return view
+
+    async def _counted(self, request: Request, parsed: Parsed, view: ModelView, body: bytes) -> Request:
+        """The same request with the exact number of its prompt's tokens, from a replica."""
+        replica = self._engine.pick(request.model)
+        try:
+            if replica is None:
+                raise ReplicaUnreachable(request.model)
+            status, answer = await self._engine.count(replica, request.endpoint, body)
+        except ReplicaUnreachable:
+            raise Unavailable("The model did not answer.") from None
+        if status != 200:
+            raise EngineError(status, answer)
+        prompt_tokens = int(json.loads(answer)["prompt_tokens"])
+        room = max(1, view.context_length - prompt_tokens // parsed.prompts)
+        return replace(
+            request,
+            prompt_limit=prompt_tokens,
+            completion_limit=min(request.completion_limit, room),
+            counted=True,
+        )
+
+    async def _answer(self, exchange: Exchange, receive: Receive, admitted: Admitted, body: bytes) -> None:
+        tried: list[Replica] = []
+        try:
+            with Hangup(receive):
+                end = await self._relay(exchange, admitted, body, tried)
+        except NoReplica:
+            await self._books.release(admitted)
+            raise Unavailable("Every replica of the model is busy or away.") from None
+        except (ClientGone, AnswerCutOff) as cause:
+            exchange.cut_off = True
+            self._books.settle_cut_off(admitted, tried)
+            if isinstance(cause, ClientGone):
+                raise
+            raise Unavailable("The engine failed in the middle of the answer.") from None
+        exchange.relayed_at = time.perf_counter()
+        try:
+            await self._books.settle(admitted, end.meter)
+        except DatabaseUnavailable:
+            raise Unavailable("The answer could not be charged.") from None
+        except BillingError as error:
+            log.error("request %s could not be settled: %s", exchange.id, error)
+            raise InternalError("The answer could not be charged.") from None
+        exchange.meter = end.meter
+        exchange.settled_at = time.perf_counter()
+        await exchange.finish(end.status, end.headers, end.body)
+
+    async def _relay(self, exchange: Exchange, admitted: Admitted, body: bytes, tried: list[Replica]) -> End:
+        """Everything but the end is with the client when this returns."""
+        headers = {
+            engine.HEADER_REQUEST: str(exchange.id),
+            engine.HEADER_PROMPT_LIMIT: str(admitted.request.prompt_limit),
+            engine.HEADER_COMPLETION_LIMIT: str(admitted.completion_limit),
+            engine.HEADER_SEQUENCES: str(admitted.request.sequences),
+            engine.HEADER_SALT: self._books.salt(admitted.account_id),
+        }
+        async with self._engine.reach(exchange.model, exchange.endpoint, body, headers, tried) as response:
+            try:
+                if response.content_type == "text/event-stream":
+                    return await _stream(exchange, response)
+                return await _whole(exchange, response)
+            except (aiohttp.ClientError, OSError) as error:
+                raise AnswerCutOff from error
+
+
+async def _stream(exchange: Exchange, response: aiohttp.ClientResponse) -> End:
+    await exchange.start(response.status, EVENT_STREAM)
+    tail = StreamTail()
+    async for chunk in response.content.iter_any():
+        exchange.saw_chunk(time.perf_counter())
+        if data := tail.feed(chunk):
+            await exchange.write(data)
+    if tail.meter is None:
+        raise AnswerCutOff
+    return End(engine.parse_meter(tail.meter), tail.end)
+
+
+async def _whole(exchange: Exchange, response: aiohttp.ClientResponse) -> End:
+    body = await response.read()
+    meter = response.headers.get(engine.HEADER_METER)
+    if meter is None:
+        raise AnswerCutOff
+    exchange.saw_chunk(time.perf_counter())
+    content_type = response.headers.get("content-type", "application/json").encode()
+    return End(engine.parse_meter(meter), body, response.status, [(b"content-type", content_type)])
+
+
+def _prompt_limit(parsed: Parsed, view: ModelView) -> int:
+    most = view.context_length * parsed.prompts
+    if parsed.prompt_bytes is None:
+        return most
+    return min(most, parsed.prompt_bytes + view.template_tokens * parsed.prompts)
+
+
+def _completion_limit(parsed: Parsed, view: ModelView) -> int:
+    if parsed.completion_limit is None:
+        return view.context_length
+    return min(parsed.completion_limit, view.context_length)

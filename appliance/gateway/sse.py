@@ -1,0 +1,76 @@
+"""Cutting a stream of server-sent events where its end begins.
+
+The replica ends a stream with ``data: [DONE]`` and, behind it, a comment that carries the meter. The gateway
+passes everything before on as it comes, and keeps the end until the charge is durable. Nothing that a model writes
+can look like the end: inside a JSON string a newline is escaped, so both marks, which begin a line behind an empty
+one, are the replica's own.
+"""
+
+DONE = b"data: [DONE]"
+METER = b": meter "
+_MARKS = (DONE, METER)
+_BLANK = b"\n\n"
+
+
+class StreamTail:
+    """``feed`` returns what may be passed on; ``end`` and ``meter`` hold what was kept, once all was fed."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+        self._at_event_start = True
+        self._ending = False
+
+    def feed(self, data: bytes) -> bytes:
+        if self._ending:
+            self._kept += data
+            return b""
+        if self._kept:
+            data, self._kept = self._kept + data, b""
+        cut = self._find_end(data)
+        if cut is None:
+            self._at_event_start = data.endswith(_BLANK) if data else self._at_event_start
+            return data
+        self._kept = data[cut:]
+        self._at_event_start = True
+        return data[:cut]
+
+    @property
+    def end(self) -> bytes:
+        """The end of the stream as the client shall see it: without the meter."""
+        return self._kept[: self._meter_at()]
+
+    @property
+    def meter(self) -> bytes | None:
+        """The meter's JSON; None if the stream broke before it came."""
+        start = self._meter_at()
+        stop = self._kept.find(_BLANK, start)
+        if start == len(self._kept) or stop < 0:
+            return None
+        return self._kept[start + len(METER) : stop]
+
+    def _meter_at(self) -> int:
+        if self._kept.startswith(METER):
+            return 0
+        found = self._kept.find(_BLANK + METER)
+        return len(self._kept) if found < 0 else found + len(_BLANK)
+
+    def _find_end(self, data: bytes) -> int | None:
+        """Where a mark begins, or what may become one when more comes."""
+        if self._at_event_start and data.startswith((b"d", b":")) and self._may_end(data):
+            return 0
+        start = data.find(_BLANK)
+        while start >= 0:
+            start += len(_BLANK)
+            if start < len(data) and self._may_end(data[start : start + len(DONE)]):
+                return start
+            start = data.find(_BLANK, start)
+        if data.endswith(b"\n") and not data.endswith(_BLANK):
+            return len(data) - 1
+        return None
+
+    def _may_end(self, head: bytes) -> bool:
+        for mark in _MARKS:
+            if head.startswith(mark):
+                self._ending = True
+                return True
+        return any(mark.startswith(head) for mark in _MARKS)

@@ -1,0 +1,36 @@
+"""Logs without content: an exception is its type and where it happened, never its message.
+
+A message may quote what failed to parse, which is a customer's. What an operator needs is said by the log call.
+"""
+
+import logging
+import sys
+import traceback
+from types import TracebackType
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class ContentFreeFormatter(logging.Formatter):
+    def formatException(  # noqa: N802 -- logging's name
+        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+    ) -> str:
+        kind, error, _ = ei
+        if kind is None or error is None:
+            return ""
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return "\n".join([*lines, f"  {name} (its message is not logged: it may quote a customer)"])
+
+
+def configure(level: int = logging.INFO) -> None:
+    """For a whole process: one handler to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ContentFreeFormatter(FORMAT))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    for noisy in ("asyncio", "aiohttp", "uvicorn", "uvicorn.error", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+        logging.getLogger(noisy).propagate = True
+        logging.getLogger(noisy).handlers.clear()

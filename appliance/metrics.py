@@ -1,0 +1,104 @@
+"""What Prometheus reads. With several gateway processes the values are summed over files they share
+(``PROMETHEUS_MULTIPROC_DIR``, set by the supervisor). No label ever carries anything of a customer's content.
+"""
+
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from appliance.gateway.asgi import Exchange
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+CLIENT_CLOSED = "499"
+
+
+class GatewayMetrics:
+    """To be created once a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "appliance_requests", "Requests by outcome.", ("model", "endpoint", "status"), registry=registry
+        )
+        self._tokens = Counter(
+            "appliance_tokens", "Tokens charged, by kind.", ("model", "kind"), registry=registry
+        )
+        self._first_token = Histogram(
+            "appliance_time_to_first_token_seconds",
+            "From a request's arrival to the first bytes of its answer.",
+            ("model",), buckets=SLOW, registry=registry,
+        )  # fmt: skip
+        self._per_token = Histogram(
+            "appliance_time_per_output_token_seconds", "Mean time between the tokens of an answer.",
+            ("model",), buckets=FAST, registry=registry,
+        )  # fmt: skip
+        self._total = Histogram(
+            "appliance_request_seconds", "From the request's arrival to the end of its answer.",
+            ("model", "endpoint"), buckets=SLOW, registry=registry,
+        )  # fmt: skip
+        self.admission_seconds = Histogram(
+            "appliance_admission_seconds", "Waiting for an admission decision.", buckets=FAST, registry=registry
+        )
+        self.settlement_seconds = Histogram(
+            "appliance_settlement_seconds", "Waiting for a durable charge.", buckets=FAST, registry=registry
+        )
+        self.admission_batch = Histogram(
+            "appliance_admission_batch_size",
+            "Requests decided in one transaction.",
+            buckets=SIZES,
+            registry=registry,
+        )
+        self.settlement_batch = Histogram(
+            "appliance_settlement_batch_size",
+            "Requests settled in one transaction.",
+            buckets=SIZES,
+            registry=registry,
+        )
+
+    def observe(self, exchange: Exchange) -> None:
+        status = CLIENT_CLOSED if exchange.status is None else str(exchange.status)
+        self._requests.labels(exchange.model, exchange.endpoint, status).inc()
+        if exchange.first_chunk_at is not None:
+            self._first_token.labels(exchange.model).observe(exchange.first_chunk_at - exchange.begun_at)
+        if exchange.settled_at is None or exchange.meter is None:
+            return
+        meter = exchange.meter
+        self._total.labels(exchange.model, exchange.endpoint).observe(exchange.settled_at - exchange.begun_at)
+        for kind, count in (
+            ("prompt", meter.prompt_tokens - meter.cached_tokens),
+            ("cached", meter.cached_tokens),
+            ("completion", meter.completion_tokens),
+        ):
+            self._tokens.labels(exchange.model, kind).inc(count)
+        if exchange.first_chunk_at and exchange.last_chunk_at and meter.completion_tokens > 1:
+            generating = exchange.last_chunk_at - exchange.first_chunk_at
+            if generating > 0:
+                self._per_token.labels(exchange.model).observe(generating / (meter.completion_tokens - 1))
+
+
+class WorkerMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.holds_open = Gauge(
+            "appliance_holds_open", "Requests admitted and not resolved.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.ledger_discrepancies = Gauge(
+            "appliance_ledger_discrepancies", "Rows that break a rule of the books at the last check.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.ledger_checked_at = Gauge(
+            "appliance_ledger_checked_timestamp_seconds", "When the books were last checked (Unix time).",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.holds_recovered = Counter(
+            "appliance_holds_recovered", "Holds whose gateway was gone, settled by the worker.", registry=registry
+        )
+
+
+def render(registry: CollectorRegistry, shared: Path | None) -> bytes:
+    """The text format; of all processes, where they share the folder ``shared``."""
+    if shared is not None:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, path=str(shared))  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

@@ -1,0 +1,257 @@
+"""How the gateway finds a replica and speaks to it.
+
+The process ``serving`` publishes the directory (docs/architecture.md); nobody who imports this needs Ray.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from serving.meter import Meter
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+READ_TIMEOUT_SECONDS = 900.0
+METER_TIMEOUT_SECONDS = 5.0
+COUNT_TIMEOUT_SECONDS = 30.0
+REREAD_SECONDS = 0.1
+MOST_ATTEMPTS = 3
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
+
+HEADER_SECRET = "x-cluster-secret"  # noqa: S105 -- a header's name
+HEADER_REQUEST = "x-appliance-request"
+HEADER_PROMPT_LIMIT = "x-appliance-prompt-limit"
+HEADER_COMPLETION_LIMIT = "x-appliance-completion-limit"
+HEADER_SEQUENCES = "x-appliance-sequences"
+HEADER_SALT = "x-appliance-salt"
+HEADER_PATH = "x-appliance-path"
+HEADER_METER = "x-appliance-meter"
+HEADER_REFUSED = "x-appliance-refused"
+
+
+class ReplicaUnreachable(Exception):
+    """The connection failed, or broke before an answer began: another replica may be tried.
+
+    ``process_is_gone`` is certain: nothing listens on the port, and the port is this machine's.
+    """
+
+    def __init__(self, replica: str, *, process_is_gone: bool = False) -> None:
+        super().__init__(replica)
+        self.process_is_gone = process_is_gone
+
+
+class NoReplica(Exception):
+    """None was there, or none took the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """``running`` and ``waiting`` are requests at the last look; ``endpoint`` is ``http://host:port``."""
+
+    id: str
+    endpoint: str
+    running: int
+    waiting: int
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model as the directory shows it. ``template_tokens`` is the most its chat template adds to a prompt."""
+
+    state: str
+    message: str
+    context_length: int
+    template_tokens: int
+    replicas: tuple[Replica, ...]
+
+
+class Directory:
+    """The published file, read again when it changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._models: dict[str, ModelView] = {}
+        self._published_at = 0.0
+        self._modified_ns = 0
+        self._looked_at = -REREAD_SECONDS
+
+    def model(self, model: str) -> ModelView | None:
+        return self.models().get(model)
+
+    def models(self) -> Mapping[str, ModelView]:
+        self._refresh()
+        return self._models
+
+    def age_seconds(self, now: float) -> float:
+        """How long ago Ray was last heard of; ``now`` is Unix time."""
+        self._refresh()
+        return now - self._published_at
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < REREAD_SECONDS:
+            return
+        self._looked_at = now
+        try:
+            modified_ns = self._path.stat().st_mtime_ns
+            if modified_ns == self._modified_ns:
+                return
+            document = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return
+        self._modified_ns = modified_ns
+        self._published_at = document["published_at"]
+        self._models = {model: _view(entry) for model, entry in document["models"].items()}
+
+
+def _view(entry: Mapping[str, Any]) -> ModelView:
+    fields = ("id", "endpoint", "running", "waiting", "draining")
+    return ModelView(
+        state=entry["state"],
+        message=entry["message"],
+        context_length=entry["context_length"],
+        template_tokens=entry["template_tokens"],
+        replicas=tuple(Replica(**{field: replica[field] for field in fields}) for replica in entry["replicas"]),
+    )
+
+
+def choose(replicas: Iterable[Replica], in_flight: Mapping[str, int], exclude: Collection[str]) -> Replica | None:
+    """The replica with the least to do: what we sent and have not got back, then what it said. Pure."""
+    able = [replica for replica in replicas if not replica.draining and replica.id not in exclude]
+    return min(
+        able,
+        key=lambda replica: (in_flight.get(replica.id, 0), replica.running + replica.waiting),
+        default=None,
+    )
+
+
+class EngineClient:
+    """One connection pool to all replicas. To be created in a running event loop, and closed."""
+
+    def __init__(self, directory: Directory, cluster_secret: str) -> None:
+        self.directory = directory
+        self._in_flight: Counter[str] = Counter()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
+            headers={HEADER_SECRET: cluster_secret, "content-type": "application/json"},
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=READ_TIMEOUT_SECONDS
+            ),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def pick(self, model: str, exclude: Collection[str] = ()) -> Replica | None:
+        view = self.directory.model(model)
+        return None if view is None else choose(view.replicas, self._in_flight, exclude)
+
+    @asynccontextmanager
+    async def reach(
+        self, model: str, path: str, body: bytes, headers: Mapping[str, str], tried: list[Replica]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer of a replica that took the request, its body still to be read; leaving early hangs up.
+
+        Other replicas are tried while none has answered; ``tried`` tells the caller which, in order.
+        Raises NoReplica.
+        """
+        while len(tried) < MOST_ATTEMPTS:
+            replica = self.pick(model, {replica.id for replica in tried})
+            if replica is None:
+                break
+            tried.append(replica)
+            self._in_flight[replica.id] += 1
+            try:
+                try:
+                    response = await self._session.post(replica.endpoint + path, data=body, headers=headers)
+                except (aiohttp.ClientError, OSError):
+                    continue
+                try:
+                    if response.status == 503 and HEADER_REFUSED in response.headers:
+                        continue
+                    yield response
+                finally:
+                    if response.connection is not None:
+                        response.close()
+                return
+            finally:
+                self._done(replica)
+        raise NoReplica(model)
+
+    def _done(self, replica: Replica) -> None:
+        self._in_flight[replica.id] -= 1
+        if not self._in_flight[replica.id]:
+            del self._in_flight[replica.id]
+
+    async def count(self, replica: Replica, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the replica's exact count of the prompt. Raises ReplicaUnreachable."""
+        timeout = aiohttp.ClientTimeout(total=COUNT_TIMEOUT_SECONDS)
+        url, headers = f"{replica.endpoint}/count", {HEADER_PATH: path}
+        try:
+            async with self._session.post(url, data=body, headers=headers, timeout=timeout) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise ReplicaUnreachable(replica.id) from error
+
+    async def meter(self, endpoint: str, request_id: str, wait_seconds: float = 0.0) -> Meter | None:
+        """What the replica at ``endpoint`` counted; None if it does not know the request.
+
+        Waits up to ``wait_seconds`` for the request to end. Raises ReplicaUnreachable.
+        """
+        url = f"{endpoint}/meter/{request_id}?wait={wait_seconds}"
+        timeout = aiohttp.ClientTimeout(total=METER_TIMEOUT_SECONDS + wait_seconds)
+        try:
+            async with self._session.get(url, timeout=timeout) as response:
+                if response.status == 404:
+                    return None
+                if response.status != 200:
+                    raise ReplicaUnreachable(endpoint)
+                return parse_meter(await response.read())
+        except aiohttp.ClientConnectorError as error:
+            gone = isinstance(error.os_error, ConnectionRefusedError) and error.host in LOCAL_HOSTS
+            raise ReplicaUnreachable(endpoint, process_is_gone=gone) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ReplicaUnreachable(endpoint) from error
+
+    async def find_meter(self, model: str, request_id: str) -> Meter | None:
+        """The meter of the request from whichever replica of the model knows it; None if none does.
+
+        Raises ReplicaUnreachable if that cannot be said: there is no replica, or one does not answer.
+        """
+        view = self.directory.model(model)
+        if view is None or not view.replicas:
+            raise ReplicaUnreachable(model)
+        answers = await asyncio.gather(
+            *(self.meter(replica.endpoint, request_id) for replica in view.replicas), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, Meter):
+                return answer
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return None
+
+    async def is_healthy(self, replica: Replica) -> bool:
+        timeout = aiohttp.ClientTimeout(total=CONNECT_TIMEOUT_SECONDS)
+        try:
+            async with self._session.get(f"{replica.endpoint}/health", timeout=timeout) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
+
+
+def parse_meter(text: str | bytes) -> Meter:
+    """A meter as a replica wrote it. Raises ValueError."""
+    return msgspec.convert({"request_id": "", **msgspec.json.decode(text, type=dict[str, Any])}, Meter)

@@ -1,0 +1,247 @@
+"""The way of a request, through the real gateway and PostgreSQL, with a stub for the engine."""
+
+import asyncio
+import json
+
+import pytest
+
+from appliance.gateway.asgi import ClientGone, Hangup
+from billing.accounts import Limits
+from tests.gateway.conftest import House, publish
+from tests.stub_engine import PROMPT_TOKENS
+
+INPUT, OUTPUT = 100, 400  # nano-dollars per token of configs/models.yaml
+
+
+async def error_of(response: object, status: int) -> dict[str, object]:
+    assert response.status == status, await response.text()  # type: ignore[attr-defined]
+    assert response.headers["x-request-id"]  # type: ignore[attr-defined]
+    return (await response.json())["error"]  # type: ignore[attr-defined, no-any-return]
+
+
+async def test_a_streamed_answer_is_relayed_and_charged_before_its_end(house: House) -> None:
+    customer = await house.customer()
+    async with customer.post(stream=True) as response:
+        body = await response.read()
+        assert (await customer.account()).open_holds == 0
+    assert body.count(b"data: {") == 8
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert b"meter" not in body
+    (usage,) = await customer.usage()
+    assert str(usage.request_id) == response.headers["x-request-id"]
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.ended) == (PROMPT_TOKENS, 8, "complete")
+    assert usage.cost_nanodollars == PROMPT_TOKENS * INPUT + 8 * OUTPUT
+    assert await house.discrepancies() == []
+
+
+async def test_a_whole_answer_is_relayed_and_charged(house: House) -> None:
+    customer = await house.customer()
+    async with customer.post() as response:
+        answer = await response.json()
+    assert answer["usage"]["completion_tokens"] == 8
+    assert not [name for name in response.headers if name.startswith("x-appliance")]
+    (usage,) = await customer.usage()
+    assert usage.cost_nanodollars == PROMPT_TOKENS * INPUT + 8 * OUTPUT
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_the_client_abandons_is_charged_to_the_token(house: House, stream: bool) -> None:
+    customer = await house.customer()
+    for stub in house.stubs:
+        stub.interval = 0.02
+
+    async def read_all() -> None:
+        async with customer.post(stream=stream, max_tokens=1000) as response:
+            await response.read()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(read_all(), 0.1)
+    await customer.settled()
+    (usage,) = await customer.usage()
+    (meter,) = [meter for stub in house.stubs for meter in stub.meters.values()]
+    assert usage.ended == meter["ended"] == "cancelled"
+    assert usage.completion_tokens == meter["completion_tokens"] < 8
+    assert await house.discrepancies() == []
+
+
+async def test_a_broken_engine_ends_the_stream_with_an_error_and_charges_what_it_delivered(house: House) -> None:
+    customer = await house.customer()
+    async with customer.post(stream=True, user="die") as response:
+        body = await response.read()
+    assert b"[DONE]" not in body
+    assert json.loads(body.strip().splitlines()[-1].removeprefix(b"data: "))["error"]["code"]
+    await customer.settled()
+    (usage,) = await customer.usage()
+    assert usage.completion_tokens == 3
+
+
+async def test_a_replica_that_refuses_is_replaced_by_another_and_when_all_do_nothing_is_charged(
+    house: House,
+) -> None:
+    customer = await house.customer()
+    async with customer.post(user="refuse") as response:
+        error = await error_of(response, 503)
+        assert response.headers["retry-after"] == "1"
+    assert error["code"] == "service_unavailable"
+    assert sum(len(stub.seen) for stub in house.stubs) == 2
+    account = await customer.settled()
+    assert account.balance_nanodollars == 10**9
+
+
+async def test_a_dead_replica_is_skipped(house: House) -> None:
+    customer = await house.customer()
+    view = json.loads(house.settings.directory.read_text())["models"]["smollm2"]["replicas"]
+    publish(house.settings.directory, ["http://127.0.0.1:9", view[0]["endpoint"]])
+    await asyncio.sleep(0.15)
+    for _ in range(4):
+        async with customer.post() as response:
+            assert response.status == 200
+
+
+async def test_an_engine_error_is_passed_on_as_it_is_and_costs_nothing(house: House) -> None:
+    customer = await house.customer()
+    async with customer.post(user="reject", stream=True) as response:
+        assert response.status == 400
+        assert await response.json() == {"error": {"message": "no"}}
+    (usage,) = await customer.usage()
+    assert (usage.ended, usage.cost_nanodollars) == ("refused", 0)
+
+
+async def test_every_refusal_has_its_status_and_code(house: House) -> None:
+    customer = await house.customer()
+    poor = await house.customer(nanodollars=0)
+    good = customer.key
+    customer.key = "nonsense"
+    async with customer.post() as response:
+        assert (await error_of(response, 401))["code"] == "invalid_api_key"
+    async with house.http.post(house.url + "/v1/chat/completions", data=b"{}") as response:
+        assert (await error_of(response, 401))["code"] == "invalid_api_key"
+    customer.key = good
+    async with customer.post(model="gpt-9") as response:
+        assert (await error_of(response, 404))["code"] == "model_not_found"
+    async with poor.post() as response:
+        assert (await error_of(response, 402))["code"] == "insufficient_quota"
+    async with customer.post(n="many") as response:
+        assert (await error_of(response, 400))["param"] == "n"
+    async with customer.post_raw(b"{") as response:
+        assert (await error_of(response, 400))["type"] == "invalid_request_error"
+    async with customer.post(messages=[{"role": "user", "content": "x" * (9 << 20)}]) as response:
+        assert (await error_of(response, 413))["code"] == "request_too_large"
+    async with house.http.get(house.url + "/nowhere") as response:
+        assert (await error_of(response, 404))["code"] == "not_found"
+    async with house.http.get(house.url + "/v1/chat/completions") as response:
+        assert (await error_of(response, 405))["code"] == "method_not_allowed"
+
+
+async def test_a_rate_limited_client_is_told_when_to_come_back(house: House) -> None:
+    customer = await house.customer(limits=Limits(requests_per_minute=1))
+    async with customer.post() as response:
+        assert response.status == 200
+    async with customer.post() as response:
+        assert (await error_of(response, 429))["code"] == "rate_limit_exceeded"
+        assert 58 <= int(response.headers["retry-after"]) <= 60
+
+
+async def test_an_answer_is_cut_to_what_the_account_can_pay(house: House) -> None:
+    customer = await house.customer(nanodollars=PROMPT_TOKENS * INPUT + 3 * OUTPUT)
+    async with customer.post(stream=True) as response:
+        assert (await response.read()).count(b"data: {") == 3
+    assert (await customer.settled()).balance_nanodollars == 0
+
+
+async def test_the_balance_bounds_what_fifty_requests_at_once_can_spend(house: House) -> None:
+    customer = await house.customer(nanodollars=100_000)
+
+    async def ask() -> int:
+        async with customer.post() as response:
+            await response.read()
+            return int(response.status)
+
+    statuses = await asyncio.gather(*(ask() for _ in range(50)))
+    assert set(statuses) == {200, 402}
+    account = await customer.settled()
+    charged = [usage.cost_nanodollars for usage in await customer.usage()]
+    assert len(charged) == statuses.count(200)
+    assert account.balance_nanodollars == 100_000 - sum(charged) >= 0
+    assert await house.discrepancies() == []
+
+
+async def test_tenants_do_not_share_a_cache_salt(house: House) -> None:
+    one, other = await house.customer(), await house.customer()
+    for customer in (one, one, other):
+        async with customer.post() as response:
+            assert response.status == 200
+    salts = [headers["x-appliance-salt"] for stub in house.stubs for headers in stub.seen]
+    assert len(salts) == 3
+    assert len(set(salts)) == 2
+
+
+async def test_the_model_list_shows_prices_and_a_wrong_key_is_refused(house: House) -> None:
+    async with house.http.get(house.url + "/v1/models") as response:
+        (model,) = (await response.json())["data"]
+    assert (model["id"], model["object"]) == ("smollm2", "model")
+    assert model["pricing"]["output"] == "0.40"
+    async with house.http.get(house.url + "/v1/models/smollm2") as response:
+        assert (await response.json()) == model
+    async with house.http.get(house.url + "/v1/models/none") as response:
+        assert (await error_of(response, 404))["code"] == "model_not_found"
+    customer = await house.customer()
+    headers = {"authorization": f"Bearer {customer.key[:-1]}?"}
+    async with house.http.get(house.url + "/v1/models", headers=headers) as response:
+        assert (await error_of(response, 401))["code"] == "invalid_api_key"
+
+
+async def test_readiness_tells_the_truth(house: House) -> None:
+    async with house.http.get(house.url + "/readyz") as response:
+        assert response.status == 200, await response.text()
+    publish(house.settings.directory, ["http://127.0.0.1:9"])
+    await asyncio.sleep(0.15)
+    async with house.http.get(house.url + "/readyz") as response:
+        assert response.status == 503
+        assert (await response.json())["models"] == {"smollm2": False}
+    async with house.http.get(house.url + "/livez") as response:
+        assert response.status == 200
+
+
+async def test_a_model_without_replicas_is_refused_at_once(house: House) -> None:
+    customer = await house.customer()
+    publish(house.settings.directory, [])
+    await asyncio.sleep(0.15)
+    async with customer.post() as response:
+        assert (await error_of(response, 503))["code"] == "service_unavailable"
+        assert response.headers["retry-after"]
+
+
+async def test_metrics_are_for_near_networks_alone(house: House) -> None:
+    customer = await house.customer()
+    async with customer.post(stream=True) as response:
+        await response.read()
+    async with house.http.get(house.url + "/metrics") as response:
+        text = await response.text()
+    labels = 'endpoint="/v1/chat/completions",model="smollm2",status="200"'
+    assert f"appliance_requests_total{{{labels}}} 1.0" in text
+    assert 'appliance_tokens_total{kind="completion",model="smollm2"} 8.0' in text
+    for family in ("time_to_first_token", "time_per_output_token", "admission", "settlement", "request"):
+        assert f"appliance_{family}_seconds_count" in text
+    async with house.http.get(house.url + "/metrics", headers={"x-forwarded-for": "203.0.113.9"}) as response:
+        assert response.status == 404
+
+
+async def test_a_hang_up_interrupts_its_block_alone() -> None:
+    disconnected = asyncio.Event()
+
+    async def receive() -> dict[str, str]:
+        await disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def serve() -> str:
+        try:
+            with Hangup(receive):
+                disconnected.set()
+                await asyncio.sleep(10)
+        except ClientGone:
+            await asyncio.sleep(0)
+            return "gone"
+        return "done"
+
+    assert await asyncio.wait_for(serve(), 1) == "gone"
