@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
+from serving import engine_process
 from serving.guard import App, Guard, count_prompts, current_request
 from serving.meter import MeterBook, Request
 from serving.models import EngineArg, Model
@@ -155,6 +156,8 @@ class _Port:
 async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secret: str) -> RunningEngine:
     """Starts the engine; takes seconds to minutes. Raises whatever vLLM raises."""
     os.environ.update(environment(model, gpus))
+    context = engine_process.begin(gpus)
+    import vllm.v1.engine.utils as engine_utils
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
@@ -162,6 +165,7 @@ async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secre
     from vllm.utils.argparse_utils import FlexibleArgumentParser
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    engine_utils.get_mp_context = lambda: context
     arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags(model, directory, gpus))
     llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
     meter_engine(llm)

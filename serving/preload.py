@@ -1,0 +1,42 @@
+"""Imported by a replica's fork server only (serving.engine_process): vLLM, and the tie to the replica's life."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import signal
+from contextlib import suppress
+
+from serving.engine_process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
+
+PR_SET_PDEATHSIG = 1
+EVERYWHERE = (
+    "ray",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.uniproc_executor",
+    "vllm.model_executor.model_loader.default_loader",
+    "vllm.model_executor.models.llama",
+    "vllm.transformers_utils.configs",
+)
+ON_CPU = ("vllm.v1.worker.cpu_worker", "vllm.v1.attention.backends.cpu_attn")
+ON_GPU = ("vllm.v1.worker.gpu_worker", "vllm.v1.attention.backends.flash_attn")
+
+
+def die_with_parent() -> None:
+    """No engine outlives its replica: it would keep the memory that the next replica needs."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def preload() -> None:
+    """A module that this version of vLLM keeps elsewhere is left for the engine to find."""
+    for module in EVERYWHERE + (ON_CPU if os.environ[GPUS_VARIABLE] == "0" else ON_GPU):
+        with suppress(ImportError):
+            importlib.import_module(module)
+
+
+die_with_parent()
+if os.getppid() != int(os.environ[REPLICA_PID_VARIABLE]):
+    raise SystemExit("the replica died before its fork server began")
+os.register_at_fork(after_in_child=die_with_parent)
+preload()
