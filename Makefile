@@ -26,7 +26,7 @@ format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff format .
 
 bench: install-dev ## measure the gateway against a stub engine, write var/bench.json
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m tests.bench
 
 lock: install-dev ## refresh the exact versions in requirements/ (ARGS='--upgrade-package ray')
 	@scripts/lock.sh $(abspath $(BIN)/uv) $(ARGS)

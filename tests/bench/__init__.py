@@ -1,0 +1,1 @@
+"""Benchmarks: CPU seconds and ratios, measured beside a peer in the same run. ``make bench`` runs them."""

@@ -1,0 +1,70 @@
+"""Any process may die at any moment: the system recovers by itself; nothing is lost, nothing charged twice."""
+
+import asyncio
+import random
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.scenarios.system import Answer, System, stream
+
+pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
+
+MODEL = "smollm2"
+RECOVERY_SECONDS = 60
+
+
+def body(number: int) -> dict[str, Any]:
+    content = f"Count from {number} upwards, slowly."
+    return {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 120,
+        "ignore_eos": True,
+        "temperature": 0,
+    }
+
+
+async def serves(system: System, key: str) -> bool:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+        try:
+            answer = await stream(http, system.url, key, body(1) | {"max_tokens": 2})
+        except TimeoutError:
+            return False
+    return answer.finished and answer.usage is not None
+
+
+@pytest.mark.parametrize("part", ["worker", "gateway", "database", "replica"])
+async def test_kill_9_in_the_middle_of_twenty_streams(ready: System, part: str) -> None:
+    account = f"kill-{part}"
+    key = ready.customer("5.00", account)
+    rng = random.Random(part)
+    timeout = aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        streams = [asyncio.create_task(stream(http, ready.url, key, body(number))) for number in range(20)]
+        await asyncio.sleep(rng.uniform(0.5, 2.0))
+        ready.kill(part)
+        killed_at = time.monotonic()
+        answers: list[Answer] = await asyncio.gather(*streams)
+    while not await serves(ready, key):
+        assert time.monotonic() - killed_at < RECOVERY_SECONDS, "it does not serve again"
+        await asyncio.sleep(0.5)
+    ready.wait_until_no_holds(RECOVERY_SECONDS - (time.monotonic() - killed_at))
+    rows = ready.usage(account)
+    finished = [answer for answer in answers if answer.finished]
+    for answer in finished:
+        assert answer.request_id is not None
+        assert answer.usage is not None
+        row = rows[answer.request_id]
+        assert row["prompt_tokens"] == answer.usage["prompt_tokens"]
+        assert row["completion_tokens"] == answer.usage["completion_tokens"]
+    for request_id, meter in ready.meters().items():
+        if request_id in rows:
+            assert rows[request_id]["completion_tokens"] == meter["completion_tokens"]
+    if part in ("worker", "database"):
+        assert len(finished) == 20
+    spent = 5 * 10**9 - ready.ask("account", "show", account)["balance_nanodollars"]
+    assert spent == sum(row["cost_nanodollars"] for row in rows.values())
+    ready.appliance("ledger", "verify")

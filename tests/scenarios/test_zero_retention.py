@@ -1,0 +1,142 @@
+"""Zero retention: what a customer sends to the API or gets from it is written nowhere."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+
+from appliance.paths import short_folder
+from appliance.postgres import find_binaries
+from appliance.settings import load_settings
+from tests.scenarios.system import System
+
+pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
+
+CANARY = "zqcanary7316"
+
+
+def hostile_bodies() -> Iterator[tuple[str, bytes]]:
+    """Every way in which a customer's text reaches the system, welcome or malformed."""
+    good: dict[str, Any] = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": f"My secret is {CANARY}."}],
+        "max_tokens": 8,
+        "user": CANARY,
+    }
+    schema = {"type": "object", "properties": {CANARY: {"type": "string", "pattern": CANARY}}}
+    tool = {"type": "function", "function": {"name": CANARY, "description": CANARY, "parameters": schema}}
+    variants: list[dict[str, Any]] = [
+        {},
+        {"stream": True},
+        {"stop": [CANARY]},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": CANARY, "schema": schema}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": CANARY, "schema": {"type": CANARY}}}},
+        {"tools": [tool]},
+        {"tools": [tool], "tool_choice": {"type": "function", "function": {"name": CANARY}}},
+        {"structured_outputs": {"regex": f"({CANARY}"}},
+        {"structured_outputs": {"grammar": CANARY}},
+        {"structured_outputs": {"choice": [CANARY]}},
+        {"messages": [{"role": CANARY, "content": CANARY}]},
+        {"messages": CANARY},
+        {"messages": [{"role": "user", "content": [{"type": CANARY, CANARY: CANARY}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": CANARY}}]}]},
+        {"messages": [{"role": "user", "content": f"{CANARY} " * 3000}]},
+        {"temperature": CANARY},
+        {"logit_bias": {CANARY: CANARY}},
+        {"n": CANARY},
+        {"model": CANARY},
+        {"chat_template": "{{ " + CANARY + " }}"},
+        {"chat_template_kwargs": {CANARY: CANARY}},
+        {"vllm_xargs": {CANARY: CANARY}},
+        {"cache_salt": CANARY},
+        {"request_id": CANARY},
+        {"kv_transfer_params": {CANARY: CANARY}},
+        {"bad_words": [CANARY]},
+        {CANARY: CANARY},
+    ]
+    for variant in variants:
+        yield "/v1/chat/completions", json.dumps(good | variant).encode()
+    for prompt in (CANARY, [CANARY, CANARY], [[CANARY]], {CANARY: 1}):
+        document = {"model": "smollm2", "prompt": prompt, "max_tokens": 4, "suffix": CANARY}
+        yield "/v1/completions", json.dumps(document).encode()
+        del document["suffix"]
+        yield "/v1/completions", json.dumps(document | {"stop": [CANARY]}).encode()
+    for path in ("/v1/chat/completions", "/v1/completions", f"/v1/{CANARY}", f"/v1/models/{CANARY}"):
+        yield path, b'{"model": "' + CANARY.encode()
+        yield path, b"\xff" + CANARY.encode()
+        yield path, CANARY.encode() * 10
+        yield path, b"[" * 5000 + CANARY.encode()
+
+
+async def send_all(system: System) -> list[int]:
+    demo = system.demo()
+    headers = {
+        "authorization": f"Bearer {demo['OPENAI_API_KEY']}",
+        "x-request-id": CANARY,
+        "x-canary": CANARY,
+        "traceparent": CANARY,
+        "user-agent": CANARY,
+        "content-type": "application/json",
+    }
+    statuses = []
+    async with aiohttp.ClientSession() as http:
+        for path, body in hostile_bodies():
+            async with http.post(system.url + path + f"?q={CANARY}", data=body, headers=headers) as response:
+                await response.read()
+                statuses.append(response.status)
+        wrong = headers | {"authorization": f"Bearer sk-{CANARY}"}
+        async with http.post(system.url + "/v1/completions", data=b"{}", headers=wrong) as response:
+            statuses.append(response.status)
+        for _ in range(3):
+            body = json.dumps(
+                {
+                    "model": "smollm2", "prompt": CANARY, "max_tokens": 500, "stream": True, "ignore_eos": True,
+                }
+            ).encode()  # fmt: skip
+            async with http.post(system.url + "/v1/completions", data=body, headers=headers) as response:
+                await response.content.readany()
+    return statuses
+
+
+def files_with(text: bytes, folder: Path) -> list[Path]:
+    """Files that hold the text, sockets and what vanishes meanwhile left out."""
+    found = []
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and not path.is_symlink() and text in path.read_bytes():
+                found.append(path)
+        except OSError:
+            continue
+    return found
+
+
+def dump(url: str) -> str:
+    """Every table as SQL."""
+    parts = urlsplit(url)
+    socket = parse_qs(parts.query)["host"][0]
+    command = [str(find_binaries() / "pg_dump"), "-h", socket, "-U", "appliance", "appliance"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+async def test_a_canary_is_found_in_no_file_no_table_no_metric_and_no_log(ready: System) -> None:
+    planted = ready.home / "logs" / "planted"
+    planted.write_text(CANARY)
+    assert files_with(CANARY.encode(), ready.home) == [planted]
+    planted.unlink()
+    statuses = await send_all(ready)
+    assert not [status for status in statuses if status >= 500], statuses
+    assert statuses.count(200) >= 8
+    ready.wait_until_no_holds(10)
+    settings = load_settings(ready.env)
+    ray = short_folder(settings.home / "ray", 35)
+    places = [ready.home, ray, *Path("/tmp").glob("ray*"), *Path("/tmp").glob("torch*"), Path("/dev/shm")]
+    found = [path for place in places for path in files_with(CANARY.encode(), place)]
+    assert found == []
+    assert CANARY not in dump(settings.sqlalchemy_url)
+    async with aiohttp.ClientSession() as http, http.get(ready.url + "/metrics") as response:
+        assert CANARY not in await response.text()
