@@ -66,10 +66,15 @@ def worker() -> None:
 @app.command()
 def serving() -> None:
     """Apply the models to Ray and publish their replicas until stopped."""
-    from serving.driver import run
+    from appliance import logs, secrets
+    from serving.directory import run_serving
 
+    logs.configure()
     chosen = settings()
-    run(chosen)
+    if chosen.ray_address is None:
+        raise fail("RAY_ADDRESS is not set: `appliance up` starts Ray and sets it")
+    secret = secrets.read(chosen.secrets).cluster_secret
+    raise typer.Exit(asyncio.run(run_serving(chosen.home, chosen.models, secret, chosen.ray_address)))
 
 
 @app.command()

@@ -34,7 +34,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `ray` of appliance.yaml."""
 
-    node_address: str = "127.0.0.1"
+    node_address: str = "127.0.0.2"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     object_store_bytes: Annotated[int, msgspec.Meta(ge=75 << 20)] = 80 << 20
 
@@ -54,6 +54,7 @@ class Settings:
     host: str
     port: int
     database_url: str | None
+    ray_address: str | None
     models: tuple[Model, ...]
     gateway: GatewaySettings
     ray: RaySettings
@@ -123,6 +124,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         host=env.get("HOST") or "127.0.0.1",
         port=_port(env.get("PORT") or "8000"),
         database_url=_database_url(env.get("DATABASE_URL") or None),
+        ray_address=env.get("RAY_ADDRESS") or None,
         models=models,
         gateway=parsed.gateway,
         ray=parsed.ray,
