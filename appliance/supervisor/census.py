@@ -15,6 +15,7 @@ from pathlib import Path
 
 from appliance.supervisor.processes import Identity, Status, all_statuses, is_alive
 
+STRAY = "stray"  # the part of orphans that left their session before they were seen
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -34,9 +35,10 @@ class Census:
         part_by_pid = {pid: part for part, pid in mains.items()}
         found: dict[Identity, str] = {}
         for child in children[os.getpid()]:
-            part = part_by_pid.get(child.pid) or self._part_of.get(child.identity)
-            if part is None:
+            if child.session == os.getsid(0):
                 continue  # a helper of the supervisor itself, which waits for it
+            known = part_by_pid.get(child.pid) or self._part_of.get(child.identity)
+            part = known or part_by_pid.get(child.session, STRAY)
             if child.state == "Z" and child.pid not in part_by_pid:
                 _reap(child.pid)
                 continue
@@ -47,8 +49,9 @@ class Census:
             self._save()
 
     def of(self, part: str) -> list[Identity]:
-        """The living processes of a part, as of the last look."""
-        return [process for process, owner in self._part_of.items() if owner == part and is_alive(process)]
+        """The living processes of a part, as of the last look, and those that may be of any."""
+        owned = [process for process, owner in self._part_of.items() if owner in (part, STRAY)]
+        return [process for process in owned if is_alive(process)]
 
     def _save(self) -> None:
         draft = self._file.with_suffix(".new")

@@ -22,7 +22,7 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Part:
-    """A process to keep running. `needs` is awaited before each start; `is_ready` is asked until it is true."""
+    """A process to keep running. `needs` is awaited before each start; `is_ready` is asked until true."""
 
     name: str
     command: tuple[str, ...]

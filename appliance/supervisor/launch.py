@@ -16,7 +16,7 @@ from appliance import secrets
 from appliance.postgres import Cluster, PostgresError, embedded
 from appliance.settings import Settings
 from appliance.supervisor.census import Census, leftovers
-from appliance.supervisor.instance import Lock, listen, only_instance, url_of
+from appliance.supervisor.instance import listen, only_instance, url_of
 from appliance.supervisor.keeper import Keeper, Part
 from appliance.supervisor.logs import last_line, rotate
 from appliance.supervisor.models import Board
@@ -37,7 +37,7 @@ from appliance.supervisor.system import (
 from appliance.supervisor.welcome import welcome
 
 TICK_SECONDS = 1.0
-LEFTOVER_GRACE_SECONDS = 15.0
+LEFTOVER_GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.3
 
 
@@ -45,23 +45,23 @@ class StartError(Exception):
     """The system cannot start; the message names the part, the reason and the log."""
 
 
-def up(settings: Settings, inherited: Mapping[str, str]) -> int:
-    """Run the system until a signal stops it; the exit status.
+def up(settings: Settings, inherited: Mapping[str, str], kind: type[System] | None = None) -> int:
+    """Run the system until a signal stops it; the exit status. `kind` is for a system of other parts.
 
     Raises:
         AlreadyRunningError, AddressError: before anything was started.
     """
     with only_instance(settings.run) as lock, listen(settings.host, settings.port) as listener:
-        return asyncio.run(_run(settings, inherited, lock, listener))
+        lock.announce(url_of(listener))
+        system = (kind or System)(settings, inherited, listener, Screen())
+        return asyncio.run(_run(system))
 
 
-async def _run(settings: Settings, inherited: Mapping[str, str], lock: Lock, listener: socket.socket) -> int:
-    screen = Screen()
+async def _run(system: System) -> int:
+    screen = system.screen
     stop = asyncio.Event()
-    lock.announce(url_of(listener))
     adopt_orphans()
-    await _clean_up(settings, screen)
-    system = System(settings, inherited, listener, screen)
+    await _clean_up(system.settings, screen)
     _on_signals(stop, system)
     starting = asyncio.create_task(system.start())
     stopping = asyncio.create_task(stop.wait())
@@ -104,7 +104,9 @@ def _on_signals(stop: asyncio.Event, system: System) -> None:
             system.kill()  # asked twice: somebody does not want to wait
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # nohup has the end of the terminal ignored, and means it.
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
@@ -135,16 +137,13 @@ class System:
             ray = group.create_task(self._start_ray())
             group.create_task(self._start_database_and_gateway())
             await asyncio.gather(model, ray)
-            serving = self._keep(serving_part(self.settings, self.env, (ray.result().ready,)))
+            serving = self.keep(serving_part(self.settings, self.env, (ray.result().ready,)))
             self.board.expect([model.id for model in self.settings.models])
-        while not await answers(self.url + "/readyz"):
-            if serving.gave_up.is_set() or self.board.all_failed():
-                self.screen.say("no model answers; accounts, keys and pages work all the same")
-                break
-            await asyncio.sleep(POLL_SECONDS)
+        ready = await self._wait_for_a_model(serving)
         self.board.refresh()
-        seconds = time.monotonic() - self.started_at
-        self.screen.say(*welcome(self.settings, self.url, seconds, first_start=first_start))
+        seconds = f"{time.monotonic() - self.started_at:.0f} s"
+        headline = f"ready after {seconds}" if ready else f"started in {seconds}, but no model answers yet"
+        self.screen.say(*welcome(self.settings, self.url, headline, first_start=first_start))
 
     async def tick(self) -> None:
         """What has to be looked at once a second."""
@@ -172,7 +171,15 @@ class System:
         for name in list(self.mains):
             send(self.census.of(name), signal.SIGKILL)
 
-    def _keep(self, part: Part) -> Keeper:
+    async def _wait_for_a_model(self, serving: Keeper) -> bool:
+        while not await answers(self.url + "/readyz"):
+            if serving.gave_up.is_set() or self.board.all_failed():
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return True
+
+    def keep(self, part: Part) -> Keeper:
+        """Start a part that lives as long as the system."""
         keeper = Keeper(part, self.census, self.mains, self.screen.say)
         self.keepers.append(keeper)
         keeper.start()
@@ -192,7 +199,7 @@ class System:
     async def _start_ray(self) -> Keeper:
         step = self.screen.step("ray", "starting")
         _remake_private(self.ray.folder)
-        keeper = self._keep(ray_part(self.settings, self.env, self.ray))
+        keeper = self.keep(ray_part(self.settings, self.env, self.ray))
         await self._wait(keeper)
         step.done("running")
         return keeper
@@ -207,10 +214,10 @@ class System:
         step.done("migrated")
         step = self.screen.step("gateway", "starting")
         gateways = [
-            self._keep(gateway_part(self.settings, self.env, number, self.listener, self.url))
+            self.keep(gateway_part(self.settings, self.env, number, self.listener, self.url))
             for number in range(self.settings.gateway.processes)
         ]
-        worker = self._keep(worker_part(self.settings, self.env))
+        worker = self.keep(worker_part(self.settings, self.env))
         await asyncio.gather(*(self._wait(gateway) for gateway in gateways))
         step.done(f"listening on {self.url}")
         await self._wait(worker)
@@ -219,7 +226,7 @@ class System:
         step = self.screen.step("database", "starting")
         cluster: Cluster = embedded(self.settings.home / "postgres", self.settings.postgres_sockets)
         created = await asyncio.to_thread(cluster.initialise)
-        await self._wait(self._keep(database_part(self.settings, self.env, cluster)))
+        await self._wait(self.keep(database_part(self.settings, self.env, cluster)))
         step.done("created and running" if created else "running")
 
     async def _wait(self, keeper: Keeper) -> None:

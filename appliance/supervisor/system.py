@@ -19,8 +19,8 @@ from appliance.settings import Settings
 from appliance.supervisor.keeper import Part
 
 APPLIANCE = (sys.executable, "-m", "appliance")
-# Ray's sockets are 65 characters below its folder, and a socket's path has at most 107.
-RAY_FOLDER_MAX_BYTES = 40
+# Ray's sockets are 66 characters below its folder, and a socket's path has at most 107.
+RAY_FOLDER_MAX_BYTES = 40 - len("/node")
 PROBE_SECONDS = 2.0
 RAY_LOG_BYTES = 4 << 20
 RAY_LOG_FILES = 2
@@ -28,12 +28,19 @@ RAY_LOG_FILES = 2
 
 @dataclass(frozen=True)
 class RayNode:
-    """Where this start's Ray is reached. Ray takes 127.0.0.1 for 'choose an address', but not 127.0.0.2."""
+    """Where this start's Ray is reached, and its folder, which is emptied at each start.
+
+    Ray opens what it is given as its folder to everybody, hence one inside a private one.
+    """
 
     host: str
     port: int
     client_port: int
     folder: Path
+
+    @property
+    def sessions(self) -> Path:
+        return self.folder / "node"
 
     @property
     def address(self) -> str:
@@ -42,9 +49,8 @@ class RayNode:
 
 def plan_ray(settings: Settings) -> RayNode:
     """Choose ports and the folder for this start."""
-    host = settings.ray.node_address
     return RayNode(
-        host="127.0.0.2" if host == "127.0.0.1" else host,
+        host=settings.ray.node_address,
         port=settings.ray.port or free_port(),
         client_port=free_port(),
         folder=short_folder(settings.home / "ray", RAY_FOLDER_MAX_BYTES),
@@ -99,7 +105,9 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
 
     async def is_ready() -> bool:
         # The raylet makes its socket after the head's services run.
-        return (ray.folder / "session_latest/sockets/raylet").exists() and await _accepts(ray.host, ray.port)
+        return (ray.sessions / "session_latest/sockets/raylet").exists() and await _accepts(
+            ray.host, ray.port
+        )
 
     command = (
         str(Path(sys.executable).with_name("ray")),
@@ -116,7 +124,7 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
         "--dashboard-agent-listen-port=0",
         f"--num-cpus={os.cpu_count() or 1}",
         f"--object-store-memory={settings.ray.object_store_bytes}",
-        f"--temp-dir={ray.folder}",
+        f"--temp-dir={ray.sessions}",
         "--log-style=record",
         "--log-color=false",
     )

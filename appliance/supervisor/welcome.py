@@ -11,11 +11,11 @@ from appliance.settings import Settings
 QUESTION = "What is the capital of France?"
 
 
-def welcome(settings: Settings, url: str, seconds: float, *, first_start: bool) -> list[str]:
+def welcome(settings: Settings, url: str, headline: str, *, first_start: bool) -> list[str]:
     """The key itself is printed at the first start only; later it is in demo.env."""
     file = _shown(settings.demo)
     key = _demo_key(settings.demo)
-    lines = ["", f"ready after {seconds:.0f} s", "", f"  {url}"]
+    lines = ["", headline, "", f"  {url}"]
     if key is None or not settings.models:
         return [*lines, ""]
     lines.append(f"  key {key}, also in {file}" if first_start else f"  key in {file}")

