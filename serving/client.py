@@ -4,6 +4,7 @@ The process ``serving`` publishes the directory (docs/architecture.md); nobody w
 """
 
 import asyncio
+import ipaddress
 import json
 import time
 from collections import Counter
@@ -24,7 +25,6 @@ METER_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 30.0
 REREAD_SECONDS = 0.1
 MOST_ATTEMPTS = 3
-LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 HEADER_SECRET = "x-cluster-secret"  # noqa: S105 -- a header's name
 HEADER_REQUEST = "x-appliance-request"
@@ -219,7 +219,7 @@ class EngineClient:
                     raise ReplicaUnreachable(endpoint)
                 return parse_meter(await response.read())
         except aiohttp.ClientConnectorError as error:
-            gone = isinstance(error.os_error, ConnectionRefusedError) and error.host in LOCAL_HOSTS
+            gone = isinstance(error.os_error, ConnectionRefusedError) and _is_loopback(error.host)
             raise ReplicaUnreachable(endpoint, process_is_gone=gone) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ReplicaUnreachable(endpoint) from error
@@ -250,6 +250,13 @@ class EngineClient:
                 return response.status == 200
         except (aiohttp.ClientError, OSError):
             return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_meter(text: str | bytes) -> Meter:
