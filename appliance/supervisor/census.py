@@ -56,8 +56,10 @@ class Census:
     def _save(self) -> None:
         draft = self._file.with_suffix(".new")
         processes = [[process.pid, process.born, part] for process, part in sorted(self._part_of.items())]
-        draft.write_text(json.dumps({"boot": BOOT_ID.read_text().strip(), "processes": processes}))
-        draft.replace(self._file)
+        # On a full disk the list stays as it was: parts are kept running all the same.
+        with suppress(OSError):
+            draft.write_text(json.dumps({"boot": BOOT_ID.read_text().strip(), "processes": processes}))
+            draft.replace(self._file)
 
 
 def leftovers(file: Path) -> list[Identity]:

@@ -52,6 +52,11 @@ class Keeper:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=self.part.name)
 
+    def check(self) -> None:
+        """Raises what ended the keeper itself, which is a defect: a part without one is not supervised."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._task.result()
+
     async def stop(self) -> None:
         """Stop the part and everything it started; nothing of it is left when this returns."""
         if self._task is not None:

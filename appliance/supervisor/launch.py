@@ -68,10 +68,12 @@ async def _run(system: System) -> int:
     ticking = asyncio.create_task(system.tick())
     status = 0
     try:
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({starting, stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-        await stop.wait()
+        await asyncio.wait({stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        if ticking.done():
+            ticking.result()
     except* (StartError, PostgresError) as errors:
         screen.say(*(f"error: {error}" for error in errors.exceptions))
         status = 1
@@ -149,6 +151,8 @@ class System:
         """What has to be looked at once a second."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            for keeper in self.keepers:
+                keeper.check()
             self.census.look(self.mains)
             self.board.refresh()
             for step, log in self.watched.items():

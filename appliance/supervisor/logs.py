@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 LOG_MAX_BYTES = 8 << 20
@@ -14,7 +15,8 @@ def rotate(folder: Path, most_bytes: int = LOG_MAX_BYTES) -> None:
     """The parts write to their open files in append mode, so a file is copied and cut, not renamed."""
     for log in folder.glob("*.log"):
         if log.stat().st_size > most_bytes:
-            shutil.copyfile(log, log.with_suffix(".log.1"))
+            with suppress(OSError):  # a full disk: no older copy then
+                shutil.copyfile(log, log.with_suffix(".log.1"))
             os.truncate(log, 0)
 
 

@@ -47,8 +47,6 @@ class Board:
     def _read(self) -> Mapping[str, tuple[str, str]]:
         try:
             models = json.loads(self.directory.read_text())["models"]
-            return {
-                name: (str(entry["state"]), str(entry.get("message", ""))) for name, entry in models.items()
-            }
+            return {name: (str(entry["state"]), str(entry.get("message", ""))) for name, entry in models.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}

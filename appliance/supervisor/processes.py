@@ -130,9 +130,7 @@ def read_status(pid: int) -> Status | None:
         return None
     # The program's name is in brackets and may hold anything, brackets and spaces too.
     fields = text[text.rindex(")") + 2 :].split()
-    return Status(
-        pid=pid, state=fields[0], parent=int(fields[1]), session=int(fields[3]), born=int(fields[19])
-    )
+    return Status(pid=pid, state=fields[0], parent=int(fields[1]), session=int(fields[3]), born=int(fields[19]))
 
 
 def all_statuses() -> list[Status]:

@@ -57,9 +57,7 @@ def plan_ray(settings: Settings) -> RayNode:
     )
 
 
-def base_environment(
-    inherited: Mapping[str, str], settings: Settings, ray: RayNode, port: int
-) -> dict[str, str]:
+def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayNode, port: int) -> dict[str, str]:
     """What every part gets: where things are, and no telemetry."""
     kept = {name: value for name, value in inherited.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return kept | {
@@ -105,9 +103,7 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
 
     async def is_ready() -> bool:
         # The raylet makes its socket after the head's services run.
-        return (ray.sessions / "session_latest/sockets/raylet").exists() and await _accepts(
-            ray.host, ray.port
-        )
+        return (ray.sessions / "session_latest/sockets/raylet").exists() and await _accepts(ray.host, ray.port)
 
     command = (
         str(Path(sys.executable).with_name("ray")),
