@@ -14,6 +14,7 @@ import msgspec
 import ray
 import uvicorn
 from ray import serve
+from ray.serve.schema import LoggingConfig
 
 from serving import engine
 from serving.guard import Guard
@@ -129,5 +130,6 @@ def application(model: Model, directory: Path, home: Path, secret: str, gpus: in
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_SECONDS,
         graceful_shutdown_timeout_s=DRAIN_SECONDS,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_SECONDS,
+        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     )
     return deployment.bind(model, str(directory), str(home), secret, gpus)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from ray import serve
@@ -25,9 +27,11 @@ from serving.models import Model
 from serving.prepare import PrepareError, ready_directory
 
 PERIOD_SECONDS = 1.0
-BROADCAST_TIMEOUT_SECONDS = 2.0
+BROADCAST_TIMEOUT_SECONDS = 1.0
+PROBE_TIMEOUT_SECONDS = 0.5
 RAY_GONE_SECONDS = 10.0
 NAMESPACE = "serve"
+ERROR_LINE = re.compile(r"[\w.]*(Error|Exception): ")
 
 
 class ModelState:
@@ -53,17 +57,17 @@ class ModelState:
     def described(self, answers: Sequence[dict[str, Any]]) -> None:
         """Every living replica answered."""
         self.replicas = [answer["replica"] for answer in answers]
-        if answers:
-            self.state, self.message = "ready", ""
-            self.template_tokens = max(answer["template_tokens"] for answer in answers)
+        self.template_tokens = max(answer["template_tokens"] for answer in answers)
+        self.state, self.message = "ready", ""
 
-    def without_replicas(self, application: Any) -> None:
-        """Ray's word on a model of which no replica answers."""
-        failed = application is not None and application.status in ("DEPLOY_FAILED", "UNHEALTHY")
+    def kept(self, replicas: list[dict[str, Any]], application: Any) -> None:
+        """``replicas`` are those of the last look whose port is still open; ``application`` is Ray's word."""
+        self.replicas = replicas
+        if replicas:
+            return
+        failed = application is not None and application.status == "DEPLOY_FAILED"
         self.state = "failed" if failed else "starting"
-        if failed:
-            self.message = _reason(application)
-            self.replicas = []
+        self.message = _reason(application) if application is not None else ""
 
 
 class Publisher:
@@ -169,31 +173,46 @@ async def _look(states: Sequence[ModelState], pool: ThreadPoolExecutor) -> bool:
     except (TimeoutError, RayServeException, ray.exceptions.RayError):
         return False
     deployed = [state for state in states if state.deployed]
-    answers = await asyncio.gather(
-        *(loop.run_in_executor(pool, _describe, state.model.id) for state in deployed)
-    )
+    answers = await asyncio.gather(*(loop.run_in_executor(pool, _describe, state.model.id) for state in deployed))
     for state, answer in zip(deployed, answers, strict=True):
         if answer:
             state.described(answer)
-        elif answer is not None or not state.replicas:
-            state.without_replicas(applications.get(state.model.id))
+        else:
+            state.kept(await _still_open(state.replicas), applications.get(state.model.id))
     return True
+
+
+async def _still_open(replicas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that take a connection. A broadcast fails whole when one replica is dead."""
+
+    async def is_open(replica: dict[str, Any]) -> bool:
+        address = urlsplit(replica["endpoint"])
+        try:
+            _, writer = await asyncio.wait_for(
+                asyncio.open_connection(address.hostname, address.port), PROBE_TIMEOUT_SECONDS
+            )
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
+
+    opens = await asyncio.gather(*map(is_open, replicas))
+    return [replica for replica, is_open in zip(replicas, opens, strict=True) if is_open]
 
 
 def _describe(model_id: str) -> list[dict[str, Any]] | None:
     """Every replica's description; None if one of them did not answer, for a broadcast fails whole."""
     try:
         handle = serve.get_deployment_handle(deployments.DEPLOYMENT, model_id)
-        results: list[dict[str, Any]] = handle.broadcast("describe").results(
-            timeout_s=BROADCAST_TIMEOUT_SECONDS
-        )
+        results: list[dict[str, Any]] = handle.broadcast("describe").results(timeout_s=BROADCAST_TIMEOUT_SECONDS)
     except (TimeoutError, RayServeException, ray.exceptions.RayError, RuntimeError):
         return None
     return results
 
 
 def _reason(application: Any) -> str:
-    """The first line of what Ray says, without the trace."""
+    """What Ray says, in one line: of a trace, the exception that ends it."""
     messages = [deployment.message for deployment in application.deployments.values()] + [application.message]
-    text = next((message for message in messages if message), "the replica failed to start")
-    return str(text).strip().splitlines()[0][:500]
+    text = next((message for message in messages if message), "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if ERROR_LINE.match(line)), lines[0] if lines else "")[:500]

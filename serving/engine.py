@@ -12,12 +12,18 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
-from serving import engine_process
+from serving import engine_process, silence
 from serving.guard import App, Guard, count_prompts, current_request
 from serving.meter import MeterBook, Request
 from serving.models import EngineArg, Model
 
 TEMPLATE_MARGIN_TOKENS = 64
+# A client could claim with them that its prompt was cached.
+UNTRUSTED = frozenset({"kv_transfer_params", "ec_transfer_params"})
+REFUSALS = {
+    "prompt-limit": "The prompt is longer than this request may be.",
+    "sequences": "The request asks for more answers than it may.",
+}
 
 
 def environment(model: Model, gpus: int) -> dict[str, str]:
@@ -156,6 +162,7 @@ class _Port:
 async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secret: str) -> RunningEngine:
     """Starts the engine; takes seconds to minutes. Raises whatever vLLM raises."""
     os.environ.update(environment(model, gpus))
+    silence.no_core_files()
     context = engine_process.begin(gpus)
     import vllm.v1.engine.utils as engine_utils
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -172,8 +179,11 @@ async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secre
     tasks = await llm.get_supported_tasks()
     app = build_app(arguments, tasks, llm.model_config)
     await init_app_state(llm, app.state, arguments, tasks)
+    refuse_beam_search(app.state)
     guard = Guard(app, engine=_Port(llm), book=book, secret=secret, queue_limit=model.queue_limit)
-    return RunningEngine(llm, app, guard, await _template_tokens(app, model.id))
+    template_tokens = await _template_tokens(app, model.id)
+    silence.begin()
+    return RunningEngine(llm, app, guard, template_tokens)
 
 
 def meter_engine(llm: Any) -> None:
@@ -181,56 +191,76 @@ def meter_engine(llm: Any) -> None:
 
     Nothing is done per token: the meter reads the states that the engine keeps anyway.
     """
-    from vllm.exceptions import VLLMValidationError
+    from vllm.exceptions import GenerationError, VLLMValidationError
 
     generate = llm.generate
     add_state = llm.output_processor.add_request
     states = llm.output_processor.request_states
-    priorities = llm.vllm_config.scheduler_config.policy == "priority"
+    by_priority = llm.vllm_config.scheduler_config.policy == "priority"
 
-    async def counted() -> AsyncGenerator[Any, None]:
-        raise VLLMValidationError("The prompt was only counted.")
-        yield
+    async def only_counted() -> AsyncGenerator[Any, None]:
+        async for output in _no_outputs():
+            yield output
+        raise GenerationError("only counted")  # the one kind that vLLM does not log
 
     def metered_generate(prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
-        request = current_request.get()
-        if request is None:
-            raise RuntimeError("generation without a meter")
+        request = _request()
         tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
         if tokens is None:
             raise VLLMValidationError("Only text can be a prompt.", parameter="prompt")
-        request.asked_prompt_tokens += len(tokens)
-        request.asked_sequences += sampling_params.n
+        request.ask(len(tokens), sampling_params.n)
         if request.count_only:
-            return counted()
-        limits = request.limits
-        if limits.prompt_tokens is not None and request.asked_prompt_tokens > limits.prompt_tokens:
-            request.refused = "prompt-limit"
-            raise VLLMValidationError(
-                f"The prompt has more than {limits.prompt_tokens} tokens.", parameter="prompt"
-            )
-        if limits.sequences is not None and request.asked_sequences > limits.sequences:
-            request.refused = "sequences"
-            raise VLLMValidationError("The request asks for too many answers.", parameter="n")
-        if limits.completion_tokens is not None:
-            sampling_params.max_tokens = min(
-                limits.completion_tokens, sampling_params.max_tokens or limits.completion_tokens
-            )
-            sampling_params.min_tokens = min(sampling_params.min_tokens, sampling_params.max_tokens)
-        if limits.salt:
-            prompt["cache_salt"] = salted(limits.salt, prompt.get("cache_salt"))
-        options["priority"] = (limits.priority or 0) if priorities else 0
+            return only_counted()
+        if request.refused is not None:
+            raise VLLMValidationError(REFUSALS[request.refused], parameter=request.refused)
+        if sampling_params.extra_args and UNTRUSTED & sampling_params.extra_args.keys():
+            raise VLLMValidationError("Transfer parameters are not for clients.", parameter="kv_transfer_params")
+        limit(sampling_params, request.limits.completion_tokens)
+        if request.limits.salt:
+            prompt["cache_salt"] = salted(request.limits.salt, prompt.get("cache_salt"))
+        options["priority"] = request.limits.priority if by_priority else 0
         return generate(prompt, sampling_params, request_id, **options)
 
-    def metered_add(state_request: Any, prompt: Any, parent: Any, index: int, queue: Any) -> None:
-        add_state(state_request, prompt, parent, index, queue)
-        request = current_request.get()
-        if request is None:
-            raise RuntimeError("generation without a meter")
-        request.sequences.append(EngineSequence(states[state_request.request_id], queue.request_id))
+    def metered_add(engine_request: Any, prompt: Any, parent: Any, index: int, queue: Any) -> None:
+        add_state(engine_request, prompt, parent, index, queue)
+        _request().sequences.append(EngineSequence(states[engine_request.request_id], queue.request_id))
 
     llm.generate = metered_generate
     llm.output_processor.add_request = metered_add
+
+
+def refuse_beam_search(state: Any) -> None:
+    """It generates many times the tokens that its answer's ``usage`` names."""
+    from vllm.exceptions import VLLMValidationError
+
+    def refuse(**_: Any) -> None:
+        raise VLLMValidationError("Beam search is not supported.", parameter="use_beam_search")
+
+    for handler in (state.openai_serving_chat, state.openai_serving_completion):
+        if handler is not None:
+            handler.beam_search = refuse
+
+
+async def _no_outputs() -> AsyncGenerator[Any, None]:
+    nothing: tuple[Any, ...] = ()
+    for output in nothing:
+        yield output
+
+
+def _request() -> Request:
+    request = current_request.get()
+    if request is None:
+        raise RuntimeError("generation without a meter")
+    return request
+
+
+def limit(sampling_params: Any, completion_tokens: int | None) -> None:
+    """At most so many tokens for each sequence."""
+    if completion_tokens is None:
+        return
+    asked = sampling_params.max_tokens
+    sampling_params.max_tokens = completion_tokens if asked is None else min(asked, completion_tokens)
+    sampling_params.min_tokens = min(sampling_params.min_tokens, sampling_params.max_tokens)
 
 
 def salted(tenant: str, client: str | None) -> str:

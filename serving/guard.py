@@ -76,9 +76,7 @@ class Guard:
         else:
             await _error(send, 404, "There is nothing here.")
 
-    async def _generate(
-        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
+    async def _generate(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         try:
             request_id, limits = _decisions(headers)
         except ValueError as error:
@@ -264,7 +262,7 @@ def _decisions(headers: dict[bytes, bytes]) -> tuple[str, Limits]:
         completion_tokens=number("x-appliance-completion-limit"),
         sequences=number("x-appliance-sequences"),
         salt=headers.get(b"x-appliance-salt", b"").decode("latin-1"),
-        priority=number("x-appliance-priority"),
+        priority=number("x-appliance-priority") or 0,
     )
 
 

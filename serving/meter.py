@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 import msgspec
 
 Ended = Literal["complete", "cancelled", "failed", "refused"]
+Refused = Literal["prompt-limit", "sequences"]
 KEEP_SECONDS = 6 * 3600
 KEEP_METERS = 200_000
 
@@ -66,7 +67,7 @@ class Limits(msgspec.Struct, frozen=True):
     completion_tokens: int | None = None
     sequences: int | None = None
     salt: str = ""
-    priority: int | None = None
+    priority: int = 0
 
 
 class Request:
@@ -78,8 +79,17 @@ class Request:
         self.count_only = count_only
         self.asked_prompt_tokens = 0
         self.asked_sequences = 0
-        self.refused: str | None = None
+        self.refused: Refused | None = None
         self.sequences: list[Sequence] = []
+
+    def ask(self, prompt_tokens: int, sequences: int) -> None:
+        """One more prompt, before it is handed to the engine; sets ``refused`` if a limit is passed."""
+        self.asked_prompt_tokens += prompt_tokens
+        self.asked_sequences += sequences
+        if _beyond(self.asked_prompt_tokens, self.limits.prompt_tokens):
+            self.refused = "prompt-limit"
+        elif _beyond(self.asked_sequences, self.limits.sequences):
+            self.refused = "sequences"
 
     def totals(self, ended: Ended | None = None) -> Meter:
         """The count at this moment."""
@@ -102,6 +112,10 @@ class Request:
     def waiting(self) -> bool:
         """Whether the engine has not begun with any of its prompts."""
         return not any(sequence.prefilled for sequence in self.sequences)
+
+
+def _beyond(asked: int, limit: int | None) -> bool:
+    return limit is not None and asked > limit
 
 
 class Journal(Protocol):
@@ -168,5 +182,3 @@ class MeterBook:
         if (ended := self._ended.get(request_id)) is not None:
             return ended[1]
         return await asyncio.to_thread(self._journal.find, request_id)
-
-

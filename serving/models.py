@@ -130,7 +130,7 @@ def _rate(where: str, field: str, dollars: str) -> int:
         microdollars = Decimal("NaN")
     if not microdollars.is_finite() or microdollars < 0 or microdollars != int(microdollars):
         raise ModelsError(
-            f"{where}: rates.{field}: expected dollars per million tokens, such as \"0.10\","
+            f'{where}: rates.{field}: expected dollars per million tokens, such as "0.10",'
             f" with at most six decimals, got {dollars!r}"
         )
     return int(microdollars)

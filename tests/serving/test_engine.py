@@ -1,0 +1,249 @@
+"""The real engine behind its private port: what is counted, what is refused, what is kept apart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from serving.journal import meters_directory, read_journal
+from tests.serving.conftest import SECRET, Node
+
+pytestmark = pytest.mark.engine
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+CANARY = "xanthorrhoea"
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+LONG = " ".join(f"{number} sheep" for number in range(60))
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        if not self.headers["content-type"].startswith("text/event-stream"):
+            document: dict[str, Any] = json.loads(self.text)
+            return document
+        chunks = [json.loads(line[6:]) for line in self.text.splitlines() if line.startswith("data: {")]
+        return next(chunk for chunk in reversed(chunks) if chunk.get("usage"))
+
+    @property
+    def usage(self) -> tuple[int, int, int]:
+        usage = self.document["usage"]
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        return usage["prompt_tokens"], cached, usage["completion_tokens"]
+
+    @property
+    def meter(self) -> dict[str, Any]:
+        if "x-appliance-meter" in self.headers:
+            found: dict[str, Any] = json.loads(self.headers["x-appliance-meter"])
+            return found
+        head, _, tail = self.text.rpartition("data: [DONE]\n\n: meter ")
+        assert head, self.text[-300:]
+        found = json.loads(tail)
+        return found
+
+    @property
+    def counted(self) -> tuple[int, int, int]:
+        return self.meter["prompt_tokens"], self.meter["cached_tokens"], self.meter["completion_tokens"]
+
+
+class Client:
+    def __init__(self, session: aiohttp.ClientSession, node: Node) -> None:
+        self.session = session
+        self.node = node
+        self.endpoint = node.endpoint()
+
+    async def post(self, path: str, body: object, request: str = "", **headers: str) -> Reply:
+        data = body if isinstance(body, str) else json.dumps(body)
+        sent = {f"x-appliance-{name.replace('_', '-')}": value for name, value in headers.items()}
+        sent["x-appliance-request"] = request or str(uuid.uuid4())
+        async with self.session.post(self.endpoint + path, data=data, headers=sent) as answer:
+            return Reply(
+                answer.status, {name.lower(): value for name, value in answer.headers.items()}, await answer.text()
+            )
+
+    async def chat(self, request: str = "", headers: dict[str, str] | None = None, **fields: Any) -> Reply:
+        body = {"model": "smollm2", "messages": QUESTION, "max_tokens": 12, **fields}
+        return await self.post(CHAT, body, request, **(headers or {}))
+
+    async def meter(self, request: str, wait: float = 5) -> dict[str, Any]:
+        async with self.session.get(f"{self.endpoint}/meter/{request}?wait={wait}") as answer:
+            assert answer.status == 200
+            document: dict[str, Any] = await answer.json()
+            return document
+
+
+@pytest.fixture
+async def client(node: Node) -> AsyncIterator[Client]:
+    headers = {"x-cluster-secret": SECRET, "content-type": "application/json"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        yield Client(session, node)
+
+
+async def test_the_chat_template_is_right(client: Client) -> None:
+    reply = await client.chat(temperature=0)
+    assert "Paris" in reply.document["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (CHAT, {"messages": QUESTION}),
+        (CHAT, {"messages": QUESTION, "n": 3, "temperature": 1}),
+        (CHAT, {"messages": QUESTION, "stop": ["capital", "Paris"], "temperature": 0}),
+        (CHAT, {"messages": QUESTION, "logprobs": True, "top_logprobs": 2}),
+        (CHAT, {"messages": [{"role": "user", "content": LONG}], "n": 2, "temperature": 1}),
+        (COMPLETIONS, {"prompt": "Once"}),
+        (COMPLETIONS, {"prompt": ["Once upon", "a b c d"], "n": 2, "temperature": 1}),
+        (COMPLETIONS, {"prompt": [[1, 2, 3], [4]], "ignore_eos": True}),
+        (COMPLETIONS, {"prompt": "Once", "echo": True, "logprobs": 1, "stop": ["e"]}),
+    ],
+)
+async def test_meter_equals_usage(client: Client, path: str, fields: dict[str, Any], stream: bool) -> None:
+    body: dict[str, Any] = {"model": "smollm2", "max_tokens": 9, **fields}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    reply = await client.post(path, body, salt=uuid.uuid4().hex)
+    assert reply.status == 200, reply.text
+    assert reply.counted == reply.usage
+    assert reply.meter["ended"] == "complete"
+
+
+async def test_stream_without_usage_is_metered(client: Client) -> None:
+    reply = await client.chat(stream=True, temperature=0)
+    assert '"usage"' not in reply.text
+    assert reply.meter["completion_tokens"] == 8
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_hung_up_answer_is_counted_to_the_token(client: Client, stream: bool, n: int) -> None:
+    request = str(uuid.uuid4())
+    body = {"model": "smollm2", "messages": QUESTION, "max_tokens": 1500, "ignore_eos": True, "n": n}
+    chunks = 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2), client.session.post(
+            client.endpoint + CHAT,
+            json={**body, "temperature": 1, "stream": stream},
+            headers={"x-appliance-request": request},
+        ) as answer:  # fmt: skip
+            async for line in answer.content:
+                chunks += b'"content"' in line and b'"role"' not in line
+    meter = await client.meter(request)
+    assert meter["ended"] == "cancelled"
+    assert 10 < meter["completion_tokens"] < 1000
+    # One token a chunk, but that bytes of an unfinished character wait; the engine was a step ahead at most.
+    assert not stream or chunks - n <= meter["completion_tokens"] <= chunks * 1.5 + 5 * n
+    await asyncio.sleep(0.5)
+    assert await client.meter(request) == meter
+    kept = read_journal(meters_directory(client.node.home, "smollm2"), request)
+    assert kept is not None
+    assert kept.completion_tokens == meter["completion_tokens"]
+
+
+async def test_limits_from_the_gateway(client: Client) -> None:
+    cut = await client.chat(headers={"completion_limit": "3"}, max_tokens=None, min_tokens=9)
+    assert cut.document["choices"][0]["finish_reason"] == "length"
+    assert cut.counted[2] == 3
+    for stream in (False, True):
+        refused = await client.chat(headers={"prompt_limit": "36"}, stream=stream)
+        assert (refused.status, refused.headers["x-appliance-refused"]) == (400, "prompt-limit")
+        assert refused.meter == {
+            "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "ended": "refused",
+        }  # fmt: skip
+    assert (await client.chat(headers={"prompt_limit": "37"})).status == 200
+    body = {"model": "smollm2", "prompt": ["a", "b"], "max_tokens": 2}
+    assert (await client.post(COMPLETIONS, body, prompt_limit="1")).status == 400
+    assert (await client.post(COMPLETIONS, body, sequences="1")).status == 400
+
+
+async def test_count_is_exact(client: Client) -> None:
+    counted = await client.post("/count", {"model": "smollm2", "messages": QUESTION}, path=CHAT)
+    assert counted.document == {"prompt_tokens": 37}
+    body = {"model": "smollm2", "prompt": ["a b c", "hello"], "stream": True}
+    assert (await client.post("/count", body, path=COMPLETIONS)).document == {"prompt_tokens": 4}
+    assert (await client.post("/count", {"model": "smollm2", "messages": []}, path=CHAT)).status == 400
+
+
+async def test_tenants_do_not_share_cached_prompts(client: Client) -> None:
+    body = {"model": "smollm2", "prompt": LONG, "max_tokens": 1}
+    one, other = uuid.uuid4().hex, uuid.uuid4().hex
+
+    async def cached(salt: str, **fields: str) -> int:
+        return (await client.post(COMPLETIONS, {**body, **fields}, salt=salt)).counted[1]
+
+    assert await cached(one) == 0
+    mine = await cached(one)
+    assert mine > 100
+    assert await cached(other) == 0
+    assert await cached(other, cache_salt=one) == 0
+    assert await cached(one, cache_salt="own") == 0
+    assert await cached(one, cache_salt="own") == mine
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"use_beam_search": True, "n": 2}, {"kv_transfer_params": {"remote_prefill_cached_tokens": 30}}],
+)
+async def test_what_cannot_be_metered_is_refused(client: Client, fields: dict[str, Any]) -> None:
+    for stream in (False, True):
+        reply = await client.chat(**fields, stream=stream)
+        assert reply.status == 400
+        assert reply.counted == (0, 0, 0)
+
+
+async def test_a_request_is_served_once(client: Client) -> None:
+    request = str(uuid.uuid4())
+    assert (await client.chat(request, max_tokens=2)).status == 200
+    again = await client.chat(request, max_tokens=2)
+    assert (again.status, again.headers["x-appliance-refused"]) == (409, "duplicate")
+
+
+async def test_a_full_queue_is_said_at_once(client: Client) -> None:
+    answers = [asyncio.create_task(client.chat(max_tokens=40, ignore_eos=True)) for _ in range(12)]
+    replies = await asyncio.gather(*answers)
+    refused = [reply for reply in replies if reply.status == 503]
+    assert len(refused) == 4
+    assert all(reply.headers["x-appliance-refused"] == "queue" for reply in refused)
+
+
+async def test_the_port_is_the_gateways(client: Client) -> None:
+    async with client.session.get(f"{client.endpoint}/health", headers={"x-cluster-secret": "no"}) as answer:
+        assert answer.status == 403
+    for path in ("/v1/models", "/metrics", "/docs", "/tokenize", "/v1/responses", "/health/"):
+        async with client.session.get(client.endpoint + path) as answer:
+            assert answer.status == 404
+
+
+async def test_nothing_of_a_request_is_written(client: Client) -> None:
+    said = [{"role": "user", "content": f"{CANARY} {LONG}"}]
+    for fields in (
+        {"messages": said},
+        {"messages": CANARY},
+        {"messages": said, "response_format": {"type": "json_schema", "json_schema": {"name": CANARY,
+            "schema": {"type": CANARY}}}},
+        {"messages": said, "structured_outputs": {"regex": f"([{CANARY}"}},
+        {"messages": [{"role": CANARY, "content": [{"type": CANARY}]}]},
+        {"messages": said, "tools": [{"type": "function", "function": {"name": CANARY}}]},
+        {"messages": said, "stop": CANARY, "stream": True, "logit_bias": {CANARY: 1}},
+        {"messages": said, "chat_template": "{{ " + CANARY},
+    ):  # fmt: skip
+        await client.chat(**fields)
+    await client.post(CHAT, '{"messages": [{"' + CANARY)
+    for folder in (client.node.home / "meters", client.node.home / "run", client.node.ray):
+        for file in folder.rglob("*"):
+            if file.is_file():
+                assert CANARY.encode() not in file.read_bytes(), file
