@@ -15,7 +15,8 @@ from typing import Any
 from serving import engine_process, silence
 from serving.guard import App, Guard, count_prompts, current_request
 from serving.meter import MeterBook, Request
-from serving.models import EngineArg, Model
+from serving.launch import environment, flags
+from serving.models import Model
 
 TEMPLATE_MARGIN_TOKENS = 64
 # A client could claim with them that its prompt was cached.
@@ -24,71 +25,6 @@ REFUSALS = {
     "prompt-limit": "The prompt is longer than this request may be.",
     "sequences": "The request asks for more answers than it may.",
 }
-
-
-def environment(model: Model, gpus: int) -> dict[str, str]:
-    """Set before vLLM is imported: nothing leaves the machine, no content is written or logged."""
-    common = {
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "0",
-        "VLLM_ENABLE_RESPONSES_API_STORE": "0",
-        "VLLM_SERVER_DEV_MODE": "0",
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
-    }
-    if gpus:
-        return common
-    return common | {
-        "VLLM_CPU_KVCACHE_SPACE": str(model.kv_cache_gib),
-        # Lets the executor run in the engine's own process: one process less to start, and no busy waiting
-        # between the two on a machine with few cores. Threads are then bound by nobody.
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
-    }
-
-
-def flags(model: Model, directory: Path, gpus: int) -> list[str]:
-    """vLLM's command line for this model."""
-    fixed: dict[str, EngineArg] = {
-        "model": str(directory),
-        "served_model_name": model.id,
-        "max_model_len": model.context_length,
-        "enable_prompt_tokens_details": True,
-        "disable_log_stats": True,
-        "uvicorn_log_level": "error",
-        "disable_fastapi_docs": True,
-    }
-    defaults: dict[str, EngineArg] = {}
-    if gpus:
-        defaults["tensor_parallel_size"] = gpus
-    else:
-        defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni", "dtype": cpu_dtype()}
-    line: list[str] = []
-    for name, value in (defaults | dict(model.engine_args) | fixed).items():
-        line += _flag(name, value)
-    return line
-
-
-def cpu_dtype(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """bfloat16 where the processor multiplies it, else float32, which is then several times as fast."""
-    try:
-        known = set(cpuinfo.read_text().split())
-    except OSError:
-        return "auto"
-    return "auto" if known & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
-
-
-def _flag(name: str, value: EngineArg) -> list[str]:
-    option = "--" + name.replace("_", "-")
-    if isinstance(value, bool):
-        return [option] if value else ["--no-" + option.removeprefix("--")]
-    if isinstance(value, list):
-        return [option, *map(str, value)]
-    return [option, json.dumps(value) if isinstance(value, Mapping) else str(value)]
 
 
 class EngineSequence:
@@ -192,11 +128,24 @@ def meter_engine(llm: Any) -> None:
     Nothing is done per token: the meter reads the states that the engine keeps anyway.
     """
     from vllm.exceptions import GenerationError, VLLMValidationError
+    from vllm.v1.engine.output_processor import RequestState
 
     generate = llm.generate
     add_state = llm.output_processor.add_request
     states = llm.output_processor.request_states
     by_priority = llm.vllm_config.scheduler_config.policy == "priority"
+
+    class Sibling(RequestState):  # type: ignore[misc]
+        """One of the answers to one prompt. They find their prompt in the cache because the first one put it
+        there; that is no saving of the caller's, and ``usage`` must say what the meter says."""
+
+        @property
+        def num_cached_tokens(self) -> int:
+            return int(getattr(self.queue, "prompt_cached_tokens", 0))
+
+        @num_cached_tokens.setter
+        def num_cached_tokens(self, tokens: int) -> None:
+            self.queue.prompt_cached_tokens = min(tokens, getattr(self.queue, "prompt_cached_tokens", tokens))
 
     async def only_counted() -> AsyncGenerator[Any, None]:
         async for output in _no_outputs():
@@ -211,10 +160,8 @@ def meter_engine(llm: Any) -> None:
         request.ask(len(tokens), sampling_params.n)
         if request.count_only:
             return only_counted()
-        if request.refused is not None:
-            raise VLLMValidationError(REFUSALS[request.refused], parameter=request.refused)
-        if sampling_params.extra_args and UNTRUSTED & sampling_params.extra_args.keys():
-            raise VLLMValidationError("Transfer parameters are not for clients.", parameter="kv_transfer_params")
+        if (refusal := refusal_of(request, sampling_params.extra_args)) is not None:
+            raise VLLMValidationError(refusal)
         limit(sampling_params, request.limits.completion_tokens)
         if request.limits.salt:
             prompt["cache_salt"] = salted(request.limits.salt, prompt.get("cache_salt"))
@@ -223,7 +170,10 @@ def meter_engine(llm: Any) -> None:
 
     def metered_add(engine_request: Any, prompt: Any, parent: Any, index: int, queue: Any) -> None:
         add_state(engine_request, prompt, parent, index, queue)
-        _request().sequences.append(EngineSequence(states[engine_request.request_id], queue.request_id))
+        state = states[engine_request.request_id]
+        if parent is not None:
+            state.__class__ = Sibling
+        _request().sequences.append(EngineSequence(state, queue.request_id))
 
     llm.generate = metered_generate
     llm.output_processor.add_request = metered_add
@@ -245,6 +195,15 @@ async def _no_outputs() -> AsyncGenerator[Any, None]:
     nothing: tuple[Any, ...] = ()
     for output in nothing:
         yield output
+
+
+def refusal_of(request: Request, extra_args: Mapping[str, object] | None) -> str | None:
+    """Why the request, of which one more prompt is known now, cannot be served."""
+    if request.refused is not None:
+        return REFUSALS[request.refused]
+    if extra_args and UNTRUSTED & extra_args.keys():
+        return "Transfer parameters are not for clients."
+    return None
 
 
 def _request() -> Request:

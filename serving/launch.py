@@ -1,0 +1,75 @@
+"""How vLLM is started for a model: its environment and its command line. Pure, but for a look at the processor."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from serving.models import EngineArg, Model
+
+
+def environment(model: Model, gpus: int) -> dict[str, str]:
+    """Set before vLLM is imported: nothing leaves the machine, no content is written or logged."""
+    common = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "0",
+        "VLLM_ENABLE_RESPONSES_API_STORE": "0",
+        "VLLM_SERVER_DEV_MODE": "0",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
+    }
+    if gpus:
+        return common
+    return common | {
+        "VLLM_CPU_KVCACHE_SPACE": str(model.kv_cache_gib),
+        # Lets the executor run in the engine's own process: one process less to start, and no busy waiting
+        # between the two on a machine with few cores. Threads are then bound by nobody.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+    }
+
+
+def flags(model: Model, directory: Path, gpus: int) -> list[str]:
+    """vLLM's command line for this model."""
+    fixed: dict[str, EngineArg] = {
+        "model": str(directory),
+        "served_model_name": model.id,
+        "max_model_len": model.context_length,
+        "enable_prompt_tokens_details": True,
+        "disable_log_stats": True,
+        "uvicorn_log_level": "error",
+        "disable_fastapi_docs": True,
+    }
+    defaults: dict[str, EngineArg] = {}
+    if gpus:
+        defaults["tensor_parallel_size"] = gpus
+    else:
+        defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni", "dtype": cpu_dtype()}
+    line: list[str] = []
+    for name, value in (defaults | dict(model.engine_args) | fixed).items():
+        line += _flag(name, value)
+    return line
+
+
+def cpu_dtype(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """bfloat16 where the processor multiplies it, else float32, which is then several times as fast."""
+    try:
+        known = set(cpuinfo.read_text().split())
+    except OSError:
+        return "auto"
+    return "auto" if known & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+
+
+def _flag(name: str, value: EngineArg) -> list[str]:
+    option = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [option] if value else ["--no-" + option.removeprefix("--")]
+    if isinstance(value, list):
+        return [option, *map(str, value)]
+    return [option, json.dumps(value) if isinstance(value, Mapping) else str(value)]

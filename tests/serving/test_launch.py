@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from serving.launch import cpu_dtype, environment, flags
+from serving.models import Model, Rates
+
+MODEL = Model(
+    "m", "directory:/m", 4096, Rates(1, 1, 1), 1, 0, 3, 256, {"max_num_seqs": 8, "async_scheduling": False}
+)
+
+
+def test_what_the_operator_writes_becomes_the_command_line() -> None:
+    line = flags(MODEL, Path("/m"), gpus=0)
+    assert line[line.index("--max-num-seqs") + 1] == "8"
+    assert "--no-async-scheduling" in line
+    assert "--enforce-eager" in line
+    assert line[line.index("--max-model-len") + 1] == "4096"
+
+
+def test_gpus_split_one_replica() -> None:
+    line = flags(MODEL, Path("/m"), gpus=2)
+    assert line[line.index("--tensor-parallel-size") + 1] == "2"
+    assert "--enforce-eager" not in line
+    assert "VLLM_CPU_KVCACHE_SPACE" not in environment(MODEL, gpus=2)
+
+
+def test_no_telemetry_and_no_content_in_logs() -> None:
+    for gpus in (0, 1):
+        variables = environment(MODEL, gpus)
+        assert variables["VLLM_NO_USAGE_STATS"] == "1"
+        assert variables["VLLM_DEBUG_LOG_API_SERVER_RESPONSE"] == "0"
+        assert variables["VLLM_ENABLE_RESPONSES_API_STORE"] == "0"
+        assert not any(flag.startswith("--enable-log") for flag in flags(MODEL, Path("/m"), gpus))
+    assert environment(MODEL, 0)["VLLM_CPU_KVCACHE_SPACE"] == "3"
+
+
+def test_float32_where_the_processor_cannot_multiply_bfloat16(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags : fpu avx2 avx512f\n")
+    assert cpu_dtype(cpuinfo) == "float32"
+    cpuinfo.write_text("flags : fpu avx512_bf16\n")
+    assert cpu_dtype(cpuinfo) == "auto"

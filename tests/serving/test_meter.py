@@ -1,0 +1,116 @@
+"""What is counted when, without an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.journal import FileJournal, read_journal
+from serving.meter import KEEP_SECONDS, Limits, Meter, MeterBook
+
+HOUR = 3600
+
+
+@dataclass
+class Sequence:
+    id: str = "s"
+    prompt: str = "p"
+    prompt_tokens: int = 10
+    prefilled: bool = True
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_prompt_counts_once_however_many_answers(tmp_path: Path) -> None:
+    book = MeterBook(FileJournal(tmp_path, "r"))
+    request = book.begin("a", Limits())
+    assert request is not None
+    request.sequences += [
+        Sequence(completion_tokens=3, cached_tokens=0),
+        Sequence(completion_tokens=4, cached_tokens=8),  # found what its sibling had put into the cache
+        Sequence(prompt="q", prompt_tokens=7, completion_tokens=1, cached_tokens=4),
+        Sequence(prompt="never read", prefilled=False),
+    ]
+    assert book.end(request, "cancelled") == Meter("a", 17, 4, 8, "cancelled")
+
+
+def test_what_left_the_queue_unread_is_free(tmp_path: Path) -> None:
+    book = MeterBook(FileJournal(tmp_path, "r"))
+    request = book.begin("a", Limits())
+    assert request is not None
+    request.sequences.append(Sequence(prefilled=False))
+    assert (book.in_flight, book.waiting) == (1, 1)
+    assert book.end(request, "cancelled") == Meter("a", ended="cancelled")
+
+
+def test_limits_hold_for_the_sum_of_all_prompts(tmp_path: Path) -> None:
+    request = MeterBook(FileJournal(tmp_path, "r")).begin("a", Limits(prompt_tokens=10, sequences=3))
+    assert request is not None
+    request.ask(6, 2)
+    assert request.refused is None
+    request.ask(4, 1)
+    assert request.refused is None
+    request.ask(1, 1)
+    assert request.refused == "prompt-limit"
+
+
+async def test_a_meter_can_be_waited_for(tmp_path: Path) -> None:
+    book = MeterBook(FileJournal(tmp_path, "r"))
+    request = book.begin("a", Limits())
+    assert request is not None
+    assert book.begin("a", Limits()) is None
+    now = await book.find("a", 0.01)
+    assert now is not None
+    assert now.ended is None
+    waiting = asyncio.create_task(book.find("a", 10))
+    await asyncio.sleep(0)
+    ended = book.end(request, "complete")
+    assert await waiting == ended
+    assert book.begin("a", Limits()) is None
+    assert await book.find("b", 0) is None
+
+
+async def test_a_refused_request_may_come_again(tmp_path: Path) -> None:
+    book = MeterBook(FileJournal(tmp_path, "r"))
+    request = book.begin("a", Limits())
+    assert request is not None
+    book.end(request, "refused")
+    assert book.begin("a", Limits()) is not None
+
+
+async def test_the_journal_of_a_dead_replica_is_found(tmp_path: Path) -> None:
+    dead = FileJournal(tmp_path, "dead")
+    dead.append(Meter("a", 1, 0, 2, "complete"))
+    with (tmp_path / "dead-1.jsonl").open("ab") as torn:
+        torn.write(b'{"request_id":"b","prompt_tok')
+    FileJournal(tmp_path, "other").append(Meter("a", ended="refused"))
+    book = MeterBook(FileJournal(tmp_path, "new"))
+    assert await book.find("a", 0) == Meter("a", 1, 0, 2, "complete")
+    assert await book.find("b", 0) is None
+
+
+def test_journals_are_deleted_after_six_hours(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = FileJournal(tmp_path, "r", clock)
+    journal.append(Meter("old", ended="complete"))
+    (file,) = tmp_path.iterdir()
+    os.utime(file, (clock.now, clock.now))
+    clock.now += KEEP_SECONDS - HOUR
+    journal.append(Meter("mid", ended="complete"))
+    assert read_journal(tmp_path, "old") is not None
+    for later in tmp_path.iterdir():
+        if later != file:
+            os.utime(later, (clock.now, clock.now))
+    clock.now += 2 * HOUR
+    journal.append(Meter("new", ended="complete"))
+    assert read_journal(tmp_path, "old") is None
+    assert read_journal(tmp_path, "mid") is not None
