@@ -6,6 +6,7 @@ Ray places, heals and replaces replicas. The bytes of requests and answers never
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,18 @@ class Replica:
         }
 
     async def check_health(self) -> None:
-        """Raises if the engine is dead or the port closed; Ray then replaces this replica."""
-        await self._engine.check()
-        if self._serving.done():
-            raise RuntimeError("the private port is closed")
+        """Raises if the engine is dead or the port closed; Ray then replaces this replica.
+
+        A replica with nothing left to answer ends itself: Ray sees that at once, and an error only the third time.
+        """
+        try:
+            await self._engine.check()
+            if self._serving.done():
+                raise RuntimeError("the private port is closed")
+        except Exception:
+            if not self._book.in_flight:
+                os._exit(1)
+            raise
 
     async def __del__(self) -> None:
         """Ray awaits this when it stops the replica: answers that are being written are finished."""

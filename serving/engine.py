@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from serving import engine_process, silence
-from serving.guard import App, Guard, count_prompts, current_request
-from serving.meter import MeterBook, Request
+from serving.answer import App, count_prompts, current_request
+from serving.guard import Guard
 from serving.launch import environment, flags
+from serving.meter import MeterBook, Request
 from serving.models import Model
 
 TEMPLATE_MARGIN_TOKENS = 64
@@ -111,7 +112,7 @@ async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secre
     engine_utils.get_mp_context = lambda: context
     arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags(model, directory, gpus))
     llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
-    meter_engine(llm)
+    Metering(llm)
     tasks = await llm.get_supported_tasks()
     app = build_app(arguments, tasks, llm.model_config)
     await init_app_state(llm, app.state, arguments, tasks)
@@ -122,18 +123,51 @@ async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secre
     return RunningEngine(llm, app, guard, template_tokens)
 
 
-def meter_engine(llm: Any) -> None:
+class Metering:
     """Ties every sequence of the engine to the request that asked for it, and applies that request's limits.
 
     Nothing is done per token: the meter reads the states that the engine keeps anyway.
     """
-    from vllm.exceptions import GenerationError, VLLMValidationError
-    from vllm.v1.engine.output_processor import RequestState
 
-    generate = llm.generate
-    add_state = llm.output_processor.add_request
-    states = llm.output_processor.request_states
-    by_priority = llm.vllm_config.scheduler_config.policy == "priority"
+    def __init__(self, llm: Any) -> None:
+        self._generate = llm.generate
+        self._add_state = llm.output_processor.add_request
+        self._states = llm.output_processor.request_states
+        self._by_priority = llm.vllm_config.scheduler_config.policy == "priority"
+        self._sibling = _sibling_state()
+        llm.generate = self.generate
+        llm.output_processor.add_request = self.add_state
+
+    def generate(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
+        """Instead of AsyncLLM.generate. Called for every prompt of a request before the first one is begun."""
+        from vllm.exceptions import VLLMValidationError
+
+        request = _request()
+        tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
+        if tokens is None:
+            raise VLLMValidationError("Only text can be a prompt.", parameter="prompt")
+        request.ask(len(tokens), sampling_params.n)
+        if request.count_only:
+            return _only_counted()
+        if (refusal := refusal_of(request, sampling_params.extra_args)) is not None:
+            raise VLLMValidationError(refusal)
+        limit(sampling_params, request.limits.completion_tokens)
+        if request.limits.salt:
+            prompt["cache_salt"] = salted(request.limits.salt, prompt.get("cache_salt"))
+        options["priority"] = request.limits.priority if self._by_priority else 0
+        return self._generate(prompt, sampling_params, request_id, **options)
+
+    def add_state(self, engine_request: Any, prompt: Any, parent: Any, index: int, queue: Any) -> None:
+        """Instead of OutputProcessor.add_request: the one place where every sequence begins."""
+        self._add_state(engine_request, prompt, parent, index, queue)
+        state = self._states[engine_request.request_id]
+        if parent is not None:
+            state.__class__ = self._sibling
+        _request().sequences.append(EngineSequence(state, queue.request_id))
+
+
+def _sibling_state() -> type:
+    from vllm.v1.engine.output_processor import RequestState
 
     class Sibling(RequestState):  # type: ignore[misc]
         """One of the answers to one prompt. They find their prompt in the cache because the first one put it
@@ -147,36 +181,16 @@ def meter_engine(llm: Any) -> None:
         def num_cached_tokens(self, tokens: int) -> None:
             self.queue.prompt_cached_tokens = min(tokens, getattr(self.queue, "prompt_cached_tokens", tokens))
 
-    async def only_counted() -> AsyncGenerator[Any, None]:
-        async for output in _no_outputs():
-            yield output
-        raise GenerationError("only counted")  # the one kind that vLLM does not log
+    return Sibling
 
-    def metered_generate(prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
-        request = _request()
-        tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
-        if tokens is None:
-            raise VLLMValidationError("Only text can be a prompt.", parameter="prompt")
-        request.ask(len(tokens), sampling_params.n)
-        if request.count_only:
-            return only_counted()
-        if (refusal := refusal_of(request, sampling_params.extra_args)) is not None:
-            raise VLLMValidationError(refusal)
-        limit(sampling_params, request.limits.completion_tokens)
-        if request.limits.salt:
-            prompt["cache_salt"] = salted(request.limits.salt, prompt.get("cache_salt"))
-        options["priority"] = request.limits.priority if by_priority else 0
-        return generate(prompt, sampling_params, request_id, **options)
 
-    def metered_add(engine_request: Any, prompt: Any, parent: Any, index: int, queue: Any) -> None:
-        add_state(engine_request, prompt, parent, index, queue)
-        state = states[engine_request.request_id]
-        if parent is not None:
-            state.__class__ = Sibling
-        _request().sequences.append(EngineSequence(state, queue.request_id))
+async def _only_counted() -> AsyncGenerator[Any, None]:
+    from vllm.exceptions import GenerationError
 
-    llm.generate = metered_generate
-    llm.output_processor.add_request = metered_add
+    nothing: tuple[Any, ...] = ()
+    for output in nothing:
+        yield output
+    raise GenerationError("only counted")  # the one kind that vLLM does not log
 
 
 def refuse_beam_search(state: Any) -> None:
@@ -189,12 +203,6 @@ def refuse_beam_search(state: Any) -> None:
     for handler in (state.openai_serving_chat, state.openai_serving_completion):
         if handler is not None:
             handler.beam_search = refuse
-
-
-async def _no_outputs() -> AsyncGenerator[Any, None]:
-    nothing: tuple[Any, ...] = ()
-    for output in nothing:
-        yield output
 
 
 def refusal_of(request: Request, extra_args: Mapping[str, object] | None) -> str | None:

@@ -1,45 +1,20 @@
 """What stands before vLLM's own app in a replica: who may ask what, how much, and what it used.
 
-Pure ASGI, so that an answer's bytes pass untouched. The gateway's decisions come as headers; the engine's
-wrapper reads them from a context variable. The meter rides behind the answer's last byte.
+The gateway's decisions come as headers; none of a request's headers reaches vLLM but those on its body.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextvars import ContextVar
-from typing import Any, Protocol
 from urllib.parse import parse_qs
 
-from serving.meter import Ended, Limits, Meter, MeterBook, Request
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+from serving.answer import Answer, App, Engine, Headers, Receive, Scope, Send, count_prompts
+from serving.meter import Limits, MeterBook
 
 GENERATION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 PASSED_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 MOST_WAIT_SECONDS = 60.0
-
-current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
-
-
-class Engine(Protocol):
-    """What the guard needs of the engine."""
-
-    def is_healthy(self) -> bool: ...
-
-    def unfinished(self, request: Request) -> list[str]:
-        """The ids of its sequences that the engine still works on."""
-        ...
-
-    async def abort(self, sequence_ids: list[str]) -> None: ...
 
 
 class Guard:
@@ -117,122 +92,6 @@ class Guard:
             return
         state = "running" if meter.ended is None else "finished"
         await _answer(send, 200, {"request_id": request_id, "state": state, **meter.document()})
-
-
-class Answer:
-    """One generation request on its way through vLLM's app, from its first byte to its final count."""
-
-    def __init__(
-        self, app: App, engine: Engine, book: MeterBook, request: Request, receive: Receive, send: Send
-    ) -> None:
-        self._app = app
-        self._engine = engine
-        self._book = book
-        self._request = request
-        self._receive_outer = receive
-        self._send_outer = send
-        self._hung_up = False
-        self._status = 0
-        self._meter: Meter | None = None
-        self._streams = False
-
-    async def run(self, scope: Scope) -> None:
-        """Ends the meter whatever happens; tokens that nobody will read are not generated further."""
-        mark = current_request.set(self._request)
-        try:
-            await self._app(scope, self._receive, self._send)
-        except BaseException:
-            if not self._status:
-                self._status = 500
-            raise
-        finally:
-            current_request.reset(mark)
-            if self._meter is None:
-                await asyncio.shield(self._end(interrupted=True))
-
-    async def _receive(self) -> Message:
-        message = await self._receive_outer()
-        if message["type"] == "http.disconnect":
-            self._hung_up = True
-        return message
-
-    async def _send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await self._begin_response(message)
-        elif self._streams and not message.get("more_body", False):
-            await self._send_outer({**message, "more_body": True})
-            meter = await self._end()
-            tail = b": meter " + json.dumps(meter.document()).encode() + b"\n\n"
-            await self._send_outer({"type": "http.response.body", "body": tail, "more_body": False})
-        else:
-            await self._send_outer(message)
-
-    async def _begin_response(self, message: Message) -> None:
-        self._status = message["status"]
-        headers: Headers = list(message.get("headers", []))
-        self._streams = any(
-            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
-        )
-        if not self._streams:
-            meter = await self._end()
-            headers.append((b"x-appliance-meter", json.dumps(meter.document()).encode()))
-            if self._request.refused is not None:
-                headers.append((b"x-appliance-refused", self._request.refused.encode()))
-        await self._send_outer({**message, "headers": headers})
-
-    async def _end(self, *, interrupted: bool = False) -> Meter:
-        unfinished = self._engine.unfinished(self._request)
-        if unfinished:
-            await self._engine.abort(unfinished)
-        self._meter = self._book.end(self._request, self._ended(interrupted or bool(unfinished)))
-        return self._meter
-
-    def _ended(self, cut_off: bool) -> Ended:
-        if self._hung_up:
-            return "cancelled"
-        if not self._engine.is_healthy() or self._status >= 500:
-            return "failed"
-        if self._status >= 400:
-            return "refused"
-        return "cancelled" if cut_off else "complete"
-
-
-async def count_prompts(app: App, path: str, body: bytes) -> tuple[Request, list[Message]]:
-    """Takes a generation request as far as its prompts' tokens, and no further.
-
-    ``asked_sequences`` is 0 if vLLM refused the request; the messages are then its answer.
-    """
-    request = Request("", Limits(), count_only=True)
-    messages: list[Message] = []
-    unread = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Message:
-        if unread:
-            return unread.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        messages.append(message)
-
-    scope: Scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
-    }
-    mark = current_request.set(request)
-    try:
-        await app(scope, receive, send)
-    finally:
-        current_request.reset(mark)
-    return request, messages
 
 
 async def _body(receive: Receive) -> bytes:

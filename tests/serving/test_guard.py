@@ -1,0 +1,169 @@
+"""The way of a request around an app that is not vLLM: ends that a real engine seldom shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.answer import App, Message, Receive, Scope, Send, current_request
+from serving.guard import Guard
+from serving.journal import FileJournal
+from serving.meter import Limits, MeterBook, Request
+from tests.serving.test_meter import Sequence
+
+
+class Engine:
+    def __init__(self) -> None:
+        self.healthy = True
+        self.running: set[str] = set()
+        self.aborted: list[str] = []
+
+    def is_healthy(self) -> bool:
+        return self.healthy
+
+    def unfinished(self, request: Request) -> list[str]:
+        return [sequence.id for sequence in request.sequences if sequence.id in self.running]
+
+    async def abort(self, sequence_ids: list[str]) -> None:
+        self.aborted += sequence_ids
+        self.running.difference_update(sequence_ids)
+
+
+class Port:
+    """One request at a time, over ASGI."""
+
+    def __init__(self, app: App, tmp_path: Path) -> None:
+        self.engine = Engine()
+        self.book = MeterBook(FileJournal(tmp_path, "r"))
+        self.guard = Guard(app, engine=self.engine, book=self.book, secret="s", queue_limit=2)
+        self.sent: list[Message] = []
+
+    async def post(self, headers: dict[str, str] | None = None, *, hang_up: bool = False) -> None:
+        sent = {"x-cluster-secret": "s", "x-appliance-request": "a", "x-request-id": "x"} | (headers or {})
+        scope: Scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/completions",
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        }
+        messages: list[Message] = [{"type": "http.request", "body": b"{}", "more_body": False}]
+        if hang_up:
+            messages.append({"type": "http.disconnect"})
+
+        async def receive() -> Message:
+            return messages.pop(0)
+
+        async def send(message: Message) -> None:
+            self.sent.append(message)
+
+        await self.guard(scope, receive, send)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    def header(self, name: str) -> str:
+        return str(dict(self.sent[0]["headers"])[name.encode()], "ascii")
+
+
+def _asked(engine_id: str, tokens: int) -> None:
+    request = current_request.get()
+    assert request is not None
+    request.sequences.append(Sequence(id=engine_id, completion_tokens=tokens))
+
+
+async def _stream(send: Send, *parts: bytes) -> None:
+    headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for part in parts:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def test_the_meter_is_the_last_part_of_a_stream(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["headers"] == []
+        _asked("s", 2)
+        await _stream(send, b"data: 1\n\n", b"data: [DONE]\n\n")
+
+    port = Port(app, tmp_path)
+    await port.post()
+    bodies = [message["body"] for message in port.sent[1:]]
+    assert bodies[:2] == [b"data: 1\n\n", b"data: [DONE]\n\n"]
+    assert [message["more_body"] for message in port.sent[1:]] == [True, True, True, False]
+    assert json.loads(bodies[-1].removeprefix(b": meter ")) == {
+        "prompt_tokens": 10, "cached_tokens": 0, "completion_tokens": 2, "ended": "complete",
+    }  # fmt: skip
+
+
+async def test_an_answer_that_vllm_gives_up_leaves_nothing_running(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("lost", 5)
+        port.engine.running.add("lost")
+        raise RuntimeError
+
+    port = Port(app, tmp_path)
+    with pytest.raises(RuntimeError):
+        await port.post()
+    assert port.engine.aborted == ["lost"]
+    meter = await port.book.find("a", 0)
+    assert meter is not None
+    assert (meter.completion_tokens, meter.ended) == (5, "failed")
+
+
+async def test_a_dead_engine_is_a_failed_answer(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("s", 3)
+        port.engine.healthy = False
+        await _stream(send, b'data: {"error":{}}\n\n')
+
+    port = Port(app, tmp_path)
+    await port.post()
+    meter = await port.book.find("a", 0)
+    assert meter is not None
+    assert (meter.completion_tokens, meter.ended) == (3, "failed")
+
+
+async def test_hanging_up_before_a_json_answer_is_cancelled(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        _asked("s", 4)
+        assert (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # vLLM answers "null"
+        await send({"type": "http.response.body", "body": b"null"})
+
+    port = Port(app, tmp_path)
+    await port.post(hang_up=True)
+    assert json.loads(port.header("x-appliance-meter"))["ended"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "headers", "status", "refused"),
+    [
+        ("draining", {}, 503, "draining"),
+        ("full", {}, 503, "queue"),
+        ("", {"x-cluster-secret": "t"}, 403, None),
+        ("", {"x-appliance-request": ""}, 400, None),
+        ("", {"x-appliance-prompt-limit": "many"}, 400, None),
+    ],
+)
+async def test_what_never_reaches_the_engine(
+    tmp_path: Path, prepare: str, headers: dict[str, str], status: int, refused: str | None
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    port = Port(app, tmp_path)
+    port.guard.draining = prepare == "draining"
+    if prepare == "full":
+        for name in "bc":
+            port.book.begin(name, Limits())
+    await port.post(headers)
+    assert port.status == status
+    found: dict[bytes, Any] = dict(port.sent[0]["headers"])
+    assert found.get(b"x-appliance-refused") == (refused.encode() if refused else None)
+    assert await port.book.find("a", 0) is None
