@@ -8,6 +8,7 @@ fault: ``refuse`` (queue full), ``reject`` (a 400), ``die`` (the connection brea
 import argparse
 import asyncio
 import json
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,7 +80,7 @@ class Stub:
         return meter
 
     async def _generate(self, headers: dict[str, str], body: dict[str, Any], receive: Any, send: Any) -> None:
-        request_id = headers[client.HEADER_REQUEST]
+        request_id = headers.get(client.HEADER_REQUEST) or str(uuid.uuid4())
         self.seen.append(headers)
         order = body.get("user")
         if order == "refuse":
@@ -93,7 +94,7 @@ class Stub:
             meter |= {"prompt_tokens": 0, "ended": "refused"}
             await _json(send, 400, {"error": {"message": "no"}}, {client.HEADER_METER: json.dumps(meter)})
             return
-        limit = int(headers[client.HEADER_COMPLETION_LIMIT])
+        limit = int(headers.get(client.HEADER_COMPLETION_LIMIT, self.chunks))
         count = min(self.chunks, limit, body.get("max_tokens") or self.chunks)
         interval = self.interval * (100 if order == "slow" else 1)
         gone = asyncio.create_task(_until_gone(receive))

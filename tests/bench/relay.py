@@ -6,14 +6,11 @@ The engine is a stub behind the private port's protocol, so that the engine's ow
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.request import urlopen
 
 import psutil
 
@@ -26,6 +23,8 @@ from billing.db import Database
 from billing.migrations import upgrade
 from serving import client
 from tests.appliance.postgres_server import running_cluster
+from tests.bench import peer
+from tests.bench.child import cpu_seconds, running_child
 from tests.bench.load import Outcome, stream_answers
 from tests.bench.report import percentile
 from tests.gateway.conftest import publish
@@ -34,7 +33,8 @@ from tests.ports import free_port
 ANSWERS, WARM_UP, AT_ONCE, CHUNKS, INTERVAL_SECONDS = 1000, 100, 32, 64, 0.01
 
 
-def measure(answers: int = ANSWERS) -> dict[str, float | int]:
+def measure(answers: int = ANSWERS) -> dict[str, float | int | str]:
+    """The figures of one run, the peer's among them if it can be installed."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = stack.enter_context(running_cluster())
@@ -42,15 +42,28 @@ def measure(answers: int = ANSWERS) -> dict[str, float | int]:
         settings = load_settings(env)
         asyncio.run(_prepare(settings))
         secret = secrets.read(settings.secrets).cluster_secret
-        stub_port = free_port()
-        stub = ["-m", "tests.stub_engine", "--port", str(stub_port), "--secret", secret]
+        engine_port = free_port()
+        engine = f"http://127.0.0.1:{engine_port}"
+        stub = [sys.executable, "-m", "tests.stub_engine", "--port", str(engine_port), "--secret", secret]
         stub += ["--chunks", str(CHUNKS), "--interval", str(INTERVAL_SECONDS)]
-        stack.enter_context(_process(stub, env, f"http://127.0.0.1:{stub_port}/health"))
-        publish(settings.directory, [f"http://127.0.0.1:{stub_port}"])
-        gateway = stack.enter_context(
-            _process(["-m", "appliance", "serve"], env, f"http://127.0.0.1:{settings.port}/livez")
-        )
-        return asyncio.run(_run(settings, secret, stub_port, gateway, answers))
+        stack.enter_context(running_child(stub, env, f"{engine}/health"))
+        publish(settings.directory, [engine])
+        command = [sys.executable, "-m", "appliance", "serve"]
+        with running_child(command, env, f"http://127.0.0.1:{settings.port}/livez") as gateway:
+            figures = asyncio.run(_measure_gateway(settings, secret, engine, gateway, answers))
+        try:
+            python = peer.install()
+        except peer.PeerMissing as missing:
+            return {**figures, "peer": str(missing)}
+        peer_port = free_port()
+        with peer.running(python, home, peer_port, engine, secret) as proxy:
+            peers_cpu = asyncio.run(_measure_peer(peer_port, proxy, answers // 5))
+        return {
+            **figures,
+            "peer": peer.PACKAGE,
+            "peer_cpu_seconds_per_1000": peers_cpu,
+            "times_the_peers_cpu": figures["gateway_cpu_seconds_per_1000"] / peers_cpu,
+        }
 
 
 async def _prepare(settings: Settings) -> None:
@@ -59,8 +72,19 @@ async def _prepare(settings: Settings) -> None:
     await bootstrap(settings, system_clock)
 
 
-async def _run(
-    settings: Settings, secret: str, stub_port: int, gateway: psutil.Process, answers: int
+async def _measure_peer(port: int, proxy: psutil.Process, answers: int) -> float:
+    """CPU seconds per 1,000 answers."""
+    url, headers = f"http://127.0.0.1:{port}/v1/chat/completions", {"authorization": f"Bearer {peer.KEY}"}
+    await stream_answers(url, headers, answers=AT_ONCE, at_once=AT_ONCE)
+    before = cpu_seconds(proxy)
+    outcome = await stream_answers(url, headers, answers=answers, at_once=AT_ONCE)
+    if outcome.failures:
+        raise RuntimeError(f"{outcome.failures} of the peer's answers failed")
+    return (cpu_seconds(proxy) - before) * 1000 / answers
+
+
+async def _measure_gateway(
+    settings: Settings, secret: str, engine: str, gateway: psutil.Process, answers: int
 ) -> dict[str, float | int]:
     key = {"authorization": f"Bearer {read_demo_key(settings)}"}
     inside = {client.HEADER_SECRET: secret, client.HEADER_COMPLETION_LIMIT: "2048"}
@@ -69,16 +93,19 @@ async def _run(
         return await stream_answers(f"{settings.base_url}/chat/completions", key, answers=count, at_once=AT_ONCE)
 
     async def direct(count: int) -> Outcome:
-        url = f"http://127.0.0.1:{stub_port}/v1/chat/completions"
         return await stream_answers(
-            url, inside, answers=count, at_once=AT_ONCE, fresh_header=client.HEADER_REQUEST
+            f"{engine}/v1/chat/completions",
+            inside,
+            answers=count,
+            at_once=AT_ONCE,
+            fresh_header=client.HEADER_REQUEST,
         )
 
     await through_gateway(WARM_UP)
     before = await direct(answers // 2)
-    cpu_before, wall_before = _cpu_seconds(gateway), time.perf_counter()
+    cpu_before, wall_before = cpu_seconds(gateway), time.perf_counter()
     relayed = await through_gateway(answers)
-    cpu_seconds, wall = _cpu_seconds(gateway) - cpu_before, time.perf_counter() - wall_before
+    used, wall = cpu_seconds(gateway) - cpu_before, time.perf_counter() - wall_before
     after = await direct(answers // 2)
     bare = before.first_byte_ms + after.first_byte_ms
     async with (database := Database(settings.sqlalchemy_url)).snapshot() as connection:
@@ -87,7 +114,7 @@ async def _run(
     return {
         "answers": answers,
         "failures": relayed.failures + before.failures + after.failures,
-        "gateway_cpu_seconds_per_1000": cpu_seconds * 1000 / answers,
+        "gateway_cpu_seconds_per_1000": used * 1000 / answers,
         "answers_per_second": answers / wall,
         "first_token_ms_p50": percentile(relayed.first_byte_ms, 0.50),
         "first_token_ms_p99": percentile(relayed.first_byte_ms, 0.99),
@@ -96,32 +123,3 @@ async def _run(
         "gateway_rss_mib": gateway.memory_info().rss >> 20,
         "ledger_discrepancies": len(discrepancies),
     }
-
-
-@contextmanager
-def _process(arguments: list[str], env: Mapping[str, str], ready: str) -> Iterator[psutil.Process]:
-    """A child that answers at ``ready`` before the block begins."""
-    child = subprocess.Popen([sys.executable, *arguments], env=dict(env))
-    try:
-        deadline = time.monotonic() + 30
-        while not _answers(ready):
-            if child.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{arguments} did not start")
-            time.sleep(0.05)
-        yield psutil.Process(child.pid)
-    finally:
-        child.terminate()
-        child.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=1):
-            return True
-    except OSError as error:
-        return getattr(error, "code", 0) == 403
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system

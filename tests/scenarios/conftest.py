@@ -1,5 +1,6 @@
 """One system for all stories: its start is the expensive part."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,16 @@ from tests.scenarios.system import System, running
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory, prepared_models: Path) -> Iterator[System]:
-    """A system that was started once and is ready."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "models").symlink_to(prepared_models)
-    with running(home, free_port()) as started:
-        started.wait_until_ready()
-        yield started
+def system(prepared_models: Path) -> Iterator[System]:
+    """A system that was started once and is ready.
+
+    Not below pytest's own folder, which each pytest that starts closes to every other user, PostgreSQL's too.
+    """
+    with tempfile.TemporaryDirectory(prefix="appliance-", ignore_cleanup_errors=True) as home:
+        (Path(home) / "models").symlink_to(prepared_models)
+        with running(Path(home), free_port()) as started:
+            started.wait_until_ready()
+            yield started
 
 
 @pytest.fixture
