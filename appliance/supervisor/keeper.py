@@ -22,14 +22,14 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Part:
-    """A process to keep running. `needs` is awaited before each start; `is_ready` is asked until true."""
+    """A process to keep running. It is started when `needs` are ready, and again when one of them died."""
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str]
     log: Path
     is_ready: Callable[[], Awaitable[bool]]
-    needs: tuple[asyncio.Event, ...] = ()
+    needs: tuple[Keeper, ...] = ()
     stop_signal: int = signal.SIGTERM
     stop_seconds: float = 20.0
     owner: Owner | None = None
@@ -48,6 +48,10 @@ class Keeper:
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+        self._renewed = False
+        self._dependants: list[Keeper] = []
+        for need in part.needs:
+            need._dependants.append(self)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=self.part.name)
@@ -76,10 +80,16 @@ class Keeper:
     async def _run(self) -> None:
         quick_failures = 0
         while True:
-            for event in self.part.needs:
-                await event.wait()
+            for need in self.part.needs:
+                await need.ready.wait()
             started = time.monotonic()
             reason = await self._live_once()
+            for dependant in self._dependants:
+                dependant._renew()
+            if self._renewed:
+                self._renewed = False
+                self._say(f"{self.part.name} is started again with what it runs on")
+                continue
             quick_failures = 1 if time.monotonic() - started > STABLE_SECONDS else quick_failures + 1
             pause = 0.0 if quick_failures == 1 else min(BACKOFF_MOST_SECONDS, 2.0 ** (quick_failures - 2))
             if quick_failures < QUICK_FAILURES_TO_REPORT:
@@ -94,6 +104,12 @@ class Keeper:
                     )
                 self.gave_up.set()
             await asyncio.sleep(pause)
+
+    def _renew(self) -> None:
+        """End the part at once: what it runs on has died, and it may wait for that for ever."""
+        if self._process is not None and self._process.returncode is None:
+            self._renewed = True
+            self._process.kill()
 
     async def _live_once(self) -> str:
         """One process from start to end; returns how it ended."""

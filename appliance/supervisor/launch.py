@@ -139,7 +139,7 @@ class System:
             ray = group.create_task(self._start_ray())
             group.create_task(self._start_database_and_gateway())
             await asyncio.gather(model, ray)
-            serving = self.keep(serving_part(self.settings, self.env, (ray.result().ready,)))
+            serving = self.keep(serving_part(self.settings, self.env, ray.result()))
             self.board.expect([model.id for model in self.settings.models])
         ready = await self._wait_for_a_model(serving)
         self.board.refresh()

@@ -16,7 +16,7 @@ import aiohttp
 from appliance.paths import short_folder
 from appliance.postgres import Cluster
 from appliance.settings import Settings
-from appliance.supervisor.keeper import Part
+from appliance.supervisor.keeper import Keeper, Part
 
 APPLIANCE = (sys.executable, "-m", "appliance")
 # Ray's sockets are 66 characters below its folder, and a socket's path has at most 107.
@@ -127,7 +127,7 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
     return Part(name="ray", command=command, env=env, log=log, is_ready=is_ready, stop_seconds=15)
 
 
-def serving_part(settings: Settings, env: Mapping[str, str], needs: tuple[asyncio.Event, ...]) -> Part:
+def serving_part(settings: Settings, env: Mapping[str, str], ray: Keeper) -> Part:
     async def is_ready() -> bool:
         return settings.directory.exists()
 
@@ -137,7 +137,7 @@ def serving_part(settings: Settings, env: Mapping[str, str], needs: tuple[asynci
         env=env,
         log=settings.logs / "serving.log",
         is_ready=is_ready,
-        needs=needs,
+        needs=(ray,),
         stop_seconds=10,
     )
 

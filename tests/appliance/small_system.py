@@ -29,7 +29,7 @@ while True:
     connection.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\nhello')
     connection.close()
 """
-PROGRAMS = {"steady": STEADY, "failing": FAILING, "parent": PARENT, "web": WEB}
+PROGRAMS = {"steady": STEADY, "leaning": STEADY, "failing": FAILING, "parent": PARENT, "web": WEB}
 
 
 class SmallSystem(System):
@@ -41,7 +41,8 @@ class SmallSystem(System):
             arguments = (str(self.settings.home), *map(str, fds), name)
             command = (sys.executable, "-c", PROGRAMS[name], *arguments)
             log = self.settings.logs / f"{name}.log"
-            self.keep(Part(name, command, self.env, log, is_ready, pass_fds=fds))
+            needs = tuple(self.keepers) if name == "leaning" else ()
+            self.keep(Part(name, command, self.env, log, is_ready, needs, pass_fds=fds))
         self.screen.say("all parts are started")
 
 

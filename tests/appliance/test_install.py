@@ -28,9 +28,7 @@ def test_an_old_python_is_told_what_to_do(install: ModuleType, monkeypatch: pyte
         install.check_python()
 
 
-def test_a_debian_without_venv_is_told_which_package(
-    install: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_debian_without_venv_is_told_which_package(install: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ensurepip", None)
     with pytest.raises(install.InstallError, match=r"apt install python3\.\d+-venv"):
         install.check_python()

@@ -33,9 +33,7 @@ async def test_it_answers_and_is_version_18(database_url: str) -> None:
         ("server_encoding", "UTF8"),
     ],
 )
-async def test_commits_are_durable_and_no_statement_is_logged(
-    database_url: str, setting: str, value: str
-) -> None:
+async def test_commits_are_durable_and_no_statement_is_logged(database_url: str, setting: str, value: str) -> None:
     engine = create_async_engine(database_url)
     async with engine.connect() as connection:
         assert (await connection.execute(text(f"show {setting}"))).scalar_one() == value

@@ -64,6 +64,4 @@ def test_an_error_names_the_variable(name: str, value: str) -> None:
     ],
 )
 def test_any_way_to_write_the_database_address_works(written: str) -> None:
-    assert (
-        load_settings({"DATABASE_URL": written}).sqlalchemy_url == "postgresql+asyncpg://u:p@h/d?ssl=require"
-    )
+    assert load_settings({"DATABASE_URL": written}).sqlalchemy_url == "postgresql+asyncpg://u:p@h/d?ssl=require"

@@ -123,6 +123,15 @@ def test_a_part_that_is_killed_is_started_again_and_the_user_is_told(start: Star
     assert running.part("steady").pid != first.pid
 
 
+def test_what_runs_on_a_part_that_died_is_started_again_with_it(start: Start) -> None:
+    running = start("steady", "leaning")
+    steady, leaning = running.part("steady"), running.part("leaning")
+    steady.kill()
+    running.wait_for("^leaning is started again")
+    eventually(lambda: not is_alive(leaning))
+    assert running.part("leaning").pid != leaning.pid
+
+
 def test_a_part_that_cannot_be_kept_running_is_named_and_the_rest_goes_on(start: Start) -> None:
     running = start("failing", "steady")
     steady = running.part("steady")
