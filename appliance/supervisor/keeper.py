@@ -49,9 +49,9 @@ class Keeper:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._renewed = False
-        self._dependants: list[Keeper] = []
+        self.dependants: list[Keeper] = []
         for need in part.needs:
-            need._dependants.append(self)
+            need.dependants.append(self)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=self.part.name)
@@ -84,8 +84,8 @@ class Keeper:
                 await need.ready.wait()
             started = time.monotonic()
             reason = await self._live_once()
-            for dependant in self._dependants:
-                dependant._renew()
+            for dependant in self.dependants:
+                dependant.renew()
             if self._renewed:
                 self._renewed = False
                 self._say(f"{self.part.name} is started again with what it runs on")
@@ -105,7 +105,7 @@ class Keeper:
                 self.gave_up.set()
             await asyncio.sleep(pause)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """End the part at once: what it runs on has died, and it may wait for that for ever."""
         if self._process is not None and self._process.returncode is None:
             self._renewed = True
