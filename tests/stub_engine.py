@@ -92,7 +92,12 @@ class Stub:
         }  # fmt: skip
         if order == "reject":
             meter |= {"prompt_tokens": 0, "ended": "refused"}
-            await _json(send, 400, {"error": {"message": "no"}}, {client.HEADER_METER: json.dumps(meter)})
+            await _json(
+                send,
+                400,
+                {"error": {"message": "no", "param": "body.stop"}},
+                {client.HEADER_METER: json.dumps(meter)},
+            )
             return
         limit = int(headers.get(client.HEADER_COMPLETION_LIMIT, self.chunks))
         count = min(self.chunks, limit, body.get("max_tokens") or self.chunks)

@@ -17,6 +17,7 @@ from appliance.errors import ApiError, BodyTooLarge, InternalError, Unavailable
 from appliance.gateway import caller
 from appliance.gateway.asgi import ClientGone, Exchange, Hangup, Headers, Receive, Scope, Send
 from appliance.gateway.books import Books
+from appliance.gateway.engine_errors import engine_error
 from appliance.gateway.refusals import as_error
 from appliance.gateway.request import Endpoint, Parsed, parse
 from appliance.gateway.sse import StreamTail
@@ -37,18 +38,6 @@ AWAY_RETRY_SECONDS = 5.0
 
 class AnswerCutOff(Exception):
     """The replica's connection broke in the middle of an answer."""
-
-
-class EngineError(ApiError):
-    """vLLM's own error, as it wrote it."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__("the engine refused the request")
-        self.status = status
-        self._body = body
-
-    def body(self) -> bytes:
-        return self._body
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +146,7 @@ class Relay:
         except ReplicaUnreachable:
             raise Unavailable("The model did not answer.") from None
         if status != 200:
-            raise EngineError(status, answer)
+            raise engine_error(status, answer)
         prompt_tokens = int(json.loads(answer)["prompt_tokens"])
         room = max(1, view.context_length - prompt_tokens // parsed.prompts)
         return replace(
@@ -191,6 +180,8 @@ class Relay:
             raise InternalError("The answer could not be charged.") from None
         exchange.meter = end.meter
         exchange.settled_at = time.perf_counter()
+        if end.status is not None and end.status >= 400:
+            raise engine_error(end.status, end.body)
         await exchange.finish(end.status, end.headers, end.body)
 
     async def _relay(self, exchange: Exchange, admitted: Admitted, body: bytes, tried: list[Replica]) -> End:
@@ -241,6 +232,7 @@ def _prompt_limit(parsed: Parsed, view: ModelView) -> int:
 
 
 def _completion_limit(parsed: Parsed, view: ModelView) -> int:
+    """At least one: vLLM generates a token even when it is asked for none."""
     if parsed.completion_limit is None:
         return view.context_length
-    return min(parsed.completion_limit, view.context_length)
+    return max(1, min(parsed.completion_limit, view.context_length))

@@ -98,11 +98,11 @@ async def test_a_dead_replica_is_skipped(house: House) -> None:
             assert response.status == 200
 
 
-async def test_an_engine_error_is_passed_on_as_it_is_and_costs_nothing(house: House) -> None:
+async def test_an_engine_error_is_told_in_openais_shape_and_costs_nothing(house: House) -> None:
     customer = await house.customer()
     async with customer.post(user="reject", stream=True) as response:
-        assert response.status == 400
-        assert await response.json() == {"error": {"message": "no"}}
+        error = await error_of(response, 400)
+    assert error == {"message": "no", "type": "invalid_request_error", "param": "stop", "code": None}
     (usage,) = await customer.usage()
     assert (usage.ended, usage.cost_nanodollars) == ("refused", 0)
 
