@@ -63,6 +63,8 @@ class Stub:
             body = b""
             while True:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
                 body += message.get("body", b"")
                 if not message.get("more_body"):
                     break
