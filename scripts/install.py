@@ -52,17 +52,14 @@ def check_python() -> None:
     found = "Python " + ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info < MINIMUM:
         raise InstallError(
-            found
-            + " is too old, 3.11 or newer is needed. If you have one, name it: make up PYTHON=python3.12"
+            found + " is too old, 3.11 or newer is needed. If you have one, name it: make up PYTHON=python3.12"
         )
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
         package = "python" + ".".join(str(part) for part in sys.version_info[:2]) + "-venv"
-        raise InstallError(
-            found + " has no venv module. On Debian and Ubuntu: apt install " + package
-        ) from None
+        raise InstallError(found + " has no venv module. On Debian and Ubuntu: apt install " + package) from None
 
 
 def choose_device(wish: str) -> str:
@@ -73,9 +70,7 @@ def choose_device(wish: str) -> str:
         raise InstallError("DEVICE is auto, cpu or gpu, not " + repr(wish))
     if shutil.which("nvidia-smi") is None:
         return "cpu"
-    listed = subprocess.run(
-        ["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
-    )
+    listed = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     return "gpu" if listed.returncode == 0 and b"GPU" in listed.stdout else "cpu"
 
 
@@ -133,9 +128,7 @@ def install_torch_cpu() -> None:
 def run(command: list[str]) -> None:
     """Run to the end with the output in the log; its last lines are the error's text."""
     LOG.parent.mkdir(exist_ok=True)
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "UV_FIND_LINKS")
-    }
+    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "UV_FIND_LINKS")}
     with LOG.open("ab") as log:
         at = log.tell()
         done = subprocess.run(command, cwd=str(ROOT), env=environment, stdout=log, stderr=log, check=False)

@@ -45,11 +45,8 @@ class Stub:
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
         if scope["type"] == "lifespan":
-            while True:
-                message = await receive()
-                await send({"type": message["type"] + ".complete"})
-                if message["type"] == "lifespan.shutdown":
-                    return
+            await _live(receive, send)
+            return
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         path = scope["path"]
         if headers.get(client.HEADER_SECRET) != self.secret:
@@ -60,17 +57,10 @@ class Stub:
         elif path == "/health":
             await _json(send, 200, {})
         else:
-            body = b""
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    break
+            body = await _read(receive)
             if path == "/count":
                 await _json(send, 200, {"prompt_tokens": PROMPT_TOKENS})
-            else:
+            elif body:
                 await self._generate(headers, json.loads(body), receive, send)
 
     async def _ended(self, request_id: str) -> dict[str, Any] | None:
@@ -145,6 +135,26 @@ class Stub:
         meter["ended"] = "complete"
         tail = b": meter " + json.dumps(meter).encode() + b"\n\n"
         await send({"type": "http.response.body", "body": tail, "more_body": False})
+
+
+async def _live(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def _read(receive: Any) -> bytes:
+    """Empty if the client is gone."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
 
 
 async def _until_gone(receive: Any) -> None:
