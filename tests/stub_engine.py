@@ -147,7 +147,7 @@ async def _live(receive: Any, send: Any) -> None:
 
 async def _read(receive: Any) -> bytes:
     """Empty if the client is gone."""
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
