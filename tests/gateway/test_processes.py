@@ -1,0 +1,71 @@
+"""Several gateway processes on one socket: one set of books, one set of metrics."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from tests.gateway.conftest import House
+from tests.stub_engine import PROMPT_TOKENS
+
+REQUESTS = 40
+
+
+@contextmanager
+def two_gateways(house: House, metrics: Path) -> Iterator[str]:
+    metrics.mkdir()
+    env = os.environ | {
+        "APPLIANCE_HOME": str(house.settings.home),
+        "DATABASE_URL": str(house.settings.database_url),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+    }
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.set_inheritable(True)
+        command = [sys.executable, "-m", "appliance", "serve", "--fd", str(listener.fileno())]
+        children = [subprocess.Popen(command, env=env, pass_fds=(listener.fileno(),)) for _ in range(2)]
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            for child in children:
+                child.terminate()
+            codes = [child.wait(20) for child in children]
+        assert codes == [-signal.SIGTERM, -signal.SIGTERM]
+
+
+async def test_metrics_are_the_sum_of_all_gateway_processes(house: House, tmp_path: Path) -> None:
+    customer = await house.customer()
+    with two_gateways(house, tmp_path / "metrics") as url:
+        house.url = url
+        async with house.http.get(url + "/livez") as response:
+            assert response.status == 200
+
+        async def ask() -> None:
+            async with aiohttp.ClientSession() as own:
+                house.http, before = own, house.http
+                request = customer.post(stream=True)
+                house.http = before
+                async with request as response:
+                    assert response.status == 200
+                    await response.read()
+
+        await asyncio.gather(*(ask() for _ in range(REQUESTS)))
+        async with aiohttp.ClientSession() as fresh, fresh.get(url + "/metrics") as response:
+            text = await response.text()
+    labels = 'endpoint="/v1/chat/completions",model="smollm2",status="200"'
+    assert f"appliance_requests_total{{{labels}}} {float(REQUESTS)}" in text
+    prompt = 'appliance_tokens_total{kind="prompt",model="smollm2"}'
+    assert f"{prompt} {float(REQUESTS * PROMPT_TOKENS)}" in text
+    assert f"appliance_settlement_seconds_count {float(REQUESTS)}" in text
+    batches = re.search(r"appliance_settlement_batch_size_sum (\S+)", text)
+    assert batches is not None
+    assert float(batches[1]) == REQUESTS
+    assert len(await customer.usage()) == REQUESTS
+    assert len({path.name.rpartition("_")[2] for path in (tmp_path / "metrics").glob("counter_*.db")}) == 2
