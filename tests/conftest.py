@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from appliance.postgres import Cluster
 from appliance.settings import load_settings
+from billing import migrations
+from billing.db import async_url, execute
 from serving.prepare import prepare
 from tests.appliance.postgres_server import running_cluster
 
@@ -33,3 +38,18 @@ def prepared_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in load_settings({}).models:
         prepare(model.source, model.id, folder, print)
     return folder
+
+
+@pytest.fixture
+async def fresh_url(database_url: str) -> AsyncIterator[str]:
+    """The URL of a migrated database of this test's own, gone after it."""
+    name = f"test_{uuid.uuid4().hex}"
+    admin = create_async_engine(async_url(database_url), isolation_level="AUTOCOMMIT")
+    async with admin.connect() as connection:
+        await execute(connection, f'CREATE DATABASE "{name}"')
+    url = make_url(database_url).set(database=name).render_as_string(hide_password=False)
+    await migrations.upgrade(url)
+    yield url
+    async with admin.connect() as connection:
+        await execute(connection, f'DROP DATABASE "{name}" WITH (FORCE)')
+    await admin.dispose()

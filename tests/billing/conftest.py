@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from billing import accounts, keys, ledger, migrations, rates
+from billing import accounts, keys, ledger, rates
 from billing.accounts import Limits
 from billing.admission import Admission, Admitted, Decision, Request
-from billing.db import Database, async_url, execute
+from billing.db import Database
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settled, Settlement
 
@@ -88,21 +86,6 @@ class Customer:
     async def account(self) -> accounts.Account:
         async with self.bank.database.begin() as connection:
             return await accounts.get_account(connection, self.account_id)
-
-
-@pytest.fixture
-async def fresh_url(database_url: str) -> AsyncIterator[str]:
-    """The URL of a migrated database of this test's own, gone after it."""
-    name = f"test_{uuid.uuid4().hex}"
-    admin = create_async_engine(async_url(database_url), isolation_level="AUTOCOMMIT")
-    async with admin.connect() as connection:
-        await execute(connection, f'CREATE DATABASE "{name}"')
-    url = make_url(database_url).set(database=name).render_as_string(hide_password=False)
-    await migrations.upgrade(url)
-    yield url
-    async with admin.connect() as connection:
-        await execute(connection, f'DROP DATABASE "{name}" WITH (FORCE)')
-    await admin.dispose()
 
 
 @pytest.fixture

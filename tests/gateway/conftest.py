@@ -25,7 +25,6 @@ from billing.db import Database
 from billing.usage import Usage, list_usage
 from tests.stub_engine import Stub
 
-pytest_plugins = ["tests.billing.conftest"]
 DOLLAR = 10**9
 
 
