@@ -1,9 +1,10 @@
 """Requests whose gateway is gone: asking the meters, and settling by what they say.
 
-Any hold that has been open for longer than a request needs to reach a replica is looked into. A replica that knows
-the request settles it: running, it is left alone; ended, it is charged what was metered. When every replica of the
-model answers and none knows it, nothing was generated that anyone can see: it is released. Settlement is
-idempotent, so that a gateway that is alive after all does no harm.
+Any hold that has been open for a while is looked into. A replica that knows the request settles it: running,
+it is left alone; ended, it is charged what was metered. When every replica of the model answers and none knows
+it, and the request has had far longer than it takes to reach one, it is lost: nothing was generated that anyone
+can see, and the hold is released. Settlement is idempotent, so that a gateway that is alive after all does no
+harm.
 """
 
 import logging
@@ -25,6 +26,7 @@ from serving.meter import Meter
 log = logging.getLogger(__name__)
 
 ORPHAN_AGE = timedelta(seconds=15)
+LOST_AGE = timedelta(seconds=30)
 MOST_AT_ONCE = 500
 
 
@@ -61,6 +63,8 @@ class Recovery:
         for hold in holds:
             try:
                 meter = await self._engine.find_meter(hold.model, str(hold.request_id))
+                if meter is None and hold.created_at > self._clock() - LOST_AGE:
+                    continue
                 if meter is not None and meter.ended is None:
                     continue
                 await self._settlement.settle(as_metered(hold.request_id, hold.account_id, meter))

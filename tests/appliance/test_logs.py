@@ -1,0 +1,28 @@
+"""A log says where something went wrong, and never what it was about."""
+
+import io
+import logging
+
+from appliance.logs import FORMAT, ContentFreeFormatter
+
+
+def test_an_exceptions_message_is_not_logged_but_its_place_is() -> None:
+    output = io.StringIO()
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(ContentFreeFormatter(FORMAT))
+    logger = logging.getLogger("appliance.test")
+    logger.addHandler(handler)
+    try:
+        try:
+            int("a customer's secret")
+        except ValueError as error:
+            raise RuntimeError("about a customer's secret") from error
+    except RuntimeError:
+        logger.exception("request %s failed", 7)
+    finally:
+        logger.removeHandler(handler)
+    text = output.getvalue()
+    assert "secret" not in text
+    assert "request 7 failed" in text
+    assert "RuntimeError" in text
+    assert "test_logs.py" in text

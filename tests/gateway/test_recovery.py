@@ -1,0 +1,93 @@
+"""A hold whose gateway is gone is settled by what the replicas say, and by nothing else."""
+
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from appliance import secrets
+from appliance.recovery import LOST_AGE, ORPHAN_AGE, Recovery
+from billing.admission import Admission, Admitted, Request
+from billing.clock import system_clock
+from billing.keys import digest
+from billing.settlement import Settlement
+from billing.usage import Usage
+from serving.client import Directory, EngineClient
+from tests.gateway.conftest import DOLLAR, Customer, House, publish
+
+METER = {"prompt_tokens": 12, "cached_tokens": 2, "completion_tokens": 5}
+
+
+async def orphan(house: House, customer: Customer) -> UUID:
+    """A request that was admitted by a gateway that then died."""
+    request = Request(
+        id=uuid4(),
+        key_digest=digest(secrets.read(house.settings.secrets).key_pepper, customer.key),
+        model="smollm2",
+        endpoint="/v1/completions",
+        prompt_limit=100,
+        completion_limit=100,
+    )
+    assert isinstance(await Admission(house.database, system_clock).admit(request), Admitted)
+    return request.id
+
+
+async def recover(house: House, age: timedelta) -> int:
+    """One look of the worker, so much later."""
+
+    def later() -> datetime:
+        return system_clock() + age
+
+    secret = secrets.read(house.settings.secrets).cluster_secret
+    engine_client = EngineClient(Directory(house.settings.directory), secret)
+    try:
+        recovery = Recovery(house.database, Settlement(house.database, later), engine_client, later)
+        return await recovery.run_once()
+    finally:
+        await engine_client.close()
+
+
+async def only_usage(customer: Customer) -> Usage:
+    (usage,) = await customer.usage()
+    return usage
+
+
+@pytest.mark.parametrize("ended", ["complete", "cancelled", "failed"])
+async def test_what_a_replica_metered_is_charged(house: House, ended: str) -> None:
+    customer = await house.customer()
+    request_id = await orphan(house, customer)
+    house.stubs[1].meters[str(request_id)] = METER | {"ended": ended}
+    assert await recover(house, ORPHAN_AGE - timedelta(seconds=5)) == 0
+    assert await recover(house, ORPHAN_AGE) == 1
+    usage = await only_usage(customer)
+    assert (usage.completion_tokens, usage.ended) == (5, ended)
+    assert usage.cost_nanodollars == 10 * 100 + 2 * 20 + 5 * 400
+    assert await recover(house, ORPHAN_AGE) == 0
+    assert await house.discrepancies() == []
+
+
+async def test_a_request_that_runs_is_left_alone(house: House) -> None:
+    customer = await house.customer()
+    request_id = await orphan(house, customer)
+    house.stubs[0].meters[str(request_id)] = METER | {"ended": None}
+    assert await recover(house, timedelta(hours=1)) == 0
+    assert (await customer.account()).open_holds == 1
+
+
+async def test_a_request_that_no_replica_knows_is_released_when_it_had_time_to_arrive(house: House) -> None:
+    customer = await house.customer()
+    await orphan(house, customer)
+    assert await recover(house, ORPHAN_AGE) == 0
+    assert await recover(house, LOST_AGE) == 1
+    assert (await only_usage(customer)).ended == "lost"
+    assert (await customer.account()).balance_nanodollars == DOLLAR
+
+
+async def test_nothing_is_decided_while_a_replica_does_not_answer(house: House) -> None:
+    customer = await house.customer()
+    await orphan(house, customer)
+    publish(house.settings.directory, ["http://127.0.0.1:9"])
+    assert await recover(house, timedelta(hours=1)) == 0
+    publish(house.settings.directory, [])
+    assert await recover(house, timedelta(hours=1)) == 0
+    assert (await customer.account()).open_holds == 1
