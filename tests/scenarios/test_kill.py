@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.scenarios.conftest import Figure
 from tests.scenarios.system import Answer, System, stream
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
@@ -36,8 +37,12 @@ async def serves(system: System, key: str) -> bool:
     return answer.finished and answer.usage is not None
 
 
+def _since(moment: float) -> float:
+    return time.monotonic() - moment
+
+
 @pytest.mark.parametrize("part", ["worker", "gateway", "database", "replica"])
-async def test_kill_9_in_the_middle_of_twenty_streams(ready: System, part: str) -> None:
+async def test_kill_9_in_the_middle_of_twenty_streams(ready: System, part: str, figure: Figure) -> None:
     account = f"kill-{part}"
     key = ready.customer("5.00", account)
     rng = random.Random(part)
@@ -49,11 +54,16 @@ async def test_kill_9_in_the_middle_of_twenty_streams(ready: System, part: str) 
         killed_at = time.monotonic()
         answers: list[Answer] = await asyncio.gather(*streams)
     while not await serves(ready, key):
-        assert time.monotonic() - killed_at < RECOVERY_SECONDS, "it does not serve again"
+        assert _since(killed_at) < RECOVERY_SECONDS, "it does not serve again"
         await asyncio.sleep(0.5)
-    ready.wait_until_no_holds(RECOVERY_SECONDS - (time.monotonic() - killed_at))
+    figure(
+        f"kill -9 of the {part}, seconds until it serves again (its 20 streams' end included)", _since(killed_at)
+    )
+    ready.wait_until_no_holds(RECOVERY_SECONDS - _since(killed_at))
+    figure(f"kill -9 of the {part}, seconds until no hold is left", _since(killed_at))
     rows = ready.usage(account)
     finished = [answer for answer in answers if answer.finished]
+    figure(f"kill -9 of the {part}, answers finished of 20", len(finished))
     for answer in finished:
         assert answer.request_id is not None
         assert answer.usage is not None
