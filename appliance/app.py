@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from appliance import secrets
 from appliance.errors import ApiError, InternalError, MethodNotAllowed, NotFound
-from appliance.gateway.asgi import Receive, Scope, Send
+from appliance.gateway.asgi import Message, Receive, Scope, Send
 from appliance.gateway.books import Books
 from appliance.gateway.health import health_router
 from appliance.gateway.models import models_router
@@ -40,30 +40,44 @@ class Gateway:
         self._settings = settings
         self._shared_metrics = shared_metrics
         self._relay: Relay | None = None
+        self._metrics: GatewayMetrics | None = None
         self._other = FastAPI(
-            title="Appliance", docs_url=None, redoc_url=None, openapi_url=None, lifespan=self._lifespan
+            title="Appliance",
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+            redirect_slashes=False,
+            lifespan=self._lifespan,
         )
         for kind in (ApiError, HTTPException, Exception):
             self._other.add_exception_handler(kind, _answer_error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in RELAYED or self._relay is None:
-            await self._other(scope, receive, _with_request_id(send))
+            await self._other(scope, receive, _with_request_id(self._counted(send)))
         elif scope["method"] == "POST":
             await self._relay(scope, receive, send)
         else:
-            error = MethodNotAllowed("Use POST here.")
-            await _answer(error)(scope, receive, _with_request_id(send))
+            await _answer(MethodNotAllowed("POST"))(scope, receive, _with_request_id(send))
+
+    def _counted(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._metrics is not None:
+                self._metrics.observe_other(message["status"])
+            await send(message)
+
+        return sending
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         settings = self._settings
         known = secrets.read(settings.secrets)
         registry = CollectorRegistry()
-        metrics = GatewayMetrics(registry)
+        metrics = self._metrics = GatewayMetrics(registry)
         database = Database(settings.sqlalchemy_url, application_name="appliance-gateway")
         engine_client = EngineClient(Directory(settings.directory), known.cluster_secret)
         books = Books(
+            database,
             Admission(database, system_clock, observe_batch=metrics.admission_batch.observe),
             Settlement(database, system_clock, observe_batch=metrics.settlement_batch.observe),
             engine_client,
@@ -96,13 +110,12 @@ def create_app() -> Gateway:
 
 
 def _with_request_id(send: Send) -> Send:
-    async def sending(message: dict[str, object]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = message["headers"]
-            message["headers"] = [*headers, (b"x-request-id", str(request_id(time())).encode())]  # type: ignore[misc]
+            message["headers"] = [*message["headers"], (b"x-request-id", str(request_id(time())).encode())]
         await send(message)
 
-    return sending  # type: ignore[return-value]
+    return sending
 
 
 def _answer(error: ApiError) -> Response:
@@ -114,8 +127,8 @@ async def _answer_error(_: Request, error: Exception) -> Response:
     match error:
         case ApiError():
             return _answer(error)
-        case HTTPException(status_code=405):
-            return _answer(MethodNotAllowed("This method is not allowed here."))
+        case HTTPException(status_code=405, headers=headers):
+            return _answer(MethodNotAllowed((headers or {}).get("Allow", "another method")))
         case HTTPException():
             return _answer(NotFound("There is nothing at this path."))
     return _answer(InternalError("Something went wrong on our side."))

@@ -8,6 +8,7 @@ ApiError
 ├── ModelNotFound         404
 ├── NotFound              404  no such path
 ├── MethodNotAllowed      405
+├── RequestTimeout        408  the body did not come
 ├── BodyTooLarge          413
 ├── RateLimited           429  with Retry-After
 ├── InternalError         500
@@ -90,6 +91,19 @@ class MethodNotAllowed(ApiError):
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"Use {allowed} here.")
+        self._allowed = allowed
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"allow", self._allowed.encode())]
+
+
+class RequestTimeout(ApiError):
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
 
 
 class BodyTooLarge(ApiError):

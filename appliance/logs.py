@@ -8,10 +8,18 @@ import sys
 import traceback
 from types import TracebackType
 
+OURS = ("appliance", "billing", "serving")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class ContentFreeFormatter(logging.Formatter):
+    """A library's own text is withheld too: asyncio, for one, writes exceptions into it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name
+        if record.name.partition(".")[0] not in OURS:
+            record.message = f"text withheld, logged at {record.filename}:{record.lineno}"
+        return super().formatMessage(record)
+
     def formatException(  # noqa: N802 -- logging's name
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
     ) -> str:

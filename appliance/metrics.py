@@ -7,11 +7,11 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from appliance.gateway.asgi import Exchange
+from serving.meter import Meter
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-CLIENT_CLOSED = "499"
 
 
 class GatewayMetrics:
@@ -56,21 +56,28 @@ class GatewayMetrics:
             registry=registry,
         )
 
+    def observe_other(self, status: int) -> None:
+        """A request to anything but the generating endpoints."""
+        self._requests.labels("", "other", str(status)).inc()
+
+    def observe_charge(self, model: str, meter: Meter) -> None:
+        """Tokens charged, of answers that were cut off too."""
+        for kind, count in (
+            ("prompt", meter.prompt_tokens - meter.cached_tokens),
+            ("cached", meter.cached_tokens),
+            ("completion", meter.completion_tokens),
+        ):
+            self._tokens.labels(model, kind).inc(count)
+
     def observe(self, exchange: Exchange) -> None:
-        status = CLIENT_CLOSED if exchange.status is None else str(exchange.status)
-        self._requests.labels(exchange.model, exchange.endpoint, status).inc()
+        """Status 499 is a client that hung up, 502 an engine that failed in the middle of an answer."""
+        self._requests.labels(exchange.model, exchange.endpoint, exchange.outcome).inc()
         if exchange.first_chunk_at is not None:
             self._first_token.labels(exchange.model).observe(exchange.first_chunk_at - exchange.begun_at)
         if exchange.settled_at is None or exchange.meter is None:
             return
         meter = exchange.meter
         self._total.labels(exchange.model, exchange.endpoint).observe(exchange.settled_at - exchange.begun_at)
-        for kind, count in (
-            ("prompt", meter.prompt_tokens - meter.cached_tokens),
-            ("cached", meter.cached_tokens),
-            ("completion", meter.completion_tokens),
-        ):
-            self._tokens.labels(exchange.model, kind).inc(count)
         if exchange.first_chunk_at and exchange.last_chunk_at and meter.completion_tokens > 1:
             generating = exchange.last_chunk_at - exchange.first_chunk_at
             if generating > 0:

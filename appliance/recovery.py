@@ -3,19 +3,21 @@
 Any hold that has been open for a while is looked into. A replica that knows the request settles it: running,
 it is left alone; ended, it is charged what was metered. When every replica of the model answers and none knows
 it, and the request has had far longer than it takes to reach one, it is lost: nothing was generated that anyone
-can see, and the hold is released. Settlement is idempotent, so that a gateway that is alive after all does no
-harm.
+can see, and the hold is released. Where nobody can say, because the model is gone or does not start, the
+customer's credit is released after an hour. Settlement is idempotent, so that a gateway that is alive after all
+does no harm.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 from billing.clock import Clock
 from billing.db import Database
-from billing.errors import BillingError, DatabaseUnavailable
+from billing.errors import DatabaseUnavailable
 from billing.holds import Hold, holds_before
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settlement
@@ -27,7 +29,9 @@ log = logging.getLogger(__name__)
 
 ORPHAN_AGE = timedelta(seconds=15)
 LOST_AGE = timedelta(seconds=30)
-MOST_AT_ONCE = 500
+GIVE_UP_AGE = timedelta(hours=1)
+PAGE = 500
+MOST_AT_ONCE = 32
 
 
 def as_metered(request_id: UUID, account_id: int, meter: Meter | None) -> Metered:
@@ -53,27 +57,44 @@ class Recovery:
         self._clock = clock
 
     async def run_once(self) -> int:
-        """Returns how many holds were resolved. Raises DatabaseUnavailable."""
-        async with self._database.begin() as connection:
-            holds = await holds_before(connection, self._clock() - ORPHAN_AGE, MOST_AT_ONCE)
-        return await self._resolve(holds)
+        """Looks into every hold that is old enough; returns how many it resolved. Raises DatabaseUnavailable."""
+        resolved, after = 0, None
+        while True:
+            async with self._database.begin() as connection:
+                holds = await holds_before(connection, self._clock() - ORPHAN_AGE, PAGE, after)
+            if not holds:
+                return resolved
+            resolved += await self._resolve_all(holds)
+            after = holds[-1]
 
-    async def _resolve(self, holds: Iterable[Hold]) -> int:
-        resolved = 0
-        for hold in holds:
-            try:
-                meter = await self._engine.find_meter(hold.model, str(hold.request_id))
-                if meter is None and hold.created_at > self._clock() - LOST_AGE:
-                    continue
-                if meter is not None and meter.ended is None:
-                    continue
-                await self._settlement.settle(as_metered(hold.request_id, hold.account_id, meter))
-            except ReplicaUnreachable:
-                continue
-            except DatabaseUnavailable:
-                raise
-            except BillingError as error:
-                log.error("request %s could not be settled: %s", hold.request_id, error)
-                continue
-            resolved += 1
-        return resolved
+    async def _resolve_all(self, holds: Sequence[Hold]) -> int:
+        gate = asyncio.Semaphore(MOST_AT_ONCE)
+
+        async def one(hold: Hold) -> bool:
+            async with gate:
+                try:
+                    return await self._resolve(hold)
+                except DatabaseUnavailable:
+                    raise
+                except Exception:
+                    log.exception("request %s could not be resolved", hold.request_id)
+                    return False
+
+        return sum(await asyncio.gather(*(one(hold) for hold in holds)))
+
+    async def _resolve(self, hold: Hold) -> bool:
+        """True if the hold is settled now; False if it has to wait."""
+        age = self._clock() - hold.created_at
+        try:
+            meter = await self._engine.find_meter(hold.model, str(hold.request_id))
+        except ReplicaUnreachable:
+            if age < GIVE_UP_AGE:
+                return False
+            log.error("request %s is released: no replica of %s could say more", hold.request_id, hold.model)
+            meter = None
+        if meter is None and age < LOST_AGE:
+            return False
+        if meter is not None and meter.ended is None:
+            return False
+        await self._settlement.settle(as_metered(hold.request_id, hold.account_id, meter))
+        return True

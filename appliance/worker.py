@@ -81,7 +81,7 @@ async def run(settings: Settings) -> None:
 async def _repeat(job: Job, database: Database) -> None:
     while True:
         try:
-            async with database.begin() as lock:
+            async with database.begin(timeout_seconds=None) as lock:
                 query = text("SELECT pg_try_advisory_xact_lock(:lock, hashtext(:job))")
                 parameters = {"lock": WORKER_LOCK, "job": job.name}
                 if (await lock.execute(query, parameters)).scalar_one():

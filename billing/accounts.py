@@ -9,7 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import tables
 from billing.clock import Clock
-from billing.errors import Conflict, NotFound
+from billing.errors import Conflict, InvalidName, NotFound
+
+NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class Limits:
 async def create_account(
     connection: AsyncConnection, name: str, role: str, clock: Clock, limits: Limits | None = None
 ) -> Account:
-    """``role`` is ``operator`` or ``customer``. Raises Conflict if the name is taken."""
+    """``role`` is ``operator`` or ``customer``. Raises Conflict if the name is taken, InvalidName."""
+    if not is_name(name):
+        raise InvalidName(f"an account's name has 1 to {NAME_CHARACTERS} printable characters, not digits alone")
     limits = limits or Limits()
     statement = (
         insert(tables.account)
@@ -63,6 +67,11 @@ async def create_account(
             raise Conflict(f"there is an account named {name!r} already") from None
         raise
     return Account(**row)
+
+
+def is_name(name: str) -> bool:
+    """A name of digits alone would be taken for an id."""
+    return 0 < len(name) <= NAME_CHARACTERS and name.isprintable() and not name.isspace() and not name.isdigit()
 
 
 async def get_account(connection: AsyncConnection, account_id: int) -> Account:

@@ -222,8 +222,8 @@ class Admission:
         return await self._batcher.submit(request)
 
     async def _process(self, requests: Sequence[Request]) -> list[Decision]:
-        now = self._clock()
         async with self._database.begin() as connection:
+            now = self._clock()
             rows = await fetch(
                 connection,
                 _LOAD,

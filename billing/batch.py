@@ -58,6 +58,8 @@ class Batcher(Generic[Item, Result]):
         results: Sequence[Result | BaseException]
         try:
             results = await self._process([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(batch)} items were processed to {len(results)} results")
         except Exception as error:  # noqa: BLE001 -- whoever waits gets it
             results = [error] * len(batch)
         except BaseException:

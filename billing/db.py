@@ -1,5 +1,6 @@
 """The way to PostgreSQL: one pool, short transactions, and one error for "try again"."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 20_000
 LOCK_TIMEOUT_MS = 10_000
 POOL_TIMEOUT_SECONDS = 5
+TRANSACTION_TIMEOUT_SECONDS = 25.0
 
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, time-out);
 # and lock_not_available, deadlock_detected, serialization_failure: nothing was done, the same call may succeed.
@@ -51,10 +53,15 @@ class Database:
         )
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction: committed at the end of the block, rolled back by an exception."""
+    async def begin(
+        self, timeout_seconds: float | None = TRANSACTION_TIMEOUT_SECONDS
+    ) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed at the end of the block, rolled back by an exception.
+
+        A server that has fallen silent is noticed after ``timeout_seconds``; None is without limit.
+        """
         try:
-            async with self._engine.begin() as connection:
+            async with asyncio.timeout(timeout_seconds), self._engine.begin() as connection:
                 yield connection
         except (PoolTimeout, OSError, TimeoutError) as error:
             raise DatabaseUnavailable("PostgreSQL cannot be reached") from error
@@ -66,7 +73,7 @@ class Database:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """One read-only transaction, as long as it takes, in which every statement sees the same moment."""
-        async with self.begin() as connection:
+        async with self.begin(timeout_seconds=None) as connection:
             await execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             await execute(connection, "SET LOCAL statement_timeout = 0")
             yield connection

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import tables
@@ -19,15 +19,20 @@ class Hold:
     created_at: datetime
 
 
-async def holds_before(connection: AsyncConnection, moment: datetime, limit: int) -> list[Hold]:
-    """Holds placed before ``moment``, oldest first."""
+async def holds_before(
+    connection: AsyncConnection, moment: datetime, limit: int, after: Hold | None = None
+) -> list[Hold]:
+    """A page of the holds placed before ``moment``, oldest first, from behind ``after`` on."""
     table = tables.hold
     query = (
         select(*(table.c[name] for name in Hold.__slots__))
         .where(table.c.created_at < moment)
-        .order_by(table.c.created_at)
+        .order_by(table.c.created_at, table.c.request_id)
         .limit(limit)
     )
+    if after is not None:
+        position = tuple_(table.c.created_at, table.c.request_id)
+        query = query.where(position > tuple_(after.created_at, after.request_id))
     return [Hold(**row) for row in (await connection.execute(query)).mappings()]
 
 

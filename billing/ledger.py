@@ -145,6 +145,15 @@ RULES: dict[str, str] = {
         LEFT JOIN api_key k ON k.id = u.key_id AND k.account_id = u.account_id
         LEFT JOIN rate r ON r.id = u.rate_id AND r.model = u.model
         WHERE k.id IS NULL OR r.id IS NULL""",
+    "a transfer goes where its kind says": """
+        SELECT 'transfer ' || t.id, 1::bigint, 0::bigint
+        FROM transfer t JOIN ledger_account d ON d.id = t.debit_id JOIN ledger_account c ON c.id = t.credit_id
+        WHERE (t.kind, d.kind, c.kind) NOT IN
+            (('purchase', 'payments', 'lot'), ('grant', 'grants', 'lot'), ('usage', 'lot', 'revenue'))""",
+    "a lot is its ledger account's owner's, and came as its transfer says": """
+        SELECT 'lot ' || l.id, l.account_id, coalesce(a.account_id, 0)
+        FROM lot l JOIN ledger_account a ON a.id = l.id LEFT JOIN transfer t ON t.credit_id = l.id
+        WHERE a.account_id IS DISTINCT FROM l.account_id OR t.kind IS DISTINCT FROM l.source""",
     "a request is either open or resolved": """
         SELECT 'request ' || h.request_id, 0::bigint, 1::bigint FROM hold h JOIN usage u USING (request_id)""",
 }

@@ -163,7 +163,8 @@ class EngineClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer of a replica that took the request, its body still to be read; leaving early hangs up.
 
-        Other replicas are tried while none has answered; ``tried`` tells the caller which, in order.
+        Another replica is tried if one is away, full or broken, as long as there is nothing of an answer;
+        ``tried`` tells the caller which, in order.
         Raises NoReplica.
         """
         while len(tried) < MOST_ATTEMPTS:
@@ -178,7 +179,7 @@ class EngineClient:
                 except (aiohttp.ClientError, OSError):
                     continue
                 try:
-                    if response.status == 503 and HEADER_REFUSED in response.headers:
+                    if response.status >= 500:
                         continue
                     yield response
                 finally:

@@ -1,8 +1,8 @@
 """A replica without a model: the private port's protocol, honest about the meter, with time and faults on order.
 
 ``python -m tests.stub_engine --port 9000 --secret … --chunks 64 --interval 0.01``. The body's ``user`` may order a
-fault: ``refuse`` (queue full), ``reject`` (a 400), ``die`` (the connection breaks after three chunks), ``slow``
-(100 times the interval). Every prompt is ``len(body)`` tokens cut to ten, every chunk one token.
+fault: ``refuse`` (queue full), ``fail`` (a 500 before any answer), ``reject`` (a 400), ``die`` (the connection
+breaks after three chunks), ``slow`` (100 times the interval). Every prompt is ten tokens, every chunk is one.
 """
 
 import argparse
@@ -82,6 +82,10 @@ class Stub:
             "request_id": request_id, "prompt_tokens": PROMPT_TOKENS, "cached_tokens": 0, "completion_tokens": 0,
             "ended": None, "state": "running",
         }  # fmt: skip
+        if order == "fail":
+            meter |= {"completion_tokens": 5, "ended": "failed"}
+            await _json(send, 500, {"error": {"message": "dead"}}, {client.HEADER_METER: json.dumps(meter)})
+            return
         if order == "reject":
             meter |= {"prompt_tokens": 0, "ended": "refused"}
             await _json(

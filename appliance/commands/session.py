@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import typer
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.settings import Settings, SettingsError, load_settings
@@ -41,6 +42,8 @@ def transact(work: Callable[[AsyncConnection], Awaitable[Result]], *, snapshot: 
         return asyncio.run(run())
     except BillingError as error:
         raise fail(str(error)) from None
+    except DBAPIError as error:
+        raise fail(f"PostgreSQL refused this: {str(error.orig).rpartition('>: ')[2]}") from None
 
 
 def fail(message: str) -> typer.Exit:

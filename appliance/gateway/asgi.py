@@ -18,25 +18,33 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+STALL_SECONDS = 60.0
+CLIENT_CLOSED = "499"
+ENGINE_BROKE = "502"
+
+
 class ClientGone(Exception):
-    """The client hung up."""
+    """The client hung up, or has not read anything for ``STALL_SECONDS``."""
 
 
 class Hangup:
-    """Interrupts its block when the client hangs up, and raises ClientGone from it. To be entered once.
+    """Interrupts its block when the client hangs up, or does not read, and raises ClientGone. To be entered once.
 
-    Costs one task for an exchange and nothing for a chunk.
+    Costs one task and one timer for an exchange, and nothing for a chunk.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, exchange: "Exchange") -> None:
         self._receive = receive
+        self._exchange = exchange
         self._gone = False
         self._inside: asyncio.Task[Any] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
         self._inside = asyncio.current_task()
         self._watch = asyncio.create_task(self._wait())
+        self._look_later()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -44,13 +52,27 @@ class Hangup:
         task, self._inside = self._inside, None
         if self._watch is not None:
             self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._gone and task is not None and task.uncancel() == 0:
             raise ClientGone from None
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if self._inside is not None:
+        self._hang_up()
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(STALL_SECONDS / 2, self._look)
+
+    def _look(self) -> None:
+        if self._exchange.stalled_seconds(time.perf_counter()) > STALL_SECONDS:
+            self._hang_up()
+        else:
+            self._look_later()
+
+    def _hang_up(self) -> None:
+        if self._inside is not None and not self._gone:
             self._gone = True
             self._inside.cancel()
 
@@ -64,13 +86,13 @@ class Exchange:
     send: Send
     model: str = ""
     status: int | None = None
-    cut_off: bool = False
+    cut_off: str | None = None
+    writing_since: float | None = None
     meter: Meter | None = None
     begun_at: float = field(default_factory=time.perf_counter)
     admitted_at: float | None = None
     first_chunk_at: float | None = None
     last_chunk_at: float | None = None
-    relayed_at: float | None = None
     settled_at: float | None = None
 
     def saw_chunk(self, now: float) -> None:
@@ -88,8 +110,18 @@ class Exchange:
             }
         )
 
+    @property
+    def outcome(self) -> str:
+        """The status, or what cut the answer off."""
+        return self.cut_off or str(self.status or CLIENT_CLOSED)
+
+    def stalled_seconds(self, now: float) -> float:
+        return 0.0 if self.writing_since is None else now - self.writing_since
+
     async def write(self, data: bytes, *, more: bool = True) -> None:
+        self.writing_since = time.perf_counter()
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
+        self.writing_since = None
 
     async def finish(self, status: int | None, headers: Headers, body: bytes) -> None:
         """The end of an answer that has begun, or, with a status, the whole of one that has not."""
@@ -103,4 +135,4 @@ class Exchange:
             headers = [(b"content-type", b"application/json"), *error.headers()]
             await self.finish(error.status, headers, error.body())
         else:
-            await self.write(b"data: " + error.body() + b"\n\n", more=False)
+            await self.write(b"\n\ndata: " + error.body() + b"\n\n", more=False)

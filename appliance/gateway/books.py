@@ -11,7 +11,9 @@ from appliance.metrics import GatewayMetrics
 from appliance.recovery import as_metered, journalled
 from billing import keys
 from billing.admission import Admission, Admitted, Decision, Request
-from billing.errors import BillingError, DatabaseUnavailable
+from billing.batch import QueueFull
+from billing.db import Database
+from billing.errors import DatabaseUnavailable
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settlement
 from serving.client import EngineClient, Replica, ReplicaUnreachable
@@ -29,6 +31,7 @@ class Books:
 
     def __init__(
         self,
+        database: Database,
         admission: Admission,
         settlement: Settlement,
         engine_client: EngineClient,
@@ -38,6 +41,7 @@ class Books:
         meters: Path,
         metrics: GatewayMetrics,
     ) -> None:
+        self._database = database
         self._admission = admission
         self._settlement = settlement
         self._engine = engine_client
@@ -54,6 +58,11 @@ class Books:
         """Keeps an account's cached prompts, and how long they took, from every other account."""
         return hmac.digest(self._salt_secret, b"%d" % account_id, "sha256").hex()
 
+    async def knows(self, key: str) -> bool:
+        """Whether the key exists and is not revoked. Raises DatabaseUnavailable."""
+        async with self._database.begin() as connection:
+            return await keys.is_active(connection, self.digest(key))
+
     async def admit(self, request: Request) -> Decision:
         """Raises DatabaseUnavailable, QueueFull."""
         started = time.perf_counter()
@@ -67,10 +76,11 @@ class Books:
         Raises DatabaseUnavailable when its patience ends: the worker settles it then; and BillingError.
         """
         await self._settle(as_metered(admitted.request.id, admitted.account_id, meter))
+        self._metrics.observe_charge(admitted.request.model, meter)
 
-    async def release(self, admitted: Admitted) -> None:
-        """Frees the hold of a request that no replica took. Never raises for want of a database."""
-        nothing = Metered(admitted.request.id, admitted.account_id, Tokens(0, 0, 0), Ended.LOST)
+    def release(self, admitted: Admitted, ended: Ended) -> None:
+        """Frees the hold of a request of whose answer the client got nothing, in the background."""
+        nothing = Metered(admitted.request.id, admitted.account_id, Tokens(0, 0, 0), ended)
         self._in_background(self._settle(nothing))
 
     def settle_cut_off(self, admitted: Admitted, tried: Sequence[Replica]) -> None:
@@ -90,10 +100,12 @@ class Books:
             except ReplicaUnreachable as error:
                 if not error.process_is_gone:
                     return  # the worker asks again
-                meter = journalled(self._meters, admitted.request.model, request_id)
+                meter = await asyncio.to_thread(journalled, self._meters, admitted.request.model, request_id)
             if meter is not None and meter.ended is None:
                 return  # still running: the worker asks again
         await self._settle(as_metered(admitted.request.id, admitted.account_id, meter))
+        if meter is not None:
+            self._metrics.observe_charge(admitted.request.model, meter)
 
     async def _settle(self, metered: Metered) -> None:
         started = time.perf_counter()
@@ -101,7 +113,7 @@ class Books:
         while True:
             try:
                 await self._settlement.settle(metered)
-            except DatabaseUnavailable:
+            except (DatabaseUnavailable, QueueFull):
                 if time.perf_counter() - started > SETTLE_PATIENCE_SECONDS:
                     raise
                 await asyncio.sleep(pause)
@@ -118,5 +130,5 @@ class Books:
     async def _logged(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
-        except BillingError as error:
-            log.error("a request could not be settled: %s", error)
+        except Exception:
+            log.exception("a request could not be settled; the worker tries again")

@@ -34,4 +34,6 @@ def _is_near(request: Request, networks: Sequence[Network]) -> bool:
         address = ipaddress.ip_address(request.client.host)
     except ValueError:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     return any(address in network for network in networks)

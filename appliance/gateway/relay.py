@@ -6,6 +6,7 @@ The client sees the end of its answer only when its charge is durable. An answer
 what the replica's meter says.
 """
 
+import asyncio
 import json
 import logging
 import time
@@ -13,9 +14,19 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
-from appliance.errors import ApiError, BodyTooLarge, InternalError, Unavailable
+from appliance.errors import ApiError, BodyTooLarge, InternalError, RequestTimeout, Unavailable
 from appliance.gateway import caller
-from appliance.gateway.asgi import ClientGone, Exchange, Hangup, Headers, Receive, Scope, Send
+from appliance.gateway.asgi import (
+    CLIENT_CLOSED,
+    ENGINE_BROKE,
+    ClientGone,
+    Exchange,
+    Hangup,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+)
 from appliance.gateway.books import Books
 from appliance.gateway.engine_errors import engine_error
 from appliance.gateway.refusals import as_error
@@ -26,6 +37,7 @@ from billing.admission import Admitted, Refusal, Request
 from billing.batch import QueueFull
 from billing.errors import BillingError, DatabaseUnavailable
 from billing.ids import request_id as new_request_id
+from billing.settlement import Ended
 from serving import client as engine
 from serving.client import EngineClient, ModelView, NoReplica, Replica, ReplicaUnreachable
 from serving.meter import Meter
@@ -34,6 +46,8 @@ log = logging.getLogger(__name__)
 
 EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 AWAY_RETRY_SECONDS = 5.0
+BODY_SECONDS = 60.0
+STRANGERS_BODY_BYTES = 64 << 10
 
 
 class AnswerCutOff(Exception):
@@ -83,32 +97,53 @@ class Relay:
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         key = caller.require_key(scope["headers"])
-        body = await self._read_body(scope, receive)
+        body = await self._read_body(scope, receive, key)
         parsed = parse(Endpoint(exchange.endpoint), body)
         exchange.model = parsed.model if parsed.model in self._models else ""
         admitted = await self._admit(exchange, key, parsed, body)
         exchange.admitted_at = time.perf_counter()
         await self._answer(exchange, receive, admitted, body)
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        too_large = BodyTooLarge(f"The body is larger than {self._body_limit_bytes} bytes.")
+    async def _read_body(self, scope: Scope, receive: Receive, key: str) -> bytes:
+        """A body that takes room is only read for a key that exists."""
         for name, value in scope["headers"]:
             if name == b"content-length" and int(value) > self._body_limit_bytes:
-                raise too_large
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            body += message.get("body", b"")
-            if len(body) > self._body_limit_bytes:
-                raise too_large
-            if not message.get("more_body", False):
-                return bytes(body)
+                raise self._too_large()
+        body, known = bytearray(), False
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    body += message.get("body", b"")
+                    if len(body) > self._body_limit_bytes:
+                        raise self._too_large()
+                    if not message.get("more_body", False):
+                        return bytes(body)
+                    if len(body) > STRANGERS_BODY_BYTES and not known:
+                        await self._require_known(key)
+                        known = True
+        except TimeoutError:
+            raise RequestTimeout(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The body is larger than {self._body_limit_bytes} bytes.")
+
+    async def _require_known(self, key: str) -> None:
+        try:
+            known = await self._books.knows(key)
+        except DatabaseUnavailable:
+            raise Unavailable("Accounts cannot be read at the moment.") from None
+        if not known:
+            raise caller.wrong_key()
 
     async def _admit(self, exchange: Exchange, key: str, parsed: Parsed, body: bytes) -> Admitted:
         """A model that is not offered has no rate: admission refuses it, once it has looked at the key."""
         view = self._view(exchange.model)
+        if view is None:
+            await self._require_known(key)
+            raise Unavailable(f"The model `{exchange.model}` is not running at the moment.", AWAY_RETRY_SECONDS)
         request = Request(
             id=exchange.id,
             key_digest=self._books.digest(key),
@@ -128,13 +163,12 @@ class Relay:
             return decision
         raise as_error(decision, parsed.model)
 
-    def _view(self, model: str) -> ModelView:
+    def _view(self, model: str) -> ModelView | None:
+        """None if no replica of the model is there."""
         if not model:
             return ModelView("unknown", "", context_length=1, template_tokens=0, replicas=())
         view = self._engine.directory.model(model)
-        if view is None or not view.replicas:
-            raise Unavailable(f"The model `{model}` is not running at the moment.", AWAY_RETRY_SECONDS)
-        return view
+        return view if view is not None and view.replicas else None
 
     async def _counted(self, request: Request, parsed: Parsed, view: ModelView, body: bytes) -> Request:
         """The same request with the exact number of its prompt's tokens, from a replica."""
@@ -145,6 +179,8 @@ class Relay:
             status, answer = await self._engine.count(replica, request.endpoint, body)
         except ReplicaUnreachable:
             raise Unavailable("The model did not answer.") from None
+        if status >= 500:
+            raise Unavailable("The model is busy.")
         if status != 200:
             raise engine_error(status, answer)
         prompt_tokens = int(json.loads(answer)["prompt_tokens"])
@@ -159,18 +195,20 @@ class Relay:
     async def _answer(self, exchange: Exchange, receive: Receive, admitted: Admitted, body: bytes) -> None:
         tried: list[Replica] = []
         try:
-            with Hangup(receive):
+            with Hangup(receive, exchange):
                 end = await self._relay(exchange, admitted, body, tried)
         except NoReplica:
-            await self._books.release(admitted)
+            self._books.release(admitted, Ended.LOST)
             raise Unavailable("Every replica of the model is busy or away.") from None
         except (ClientGone, AnswerCutOff) as cause:
-            exchange.cut_off = True
-            self._books.settle_cut_off(admitted, tried)
+            exchange.cut_off = CLIENT_CLOSED if isinstance(cause, ClientGone) else ENGINE_BROKE
+            if isinstance(cause, AnswerCutOff) and exchange.status is None:
+                self._books.release(admitted, Ended.FAILED)
+            else:
+                self._books.settle_cut_off(admitted, tried)
             if isinstance(cause, ClientGone):
                 raise
             raise Unavailable("The engine failed in the middle of the answer.") from None
-        exchange.relayed_at = time.perf_counter()
         try:
             await self._books.settle(admitted, end.meter)
         except DatabaseUnavailable:

@@ -11,6 +11,8 @@ import msgspec
 from appliance.errors import InvalidRequest
 
 MOST_SEQUENCES = 1024
+DEFAULT_COMPLETION = 16
+"""Tokens of a text completion that names no limit: OpenAI's default, and vLLM's."""
 
 
 class Endpoint(Enum):
@@ -102,7 +104,7 @@ def _parse_completions(body: _CompletionsBody) -> Parsed:
         prompts=_count_prompts(prompt),
         choices=_choices(body),
         prompt_bytes=len(prompt) if prompt else None,
-        completion_limit=_limit(body.max_tokens, "max_tokens"),
+        completion_limit=_limit(DEFAULT_COMPLETION if body.max_tokens is None else body.max_tokens, "max_tokens"),
     )
 
 

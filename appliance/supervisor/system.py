@@ -83,6 +83,11 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
     }
 
 
+def _without_billing(env: Mapping[str, str]) -> dict[str, str]:
+    """What owns the GPUs has no business with the database, nor with the gateway's metrics."""
+    return {name: value for name, value in env.items() if name not in ("DATABASE_URL", "PROMETHEUS_MULTIPROC_DIR")}
+
+
 def database_part(settings: Settings, env: Mapping[str, str], cluster: Cluster) -> Part:
     async def is_ready() -> bool:
         probe = await asyncio.create_subprocess_exec(*cluster.readiness_command())
@@ -126,7 +131,9 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
         "--log-style=record",
         "--log-color=false",
     )
-    return Part(name="ray", command=command, env=env, log=log, is_ready=is_ready, stop_seconds=15)
+    return Part(
+        name="ray", command=command, env=_without_billing(env), log=log, is_ready=is_ready, stop_seconds=15
+    )
 
 
 def serving_part(settings: Settings, env: Mapping[str, str], ray: Keeper) -> Part:
@@ -136,7 +143,7 @@ def serving_part(settings: Settings, env: Mapping[str, str], ray: Keeper) -> Par
     return Part(
         name="serving",
         command=(*APPLIANCE, "serving"),
-        env=env,
+        env=_without_billing(env),
         log=settings.logs / "serving.log",
         is_ready=is_ready,
         needs=(ray,),

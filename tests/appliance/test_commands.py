@@ -53,12 +53,18 @@ def test_an_account_gets_credit_and_a_key_that_is_shown_once(run: Any) -> None:
         (("credit", "grant", "alice", "ten"), "'ten' is not an amount in dollars"),
         (("credit", "grant", "alice", "0"), "must be above zero"),
         (("credit", "grant", "alice", "0.0000000001"), "finer than a nano-dollar"),
+        (("credit", "grant", "alice", "1000000000"), "PostgreSQL refused this: bigint out of range"),
+        (("account", "create", "12"), "not digits alone"),
+        (("account", "create", ""), "printable characters"),
+        (("key", "revoke", "9" * 30), "PostgreSQL refused this"),
         (("key", "revoke", "77"), "there is no key 77"),
         (("key", "create", "nobody"), "there is no account 'nobody'"),
     ],
 )
 def test_a_mistake_gets_a_sentence_and_status_1(run: Any, arguments: tuple[str, ...], said: str) -> None:
     run("account", "create", "alice")
+    for _ in range(9):
+        run("credit", "grant", "alice", "1000000000")
     result = run(*arguments)
     assert result.exit_code == 1
     assert said in result.output

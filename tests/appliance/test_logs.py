@@ -1,5 +1,7 @@
 """A log says where something went wrong, and never what it was about."""
 
+import asyncio
+import gc
 import io
 import logging
 
@@ -26,3 +28,24 @@ def test_an_exceptions_message_is_not_logged_but_its_place_is() -> None:
     assert "request 7 failed" in text
     assert "RuntimeError" in text
     assert "test_logs.py" in text
+
+
+async def test_what_a_library_writes_of_an_exception_is_withheld() -> None:
+    output = io.StringIO()
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(ContentFreeFormatter(FORMAT))
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+
+    async def fail() -> None:
+        raise ValueError("a customer's secret")
+
+    try:
+        task = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+    finally:
+        logger.removeHandler(handler)
+    assert "secret" not in output.getvalue()
+    assert "ValueError" in output.getvalue()

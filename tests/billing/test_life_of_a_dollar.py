@@ -180,6 +180,8 @@ CORRUPTIONS = {
     "a request is paid from its own account's lots, to revenue":
         "UPDATE transfer SET credit_id = (SELECT id FROM ledger_account WHERE kind = 'grants') WHERE kind = 'usage'",
     "a request costs its tokens at the rate of its admission": "UPDATE usage SET completion_tokens = 2",
+    "a transfer goes where its kind says": "UPDATE transfer SET kind = 'grant' WHERE kind = 'purchase'",
+    "a lot is its ledger account's owner's, and came as its transfer says": "UPDATE lot SET source = 'grant'",
     "a transfer is between ledger accounts that exist": "UPDATE transfer SET debit_id = 999 WHERE kind = 'usage'",
     "a request belongs to an account, a key of it and a rate": "UPDATE usage SET key_id = 999",
     "a request is either open or resolved": """
@@ -212,6 +214,13 @@ async def test_an_unreachable_database_says_try_again(bank: Bank) -> None:
     settlement = Settlement(away, bank.clock)
     with pytest.raises(DatabaseUnavailable):
         await settlement.settle(Metered(uuid.uuid4(), 1, Tokens(0, 0, 0), Ended.LOST))
+
+
+async def test_a_silent_database_is_noticed(bank: Bank) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        async with bank.database.begin(timeout_seconds=0.2) as connection:
+            await execute(connection, "SELECT pg_sleep(5)")
+    await admitted(await bank.customer(DOLLAR))
 
 
 async def test_a_migration_runs_once_however_many_ask(fresh_url: str) -> None:

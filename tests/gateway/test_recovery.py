@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from appliance import secrets
-from appliance.recovery import LOST_AGE, ORPHAN_AGE, Recovery
+from appliance.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE, Recovery
 from billing.admission import Admission, Admitted, Request
 from billing.clock import system_clock
 from billing.keys import digest
@@ -87,7 +87,18 @@ async def test_nothing_is_decided_while_a_replica_does_not_answer(house: House) 
     customer = await house.customer()
     await orphan(house, customer)
     publish(house.settings.directory, ["http://127.0.0.1:9"])
-    assert await recover(house, timedelta(hours=1)) == 0
+    assert await recover(house, GIVE_UP_AGE - timedelta(minutes=1)) == 0
     publish(house.settings.directory, [])
-    assert await recover(house, timedelta(hours=1)) == 0
+    assert await recover(house, GIVE_UP_AGE - timedelta(minutes=1)) == 0
     assert (await customer.account()).open_holds == 1
+    assert await recover(house, GIVE_UP_AGE) == 1
+    assert (await customer.account()).open_holds == 0
+
+
+async def test_one_hold_that_cannot_be_resolved_does_not_stop_the_others(house: House) -> None:
+    customer = await house.customer()
+    bad, good = await orphan(house, customer), await orphan(house, customer)
+    house.stubs[0].meters[str(bad)] = METER | {"prompt_tokens": 1, "cached_tokens": 9, "ended": "complete"}
+    house.stubs[0].meters[str(good)] = METER | {"ended": "complete"}
+    assert await recover(house, ORPHAN_AGE) == 1
+    assert (await only_usage(customer)).request_id == good

@@ -1,13 +1,19 @@
 """The way of a request, through the real gateway and PostgreSQL, with a stub for the engine."""
 
 import asyncio
+import dataclasses
 import json
+from uuid import uuid4
 
 import pytest
 
-from appliance.gateway.asgi import ClientGone, Hangup
+from appliance.app import Gateway
+from appliance.gateway import asgi
+from appliance.gateway.asgi import ClientGone, Exchange, Hangup
 from billing.accounts import Limits
-from tests.gateway.conftest import House, publish
+from billing.db import execute
+from billing.keys import generate_key
+from tests.gateway.conftest import House, publish, served
 from tests.stub_engine import PROMPT_TOKENS
 
 INPUT, OUTPUT = 100, 400  # nano-dollars per token of configs/models.yaml
@@ -227,21 +233,110 @@ async def test_metrics_are_for_near_networks_alone(house: House) -> None:
         assert response.status == 404
 
 
-async def test_a_hang_up_interrupts_its_block_alone() -> None:
+@pytest.mark.parametrize("how", ["hangs up", "does not read"])
+async def test_a_client_that_is_gone_or_does_not_read_interrupts_its_block_alone(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disconnected = asyncio.Event()
+    monkeypatch.setattr(asgi, "STALL_SECONDS", 0.1)
 
     async def receive() -> dict[str, str]:
         await disconnected.wait()
         return {"type": "http.disconnect"}
 
+    async def send(_: object) -> None:
+        await asyncio.sleep(10)
+
     async def serve() -> str:
+        exchange = Exchange(uuid4(), "/v1/completions", send)
         try:
-            with Hangup(receive):
-                disconnected.set()
-                await asyncio.sleep(10)
+            with Hangup(receive, exchange):
+                if how == "hangs up":
+                    disconnected.set()
+                await exchange.write(b"data")
         except ClientGone:
             await asyncio.sleep(0)
             return "gone"
         return "done"
 
     assert await asyncio.wait_for(serve(), 1) == "gone"
+
+
+async def test_the_end_of_an_answer_waits_until_its_charge_is_durable(house: House) -> None:
+    customer = await house.customer()
+    for stub in house.stubs:
+        stub.interval = 0.02
+    async with customer.post(stream=True) as response:
+        async with house.database.begin() as connection:
+            await execute(connection, "LOCK TABLE account IN ACCESS EXCLUSIVE MODE")
+            seen = bytearray()
+
+            async def read_all() -> None:
+                async for data in response.content.iter_any():
+                    seen.extend(data)
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(read_all(), 1)
+            assert seen.count(b"data: {") == 8
+            assert b"[DONE]" not in seen
+        assert (await response.content.read()).endswith(b"data: [DONE]\n\n")
+
+
+async def test_without_a_database_a_request_is_refused_with_a_time_to_come_back(house: House) -> None:
+    away = dataclasses.replace(house.settings, database_url="postgresql://nobody@127.0.0.1:9/nothing")
+    customer = await house.customer()
+    async with served(Gateway(away, None)) as port:
+        house.url = f"http://127.0.0.1:{port}"
+        async with customer.post() as response:
+            assert (await error_of(response, 503))["code"] == "service_unavailable"
+            assert response.headers["retry-after"] == "1"
+        async with house.http.get(house.url + "/readyz") as response:
+            assert (await response.json())["database"] is False
+
+
+async def test_a_key_that_does_not_exist_cannot_make_the_gateway_hold_a_large_body(house: House) -> None:
+    customer = await house.customer()
+    customer.key = generate_key()
+    sent = 0
+
+    async def body() -> object:
+        nonlocal sent
+        for _ in range(60):
+            sent += 1
+            yield b" " * 65536
+            await asyncio.sleep(0.02)
+
+    headers = {"authorization": f"Bearer {customer.key}"}
+    url = house.url + "/v1/chat/completions"
+    async with house.http.post(url, data=body(), headers=headers) as response:
+        assert (await error_of(response, 401))["code"] == "invalid_api_key"
+    assert sent < 60
+
+
+async def test_an_answer_of_which_the_client_got_nothing_is_not_charged(house: House) -> None:
+    customer = await house.customer()
+    async with customer.post(user="fail") as response:
+        assert (await error_of(response, 503))["code"] == "service_unavailable"
+        assert response.headers["retry-after"]
+    assert sum(len(stub.seen) for stub in house.stubs) == 2
+    assert (await customer.settled()).balance_nanodollars == 10**9
+
+
+async def test_metrics_are_not_for_networks_that_were_not_named(house: House) -> None:
+    strict = dataclasses.replace(house.settings, metrics_networks=())
+    async with (
+        served(Gateway(strict, None)) as port,
+        house.http.get(f"http://127.0.0.1:{port}/metrics") as response,
+    ):
+        assert response.status == 404
+
+
+async def test_tokens_of_answers_that_were_cut_off_are_in_the_metrics(house: House) -> None:
+    customer = await house.customer()
+    async with customer.post(stream=True, user="die") as response:
+        await response.read()
+    await customer.settled()
+    async with house.http.get(house.url + "/metrics") as response:
+        text = await response.text()
+    assert 'appliance_tokens_total{kind="completion",model="smollm2"} 3.0' in text
+    assert 'appliance_requests_total{endpoint="/v1/chat/completions",model="smollm2",status="502"} 1.0' in text

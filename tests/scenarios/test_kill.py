@@ -10,6 +10,7 @@ import pytest
 
 from tests.scenarios.conftest import Figure
 from tests.scenarios.system import Answer, System, stream
+from tests.scenarios.test_main_job import cost
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
 
@@ -41,7 +42,7 @@ def _since(moment: float) -> float:
     return time.monotonic() - moment
 
 
-@pytest.mark.parametrize("part", ["worker", "gateway", "database", "replica"])
+@pytest.mark.parametrize("part", ["worker", "serving", "gateway", "database", "replica"])
 async def test_kill_9_in_the_middle_of_twenty_streams(ready: System, part: str, figure: Figure) -> None:
     account = f"kill-{part}"
     key = ready.customer("5.00", account)
@@ -70,10 +71,15 @@ async def test_kill_9_in_the_middle_of_twenty_streams(ready: System, part: str, 
         row = rows[answer.request_id]
         assert row["prompt_tokens"] == answer.usage["prompt_tokens"]
         assert row["completion_tokens"] == answer.usage["completion_tokens"]
-    for request_id, meter in ready.meters().items():
-        if request_id in rows:
-            assert rows[request_id]["completion_tokens"] == meter["completion_tokens"]
-    if part in ("worker", "database"):
+        assert row["cost_nanodollars"] == cost(answer.usage)
+        assert row["ended"] == "complete"
+    meters = ready.meters()
+    for request_id, row in rows.items():
+        if row["ended"] == "lost":
+            assert part == "replica" or request_id not in meters
+        else:
+            assert row["completion_tokens"] == meters[request_id]["completion_tokens"]
+    if part in ("worker", "serving", "database"):
         assert len(finished) == 20
     spent = 5 * 10**9 - ready.ask("account", "show", account)["balance_nanodollars"]
     assert spent == sum(row["cost_nanodollars"] for row in rows.values())

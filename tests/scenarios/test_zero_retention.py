@@ -73,6 +73,23 @@ def hostile_bodies() -> Iterator[tuple[str, bytes]]:
         yield path, b"[" * 5000 + CANARY.encode()
 
 
+async def hear(system: System) -> list[str]:
+    """Some words of answers, long enough that nothing else says them."""
+    demo = system.demo()
+    headers = {"authorization": f"Bearer {demo['OPENAI_API_KEY']}"}
+    body = {
+        "model": "smollm2", "prompt": "Once upon a time", "max_tokens": 80, "ignore_eos": True, "n": 4,
+        "temperature": 1.2,
+    }  # fmt: skip
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(system.url + "/v1/completions", json=body, headers=headers) as response,
+    ):
+        texts = [choice["text"] for choice in (await response.json())["choices"]]
+    lines = [max(text.splitlines(), key=len) for text in texts]
+    return [line[-40:] for line in lines if len(line) >= 40]
+
+
 async def send_all(system: System) -> list[int]:
     demo = system.demo()
     headers = {
@@ -129,14 +146,17 @@ async def test_a_canary_is_found_in_no_file_no_table_no_metric_and_no_log(ready:
     assert files_with(CANARY.encode(), ready.home) == [planted]
     planted.unlink()
     statuses = await send_all(ready)
+    heard = await hear(ready)
+    assert heard
     assert not [status for status in statuses if status >= 500], statuses
     assert statuses.count(200) >= 8
     ready.wait_until_no_holds(10)
     settings = load_settings(ready.env)
     ray = short_folder(settings.home / "ray", 35)
     places = [ready.home, ray, *Path("/tmp").glob("ray*"), *Path("/tmp").glob("torch*"), Path("/dev/shm")]
-    found = [path for place in places for path in files_with(CANARY.encode(), place)]
-    assert found == []
-    assert CANARY not in dump(settings.sqlalchemy_url)
+    sql = dump(settings.sqlalchemy_url)
+    for text in (CANARY, *heard):
+        assert [path for place in places for path in files_with(text.encode(), place)] == []
+        assert text not in sql
     async with aiohttp.ClientSession() as http, http.get(ready.url + "/metrics") as response:
         assert CANARY not in await response.text()
