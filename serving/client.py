@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from serving.meter import Meter
+from serving.meter import Meter, decisive
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 900.0
@@ -226,9 +226,10 @@ class EngineClient:
             raise ReplicaUnreachable(endpoint) from error
 
     async def find_meter(self, model: str, request_id: str) -> Meter | None:
-        """The meter of the request from whichever replica of the model knows it; None if none does.
+        """The meter of the request's attempt that counts, as ``decisive`` has it; None if no replica knows it.
 
-        Raises ReplicaUnreachable if that cannot be said: there is no replica, or one does not answer.
+        Raises ReplicaUnreachable if that cannot be said: there is no replica, or one that does not answer might
+        know of an attempt that counts more.
         """
         view = self.directory.model(model)
         if view is None or not view.replicas:
@@ -236,13 +237,12 @@ class EngineClient:
         answers = await asyncio.gather(
             *(self.meter(replica.endpoint, request_id) for replica in view.replicas), return_exceptions=True
         )
-        for answer in answers:
-            if isinstance(answer, Meter):
-                return answer
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return None
+        meter = decisive(answer for answer in answers if isinstance(answer, Meter))
+        if meter is None or meter.ended not in (None, "complete"):
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+        return meter
 
     async def is_healthy(self, replica: Replica) -> bool:
         timeout = aiohttp.ClientTimeout(total=CONNECT_TIMEOUT_SECONDS)

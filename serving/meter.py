@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Literal, Protocol
 
@@ -38,6 +38,23 @@ class Meter(msgspec.Struct, frozen=True):
     def document(self) -> dict[str, object]:
         """The meter as it rides behind an answer."""
         return {field: getattr(self, field) for field in self.__struct_fields__ if field != "request_id"}
+
+
+def decisive(meters: Iterable[Meter]) -> Meter | None:
+    """Of the attempts at one request, the one that counts: one that runs, else the one that its caller has whole.
+
+    Of attempts that broke off, the one with the most tokens; a refusal says nothing if another replica began.
+    """
+    return max(meters, key=_weight, default=None)
+
+
+def _weight(meter: Meter) -> tuple[bool, bool, bool, int]:
+    return (
+        meter.ended is None,
+        meter.ended == "complete",
+        meter.ended != "refused",
+        meter.prompt_tokens + meter.completion_tokens,
+    )
 
 
 class Sequence(Protocol):

@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from serving.journal import FileJournal, read_journal
-from serving.meter import KEEP_SECONDS, Limits, Meter, MeterBook
+from serving.meter import KEEP_SECONDS, Limits, Meter, MeterBook, decisive
 
 HOUR = 3600
 
@@ -114,3 +116,27 @@ def test_journals_are_deleted_after_six_hours(tmp_path: Path) -> None:
     journal.append(Meter("new", ended="complete"))
     assert read_journal(tmp_path, "old") is None
     assert read_journal(tmp_path, "mid") is not None
+
+
+RUNNING = Meter("a", 10, 0, 1)
+COMPLETE = Meter("a", 10, 0, 2, "complete")
+FAILED = Meter("a", 10, 0, 3, "failed")
+CUT_OFF = Meter("a", 10, 0, 4, "cancelled")
+REFUSED = Meter("a", ended="refused")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "counts"),
+    [
+        ([], None),
+        ([REFUSED], REFUSED),
+        ([FAILED, RUNNING], RUNNING),
+        ([COMPLETE, RUNNING], RUNNING),
+        ([REFUSED, Meter("a", ended="cancelled")], Meter("a", ended="cancelled")),
+        ([FAILED, CUT_OFF], CUT_OFF),
+        ([CUT_OFF, COMPLETE], COMPLETE),
+    ],
+)
+def test_of_several_attempts_one_counts(attempts: list[Meter], counts: Meter | None) -> None:
+    assert decisive(attempts) == counts
+    assert decisive(reversed(attempts)) == counts
