@@ -1,0 +1,38 @@
+"""What the documentation names is there, and what is there it names."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from appliance.cli import app
+from appliance.metrics import GatewayMetrics, WorkerMetrics
+
+ROOT = Path(__file__).parent.parent.parent
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    registry = CollectorRegistry()
+    GatewayMetrics(registry)
+    WorkerMetrics(registry)
+    exist = {metric.name + ("_total" if metric.type == "counter" else "") for metric in registry.collect()}
+    assert set(re.findall(r"`(appliance_\w+)`", OPERATIONS)) == exist
+
+
+def test_every_command_that_the_readme_shows_exists() -> None:
+    groups = {group.name for group in app.registered_groups}
+    commands = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    shown = set(re.findall(r"\bappliance ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert shown <= groups | commands
+    assert shown
+
+
+def test_every_file_that_the_documentation_links_or_names_exists() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+        for name in re.findall(r"`((?:appliance|billing|serving|tests|configs)/[\w/]+\.\w+)", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
