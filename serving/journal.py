@@ -5,17 +5,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
+from uuid import UUID
 
 import msgspec
 
-from serving.meter import KEEP_SECONDS, Meter
+from serving.meter import KEEP_SECONDS, Meter, decisive
 
 HOUR_SECONDS = 3600
+CLOCKS_DIFFER_SECONDS = 300  # the gateway's, which dates the id, and the replica's, which dates the file
+UUID_WITH_TIME = 7
 
 
 def meters_directory(home: Path, model_id: str) -> Path:
@@ -32,17 +38,26 @@ class FileJournal:
         self._replica_id = replica_id
         self._clock = clock
         self._hour = -1
+        self._torn = False
         self._file: IO[bytes] | None = None
 
     def append(self, meter: Meter) -> None:
-        """Written to the system at once; a crash of this process loses nothing."""
+        """Written to the system at once; a crash of this process loses nothing. Raises OSError."""
+        file = self._file_now()
+        line = b"\n" * self._torn + msgspec.json.encode(meter) + b"\n"
+        self._torn = True  # until the whole line is there: a disk that fills up takes a part of it
+        if (written := file.write(line)) != len(line):
+            raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes were written")
+        self._torn = False
+
+    def _file_now(self) -> IO[bytes]:
         now = self._clock()
         if (hour := int(now // HOUR_SECONDS)) != self._hour or self._file is None:
             self.close()
-            self._hour = hour
-            self._file = (self._directory / f"{self._replica_id}-{hour}.jsonl").open("ab", buffering=0)
             delete_old(self._directory, now)
-        self._file.write(msgspec.json.encode(meter) + b"\n")
+            self._file = (self._directory / f"{self._replica_id}-{hour}.jsonl").open("ab", buffering=0)
+            self._hour = hour
+        return self._file
 
     def find(self, request_id: str) -> Meter | None:
         return read_journal(self._directory, request_id)
@@ -56,41 +71,63 @@ class FileJournal:
 def read_journal(directory: Path, request_id: str) -> Meter | None:
     """The request's ended meter from any replica's journal in ``directory``; None if none has it.
 
-    A request that one replica refused and another served has two lines: the one with the tokens counts.
+    A request that one replica refused or failed, and another served, has two lines: the decisive one is returned.
     """
     needle = json.dumps(request_id).encode()
-    found: Meter | None = None
-    for path in sorted(directory.glob("*.jsonl"), key=_modified, reverse=True):
-        for line in _lines(path):
-            if needle not in line:
-                continue
-            try:
-                meter = msgspec.json.decode(line, type=Meter)
-            except msgspec.DecodeError:
-                continue  # the last line of a replica that was killed while it wrote
-            if meter.request_id == request_id and (found is None or found.ended == "refused"):
-                found = meter
-        if found is not None and found.ended != "refused":
-            break
-    return found
+    found: list[Meter] = []
+    for path in _files_since(directory, _begun_at(request_id) - CLOCKS_DIFFER_SECONDS):
+        found += _meters_of(path, request_id, needle)
+    return decisive(found)
+
+
+def _begun_at(request_id: str) -> float:
+    """Unix time, from a UUIDv7's first 48 bits (RFC 9562, 5.7); 0 for ids that do not say."""
+    try:
+        uuid = UUID(request_id)
+    except ValueError:
+        return 0.0
+    return (uuid.int >> 80) / 1000 if uuid.version == UUID_WITH_TIME else 0.0
+
+
+def _files_since(directory: Path, at: float) -> list[Path]:
+    """Those whose hour ended later, or whose name tells no hour."""
+    return [path for path in directory.glob("*.jsonl") if _hour_of(path) >= at // HOUR_SECONDS]
+
+
+def _hour_of(path: Path) -> float:
+    hour = path.stem.rpartition("-")[2]
+    return int(hour) if hour.isdecimal() else math.inf
+
+
+def _meters_of(path: Path, request_id: str, needle: bytes) -> Iterator[Meter]:
+    content = _content(path)
+    if needle not in content:
+        return
+    for line in content.splitlines():
+        if needle not in line:
+            continue
+        try:
+            meter = msgspec.json.decode(line, type=Meter)
+        except msgspec.DecodeError:
+            continue  # a line that a kill or a full disk cut off
+        if meter.request_id == request_id:
+            yield meter
 
 
 def delete_old(directory: Path, now: float) -> None:
-    """Deletes the files whose last line is too old to be asked for."""
+    """Deletes the files whose last line is too old to be asked for, as far as the system lets it."""
     for path in directory.glob("*.jsonl"):
-        if _modified(path) < now - KEEP_SECONDS:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if _modified(path) < now - KEEP_SECONDS:
+                path.unlink(missing_ok=True)
 
 
-def _lines(path: Path) -> list[bytes]:
+def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes().splitlines()
+        return path.read_bytes()
     except FileNotFoundError:
-        return []
+        return b""
 
 
 def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+    return path.stat().st_mtime

@@ -8,6 +8,8 @@ is written, and is exact for an answer that was cut off.
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -20,6 +22,8 @@ Ended = Literal["complete", "cancelled", "failed", "refused"]
 Refused = Literal["prompt-limit", "sequences"]
 KEEP_SECONDS = 6 * 3600
 KEEP_METERS = 200_000
+
+logger = logging.getLogger(__name__)
 
 
 class Meter(msgspec.Struct, frozen=True):
@@ -138,7 +142,10 @@ def _beyond(asked: int, limit: int | None) -> bool:
 class Journal(Protocol):
     """Where ended meters outlive their replica."""
 
-    def append(self, meter: Meter) -> None: ...
+    def append(self, meter: Meter) -> None:
+        """Raises OSError."""
+        ...
+
     def find(self, request_id: str) -> Meter | None: ...
 
 
@@ -169,13 +176,16 @@ class MeterBook:
         return request
 
     def end(self, request: Request, ended: Ended) -> Meter:
-        """The final count; kept here and in the journal."""
+        """The final count; kept here and in the journal. A journal that cannot be written spoils no answer."""
         del self._running[request.id]
         meter = request.totals(ended)
         self._ended[request.id] = (self._clock(), meter)
         self._ended.move_to_end(request.id)
         self._forget()
-        self._journal.append(meter)
+        try:
+            self._journal.append(meter)
+        except OSError as error:
+            logger.error("a meter is not in the journal: %s", errno.errorcode.get(error.errno or 0, "unknown"))
         if (event := self._ends.pop(request.id, None)) is not None:
             event.set()
         return meter

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from serving.journal import FileJournal, read_journal
 from serving.meter import KEEP_SECONDS, Limits, Meter, MeterBook, decisive
 
 HOUR = 3600
+
+RUNNING = Meter("a", 10, 0, 1)
+COMPLETE = Meter("a", 10, 0, 2, "complete")
+FAILED = Meter("a", 10, 0, 3, "failed")
+CUT_OFF = Meter("a", 10, 0, 4, "cancelled")
+REFUSED = Meter("a", ended="refused")
 
 
 @dataclass
@@ -100,6 +110,76 @@ async def test_the_journal_of_a_dead_replica_is_found(tmp_path: Path) -> None:
     assert await book.find("b", 0) is None
 
 
+def _uuid7(unix_seconds: float) -> str:
+    return str(UUID(int=int(unix_seconds * 1000) << 80 | 7 << 76 | 2 << 62))
+
+
+def test_only_files_since_the_request_began_are_read(tmp_path: Path) -> None:
+    clock = Clock()
+    request = _uuid7(clock.now)
+    hour = int(clock.now // HOUR)
+    line = msgspec.json.encode(Meter(request, 1, 0, 2, "complete")) + b"\n"
+    (tmp_path / f"r-{hour - 1}.jsonl").write_bytes(line)
+    assert read_journal(tmp_path, request) is None
+    (tmp_path / f"r-{hour + 3}.jsonl").write_bytes(line)
+    assert read_journal(tmp_path, request) is not None
+
+
+def test_the_gateways_clock_may_be_a_little_ahead(tmp_path: Path) -> None:
+    hour = 300
+    request = _uuid7(hour * HOUR + 20)
+    (tmp_path / f"r-{hour - 1}.jsonl").write_bytes(msgspec.json.encode(Meter(request, ended="complete")))
+    assert read_journal(tmp_path, request) is not None
+
+
+@pytest.mark.parametrize("request_id", ["short", str(uuid4())])
+def test_an_id_without_a_time_is_looked_for_everywhere(tmp_path: Path, request_id: str) -> None:
+    FileJournal(tmp_path, "r", Clock()).append(Meter(request_id, ended="complete"))
+    assert read_journal(tmp_path, request_id) is not None
+
+
+def test_a_failed_attempt_does_not_hide_the_one_that_was_answered(tmp_path: Path) -> None:
+    FileJournal(tmp_path, "one").append(COMPLETE)
+    FileJournal(tmp_path, "other").append(FAILED)
+    assert read_journal(tmp_path, "a") == COMPLETE
+
+
+class FullDisk:
+    """Takes half a line, then nothing, then works again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._failures = 2
+
+    def write(self, line: bytes) -> int:
+        self._failures -= 1
+        if self._failures == 1:
+            return self._file.write(line[: len(line) // 2])
+        if self._failures == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._file.write(line)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+async def test_a_full_disk_spoils_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = FileJournal(tmp_path, "r")
+    journal._file = cast("IO[bytes]", FullDisk(journal._file_now()))
+    book = MeterBook(journal)
+    for name in ("torn", "lost", "kept"):
+        request = book.begin(name, Limits())
+        assert request is not None
+        request.sequences.append(Sequence(completion_tokens=3))
+        waiting = asyncio.create_task(book.find(name, 10))
+        await asyncio.sleep(0)
+        assert book.end(request, "complete") == await waiting == await book.find(name, 0)
+    assert [record.getMessage() for record in caplog.records] == ["a meter is not in the journal: ENOSPC"] * 2
+    assert read_journal(tmp_path, "lost") is None
+    assert read_journal(tmp_path, "torn") is None
+    assert read_journal(tmp_path, "kept") == Meter("kept", 10, 0, 3, "complete")
+
+
 def test_journals_are_deleted_after_six_hours(tmp_path: Path) -> None:
     clock = Clock()
     journal = FileJournal(tmp_path, "r", clock)
@@ -116,13 +196,6 @@ def test_journals_are_deleted_after_six_hours(tmp_path: Path) -> None:
     journal.append(Meter("new", ended="complete"))
     assert read_journal(tmp_path, "old") is None
     assert read_journal(tmp_path, "mid") is not None
-
-
-RUNNING = Meter("a", 10, 0, 1)
-COMPLETE = Meter("a", 10, 0, 2, "complete")
-FAILED = Meter("a", 10, 0, 3, "failed")
-CUT_OFF = Meter("a", 10, 0, 4, "cancelled")
-REFUSED = Meter("a", ended="refused")
 
 
 @pytest.mark.parametrize(
