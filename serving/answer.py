@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -101,7 +102,8 @@ class Answer:
     async def _end(self, *, interrupted: bool = False) -> Meter:
         unfinished = self._engine.unfinished(self._request)
         if unfinished:
-            await self._engine.abort(unfinished)
+            with suppress(Exception):  # an engine that is dead generates nothing more
+                await self._engine.abort(unfinished)
         self._meter = self._book.end(self._request, self._ended(interrupted or bool(unfinished)))
         return self._meter
 

@@ -15,6 +15,7 @@ from serving.meter import Limits, MeterBook
 GENERATION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 PASSED_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 MOST_WAIT_SECONDS = 60.0
+MOST_COUNTS_AT_ONCE = 8
 
 
 class Guard:
@@ -26,6 +27,7 @@ class Guard:
         self._book = book
         self._secret = secret.encode()
         self._queue_limit = queue_limit
+        self._counting = 0
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,11 +59,7 @@ class Guard:
         except ValueError as error:
             await _error(send, 400, str(error))
             return
-        if self.draining:
-            await _error(send, 503, "This replica is being stopped.", refused="draining")
-            return
-        if self._book.in_flight >= self._queue_limit:
-            await _error(send, 503, "The queue is full.", refused="queue")
+        if await self._refused(send, full=self._book.in_flight >= self._queue_limit):
             return
         request = self._book.begin(request_id, limits)
         if request is None:
@@ -74,12 +72,25 @@ class Guard:
         if path not in GENERATION_PATHS:
             await _error(send, 400, "x-appliance-path: expected the path of a generation request.")
             return
-        request, messages = await count_prompts(self._app, path, await _body(receive))
+        if await self._refused(send, full=self._counting >= MOST_COUNTS_AT_ONCE):
+            return
+        self._counting += 1
+        try:
+            request, messages = await count_prompts(self._app, path, await _body(receive))
+        finally:
+            self._counting -= 1
         if request.asked_sequences:
             await _answer(send, 200, {"prompt_tokens": request.asked_prompt_tokens})
             return
         for message in messages:
             await send(message)
+
+    async def _refused(self, send: Send, *, full: bool) -> bool:
+        if self.draining:
+            await _error(send, 503, "This replica is being stopped.", refused="draining")
+        elif full:
+            await _error(send, 503, "The queue is full.", refused="queue")
+        return self.draining or full
 
     async def _meter(self, request_id: str, query: bytes, send: Send) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.answer import App, Message, Receive, Scope, Send, current_request
-from serving.guard import Guard
+from serving.guard import MOST_COUNTS_AT_ONCE, Guard
 from serving.journal import FileJournal
 from serving.meter import Limits, MeterBook, Request
 from tests.serving.test_meter import Sequence
@@ -28,6 +29,8 @@ class Engine:
         return [sequence.id for sequence in request.sequences if sequence.id in self.running]
 
     async def abort(self, sequence_ids: list[str]) -> None:
+        if not self.healthy:
+            raise RuntimeError("the engine is dead")
         self.aborted += sequence_ids
         self.running.difference_update(sequence_ids)
 
@@ -41,12 +44,14 @@ class Port:
         self.guard = Guard(app, engine=self.engine, book=self.book, secret="s", queue_limit=2)
         self.sent: list[Message] = []
 
-    async def post(self, headers: dict[str, str] | None = None, *, hang_up: bool = False) -> None:
+    async def post(
+        self, headers: dict[str, str] | None = None, *, path: str = "/v1/completions", hang_up: bool = False
+    ) -> None:
         sent = {"x-cluster-secret": "s", "x-appliance-request": "a", "x-request-id": "x"} | (headers or {})
         scope: Scope = {
             "type": "http",
             "method": "POST",
-            "path": "/v1/completions",
+            "path": path,
             "query_string": b"",
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
         }
@@ -128,6 +133,19 @@ async def test_a_dead_engine_is_a_failed_answer(tmp_path: Path) -> None:
     assert (meter.completion_tokens, meter.ended) == (3, "failed")
 
 
+async def test_an_engine_that_cannot_abort_still_ends_the_meter(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("lost", 5)
+        port.engine.running.add("lost")
+        port.engine.healthy = False
+        await _stream(send, b'data: {"error":{}}\n\n')
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.book.in_flight == 0
+    assert json.loads(port.sent[-1]["body"].removeprefix(b": meter "))["ended"] == "failed"
+
+
 async def test_hanging_up_before_a_json_answer_is_cancelled(tmp_path: Path) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -167,3 +185,37 @@ async def test_what_never_reaches_the_engine(
     found: dict[bytes, Any] = dict(port.sent[0]["headers"])
     assert found.get(b"x-appliance-refused") == (refused.encode() if refused else None)
     assert await port.book.find("a", 0) is None
+
+
+COUNT = {"x-appliance-path": "/v1/completions"}
+
+
+async def test_counting_is_refused_while_draining(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    port = Port(app, tmp_path)
+    port.guard.draining = True
+    await port.post(COUNT, path="/count")
+    assert (port.status, port.header("x-appliance-refused")) == (503, "draining")
+
+
+async def test_only_so_many_prompts_are_counted_at_once(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = current_request.get()
+        assert request is not None
+        request.ask(7, 1)
+        await go_on.wait()
+
+    port = Port(app, tmp_path)
+    counting = [asyncio.create_task(port.post(COUNT, path="/count")) for _ in range(MOST_COUNTS_AT_ONCE)]
+    await asyncio.sleep(0)
+    await port.post(COUNT, path="/count")
+    assert (port.status, port.header("x-appliance-refused")) == (503, "queue")
+    go_on.set()
+    await asyncio.gather(*counting)
+    port.sent.clear()
+    await port.post(COUNT, path="/count")
+    assert (port.status, json.loads(port.sent[1]["body"])) == (200, {"prompt_tokens": 7})
