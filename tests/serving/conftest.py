@@ -44,12 +44,34 @@ models:
 """
 
 
+@dataclass
+class Serving:
+    """The process ``serving``; it can be started again, with other models too."""
+
+    home: Path
+    address: str
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, models: str = MODELS) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, self.home, self.address, SECRET, models],
+            env=self.environment, stdout=subprocess.DEVNULL, stderr=(self.home / "serving.err").open("a"),
+        )  # fmt: skip
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
 @dataclass(frozen=True)
 class Node:
-    """``logs`` are all that Ray and the engine wrote."""
+    """``ray`` is where Ray and the engine log."""
 
     home: Path
     ray: Path
+    serving: Serving
 
     def directory(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.home / "run/directory.json").read_text())
@@ -98,19 +120,16 @@ def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     _wait_for(address)
-    serving = subprocess.Popen(
-        [sys.executable, "-c", SERVE, home, address, SECRET, MODELS],
-        env=environment, stdout=subprocess.DEVNULL, stderr=(home / "serving.err").open("w"),
-    )  # fmt: skip
-    node = Node(home=home, ray=sockets)
+    serving = Serving(home, address, environment)
+    serving.start()
+    node = Node(home=home, ray=sockets, serving=serving)
     try:
         _until((home / "run/directory.json").exists, 30)
         node.wait("ready", 120)
         yield node
     finally:
-        serving.terminate()
+        serving.kill()
         ray.send_signal(signal.SIGTERM)
-        serving.wait(20)
         try:
             ray.wait(20)
         finally:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
+import urllib.request
+import uuid
+from typing import Any
 
 import psutil
 import pytest
 
-from tests.serving.conftest import Node
+from tests.serving.conftest import MODELS, SECRET, Node
 
 pytestmark = pytest.mark.engine
 
@@ -23,6 +28,65 @@ def _replica(node: Node) -> psutil.Process:
         and connection.status == psutil.CONN_LISTEN
         and connection.pid
     )
+
+
+def _complete(endpoint: str, request: str, tokens: int) -> Any:
+    """The response, its stream still to be read."""
+    body = {"model": "smollm2", "prompt": "Once", "max_tokens": tokens, "ignore_eos": True, "stream": True}
+    headers = {"x-cluster-secret": SECRET, "x-appliance-request": request, "content-type": "application/json"}
+    return urllib.request.urlopen(
+        urllib.request.Request(f"{endpoint}/v1/completions", json.dumps(body).encode(), headers), timeout=60
+    )
+
+
+def _meter(endpoint: str, request: str) -> dict[str, Any]:
+    asked = urllib.request.Request(f"{endpoint}/meter/{request}", headers={"x-cluster-secret": SECRET})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def _published_after(node: Node, moment: float, seconds: float = 30) -> None:
+    deadline = time.time() + seconds
+    while node.directory()["published_at"] < moment:
+        assert time.time() < deadline
+        time.sleep(0.1)
+
+
+def test_a_restart_of_the_serving_process_touches_no_replica(node: Node) -> None:
+    (before,) = node.model()["replicas"]
+    node.serving.kill()
+    assert b"[DONE]" in _complete(before["endpoint"], str(uuid.uuid4()), 3).read()
+    node.serving.start(MODELS.replace("0.40", "0.50"))  # a price is none of a replica's business
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        model = node.model()
+        assert [(model["state"], replica["id"], replica["draining"]) for replica in model["replicas"]] == [
+            ("ready", before["id"], False)
+        ]
+        time.sleep(0.2)
+    _published_after(node, time.time())
+    assert b"[DONE]" in _complete(before["endpoint"], str(uuid.uuid4()), 3).read()
+
+
+def test_a_replica_that_is_replaced_is_asked_until_its_last_answer_is_written(node: Node) -> None:
+    (before,) = node.model()["replicas"]
+    request = str(uuid.uuid4())
+    with _complete(before["endpoint"], request, 1500) as answer:
+        answer.readline()
+        node.serving.kill()
+        node.serving.start(MODELS.replace("queue_limit: 8", "queue_limit: 9"))
+        _drains(node, before["id"])
+        assert _meter(before["endpoint"], request)["state"] == "running"
+        assert b"[DONE]" in answer.read()
+    node.wait("ready", 120, not_replica=before["id"])
+
+
+def _drains(node: Node, replica_id: str) -> None:
+    deadline = time.monotonic() + 60
+    while not [r for r in node.model()["replicas"] if r["id"] == replica_id and r["draining"]]:
+        assert time.monotonic() < deadline, node.model()
+        time.sleep(0.05)
 
 
 def test_a_killed_replica_is_replaced_and_its_engine_dies_with_it(node: Node) -> None:
