@@ -15,7 +15,7 @@ from serving.meter import Limits, MeterBook
 GENERATION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 PASSED_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 MOST_WAIT_SECONDS = 60.0
-MOST_COUNTS_AT_ONCE = 8
+MOST_COUNTS_AT_ONCE = 32
 
 
 class Guard:

@@ -18,6 +18,7 @@ import uvicorn
 from serving import client
 
 PROMPT_TOKENS = 10
+COUNTS_AT_ONCE = 8
 CHUNK = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"smollm2",'
     b'"choices":[{"index":0,"delta":{"content":"word"},"finish_reason":null}]}\n\n'
@@ -37,6 +38,7 @@ class Stub:
     interval: float = 0.0
     meters: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: list[dict[str, str]] = field(default_factory=list)
+    counting: int = 0
 
     async def __call__(
         self,
@@ -59,9 +61,18 @@ class Stub:
         else:
             body = await _read(receive)
             if path == "/count":
-                await _json(send, 200, {"prompt_tokens": PROMPT_TOKENS})
+                await self._count(send)
             elif body:
                 await self._generate(headers, json.loads(body), receive, send)
+
+    async def _count(self, send: Any) -> None:
+        if self.counting == COUNTS_AT_ONCE:
+            await _json(send, 503, {}, {client.HEADER_REFUSED: "queue"})
+            return
+        self.counting += 1
+        await asyncio.sleep(0.01)
+        self.counting -= 1
+        await _json(send, 200, {"prompt_tokens": PROMPT_TOKENS})
 
     async def _ended(self, request_id: str) -> dict[str, Any] | None:
         for _ in range(100):

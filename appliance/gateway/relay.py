@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 AWAY_RETRY_SECONDS = 5.0
 BODY_SECONDS = 60.0
+COUNTS_AT_ONCE = 4
 STRANGERS_BODY_BYTES = 64 << 10
 
 
@@ -80,6 +81,7 @@ class Relay:
         self._models = models
         self._body_limit_bytes = body_limit_bytes
         self._metrics = metrics
+        self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(new_request_id(time.time()), Endpoint(scope["path"]).value, send)
@@ -172,11 +174,12 @@ class Relay:
 
     async def _counted(self, request: Request, parsed: Parsed, view: ModelView, body: bytes) -> Request:
         """The same request with the exact number of its prompt's tokens, from a replica."""
-        replica = self._engine.pick(request.model)
         try:
-            if replica is None:
-                raise ReplicaUnreachable(request.model)
-            status, answer = await self._engine.count(replica, request.endpoint, body)
+            async with self._counting:
+                replica = self._engine.pick(request.model)
+                if replica is None:
+                    raise ReplicaUnreachable(request.model)
+                status, answer = await self._engine.count(replica, request.endpoint, body)
         except ReplicaUnreachable:
             raise Unavailable("The model did not answer.") from None
         if status >= 500:
