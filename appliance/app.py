@@ -1,6 +1,5 @@
 """The only wiring of the gateway: settings in, ASGI application out."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,9 +19,8 @@ from appliance.gateway.models import models_router
 from appliance.gateway.observe import metrics_router
 from appliance.gateway.relay import Relay
 from appliance.gateway.request import Endpoint
-from appliance.logs import configure as configure_logs
 from appliance.metrics import GatewayMetrics
-from appliance.settings import Settings, load_settings
+from appliance.settings import Settings
 from billing.admission import Admission
 from billing.clock import system_clock
 from billing.db import Database
@@ -100,13 +98,6 @@ class Gateway:
         await books.drain(settings.gateway.shutdown_seconds)
         await engine_client.close()
         await database.close()
-
-
-def create_app() -> Gateway:
-    """What uvicorn starts. Raises SettingsError, SecretsError."""
-    configure_logs()
-    shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Gateway(load_settings(os.environ), Path(shared) if shared else None)
 
 
 def _with_request_id(send: Send) -> Send:
