@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import sys
@@ -26,10 +27,13 @@ from serving import deployments
 from serving.models import Model
 from serving.prepare import PrepareError, ready_directory
 
+logger = logging.getLogger(__name__)
+
 PERIOD_SECONDS = 1.0
 BROADCAST_TIMEOUT_SECONDS = 1.0
 PROBE_TIMEOUT_SECONDS = 0.5
 RAY_GONE_SECONDS = 10.0
+DEAF_SECONDS = 6.0
 DRAIN_MARGIN_SECONDS = 10.0
 NAMESPACE = "serve"
 WORKING = frozenset({"RUNNING", "UPDATING", "RECOVERING", "PENDING_MIGRATION"})  # Ray's names
@@ -79,6 +83,12 @@ class ModelState:
             return
         self.state = "failed" if application.status == "DEPLOY_FAILED" else "starting"
         self.message = _reason(application)
+
+    def is_deaf(self, application: Any) -> bool:
+        """Whether Ray says that a replica takes requests and this process hears of none."""
+        if application is None or any(not replica["draining"] for replica in self.replicas):
+            return False
+        return any(deployment.replica_states.get("RUNNING", 0) for deployment in application.deployments.values())
 
     def forget(self) -> None:
         """Ray does not know the model, so what a predecessor published was of another Ray."""
@@ -217,27 +227,38 @@ async def _prepared(state: ModelState, home: Path) -> Path:
 
 
 async def _publish_until_ray_is_gone(states: Sequence[ModelState], publisher: Publisher) -> int:
-    last_heard = time.monotonic()
+    """Also ends when it has become deaf: Ray's list of replicas, kept in this process, may stop being renewed.
+
+    Starting again is no loss: it touches no replica.
+    """
+    last_heard = last_complete = time.monotonic()
     with ThreadPoolExecutor(max_workers=len(states) + 1, thread_name_prefix="ray") as pool:
         while True:
             began = time.monotonic()
-            if await _look(states, pool):
+            applications = await _look(states, pool)
+            if applications is not None:
                 last_heard = time.monotonic()
                 publisher.publish(states)
-            elif time.monotonic() - last_heard > RAY_GONE_SECONDS:
+                if not any(state.is_deaf(applications.get(state.model.id)) for state in states):
+                    last_complete = last_heard
+            if last_heard - last_complete > DEAF_SECONDS:
+                logger.error("Ray runs replicas that this process does not hear of; starting again")
+                return 1
+            if time.monotonic() - last_heard > RAY_GONE_SECONDS:
+                logger.error("Ray does not answer")
                 return 1
             await asyncio.sleep(max(0.0, PERIOD_SECONDS - (time.monotonic() - began)))
 
 
-async def _look(states: Sequence[ModelState], pool: ThreadPoolExecutor) -> bool:
-    """Whether Ray answered."""
+async def _look(states: Sequence[ModelState], pool: ThreadPoolExecutor) -> dict[str, Any] | None:
+    """The applications as Ray knows them, by model; None if Ray did not answer."""
     loop = asyncio.get_running_loop()
     try:
         applications = await asyncio.wait_for(
             loop.run_in_executor(pool, lambda: serve.status().applications), BROADCAST_TIMEOUT_SECONDS * 2
         )
     except (TimeoutError, RayServeException, ray.exceptions.RayError):
-        return False
+        return None
     looked_at = [state for state in states if state.deployed or state.replicas]
     answers = await asyncio.gather(*(loop.run_in_executor(pool, _describe, state.model.id) for state in looked_at))
     await asyncio.gather(
@@ -246,7 +267,7 @@ async def _look(states: Sequence[ModelState], pool: ThreadPoolExecutor) -> bool:
             for state, answer in zip(looked_at, answers, strict=True)
         )
     )
-    return True
+    return dict(applications)
 
 
 def _none_works(application: Any) -> bool:

@@ -128,3 +128,12 @@ def test_what_replaces_running_replicas(tmp_path: Path) -> None:
 def test_ray_is_told_the_version() -> None:
     application = deployments.application(MODEL, Path("/d"), Path("/h"), "s", 0, "v")
     assert application._bound_deployment.version == "v"
+
+
+async def test_a_process_that_ray_no_longer_tells_of_replicas_notices(endpoint: str) -> None:
+    state = ModelState(MODEL)
+    assert not state.is_deaf(None)
+    assert not state.is_deaf(_application("DEPLOYING", STARTING=1))
+    assert state.is_deaf(_application("RUNNING", RUNNING=1))
+    await state.described([_answer(_replica("a", endpoint))])
+    assert not state.is_deaf(_application("RUNNING", RUNNING=1))
