@@ -25,6 +25,7 @@ from billing.admission import Admission
 from billing.clock import system_clock
 from billing.db import Database
 from billing.ids import request_id
+from billing.postgres import PostgresStore
 from billing.settlement import Settlement
 from serving.client import Directory, EngineClient
 
@@ -74,10 +75,11 @@ class Gateway:
         metrics = self._metrics = GatewayMetrics(registry)
         database = Database(settings.sqlalchemy_url, application_name="appliance-gateway")
         engine_client = EngineClient(Directory(settings.directory), known.cluster_secret)
+        store = PostgresStore(database)
         books = Books(
             database,
-            Admission(database, system_clock, observe_batch=metrics.admission_batch.observe),
-            Settlement(database, system_clock, observe_batch=metrics.settlement_batch.observe),
+            Admission(store, system_clock, observe_batch=metrics.admission_batch.observe),
+            Settlement(store, system_clock, observe_batch=metrics.settlement_batch.observe),
             engine_client,
             pepper=known.key_pepper,
             salt_secret=known.cache_salt,

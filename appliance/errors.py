@@ -4,7 +4,9 @@ ApiError
 ├── InvalidRequest        400  bad JSON, a bad type, a field that cannot be served; names the field
 ├── InvalidKey            401  no key, or one that is unknown or revoked
 ├── InsufficientCredit    402  clients retry a 429 for minutes; nothing but a payment mends this
+│   └── BudgetSpent       402  the budget that the account or the key has set itself for the month
 ├── AccountSuspended      403
+├── AccountClosed         403  terminated, or marked for deletion
 ├── ModelNotFound         404
 ├── NotFound              404  no such path
 ├── MethodNotAllowed      405
@@ -66,10 +68,20 @@ class InsufficientCredit(ApiError):
     code = "insufficient_quota"
 
 
+class BudgetSpent(InsufficientCredit):
+    code = "budget_exceeded"
+
+
 class AccountSuspended(ApiError):
     status = 403
     type = "permission_error"
     code = "account_suspended"
+
+
+class AccountClosed(ApiError):
+    status = 403
+    type = "permission_error"
+    code = "account_closed"
 
 
 class NotFound(ApiError):

@@ -19,6 +19,7 @@ from billing.clock import system_clock
 from billing.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.holds import count_holds
+from billing.postgres import PostgresStore
 from billing.settlement import Settlement
 from serving.client import Directory, EngineClient
 
@@ -46,7 +47,7 @@ async def run(settings: Settings) -> None:
     database = Database(settings.sqlalchemy_url, application_name="appliance-worker")
     engine_client = EngineClient(Directory(settings.directory), secrets.read(settings.secrets).cluster_secret)
     metrics = WorkerMetrics(CollectorRegistry())
-    recovery = Recovery(database, Settlement(database, system_clock), engine_client, system_clock)
+    recovery = Recovery(database, Settlement(PostgresStore(database), system_clock), engine_client, system_clock)
 
     async def recover() -> None:
         async with database.begin() as connection:

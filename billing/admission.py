@@ -1,28 +1,28 @@
 """Admission: may this request run, and how far? Decided for a batch in one transaction, nothing cached.
 
-``decide`` is pure. ``Admission`` loads what it needs under the accounts' row locks, and writes the holds.
+``decide`` is pure; docs/money.md has its rules. ``Admission`` gives it the accounts under their locks, and writes
+the holds.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+import msgspec
+from msgspec.structs import replace
 
 from billing import limits
 from billing.batch import Batcher
 from billing.clock import Clock
-from billing.db import Database, execute, fetch
 from billing.pricing import Rate, affordable_completion, worst_cost
+from billing.store import Allowance, Asked, Changes, NewHold, Notice, Source, Standing, Store, Transaction
+from billing.sweep import sweep_due
 
 CONCURRENCY_RETRY_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What admission must know of a request. The limits are tokens.
 
     ``prompt_limit`` bounds the prompt tokens of all prompts together and is exact if ``counted``.
@@ -37,44 +37,45 @@ class Request:
     completion_limit: int
     sequences: int = 1
     counted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An account as admission sees it. ``available`` is balance minus holds, in nano-dollars."""
-
-    account_id: int
-    status: str
-    available: int
-    open_holds: int
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrent_requests: int | None = None
-    requests_tat: datetime | None = None
-    tokens_tat: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    key_id: int
-    account_id: int
-    revoked: bool
+    images: int = 0
+    audio_seconds: int = 0
 
 
 class Refusal(Enum):
     INVALID_KEY = "invalid_key"
     ACCOUNT_SUSPENDED = "account_suspended"
+    ACCOUNT_TERMINATED = "account_terminated"
+    ACCOUNT_DELETING = "account_deleting"
     UNKNOWN_MODEL = "unknown_model"
     REQUESTS_PER_MINUTE = "requests_per_minute"
     TOKENS_PER_MINUTE = "tokens_per_minute"
     CONCURRENT_REQUESTS = "concurrent_requests"
     INSUFFICIENT_CREDIT = "insufficient_credit"
+    BUDGET_SPENT = "budget_spent"
+    KEY_BUDGET_SPENT = "key_budget_spent"
     COUNT_NEEDED = "count_needed"
-    """The bound of the prompt does not fit the balance; its exact count may. Ask again, counted."""
+    """The bound of the prompt does not fit what is available; its exact count may. Ask again, counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Meterstick(msgspec.Struct, frozen=True):
+    """A limit of so much a minute as the client is told of it."""
+
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+class RateLimits(msgspec.Struct, frozen=True):
+    """The tighter of the account's and the key's; None where neither has one."""
+
+    requests: Meterstick | None = None
+    tokens: Meterstick | None = None
+
+
+NO_LIMITS = RateLimits()
+
+
+class Admitted(msgspec.Struct, frozen=True):
     """``hold`` in nano-dollars is the most that will be charged; ``completion_limit`` is tokens per sequence."""
 
     request: Request
@@ -83,207 +84,250 @@ class Admitted:
     rate: Rate
     hold: int
     completion_limit: int
+    priority: int = 0
+    limits: RateLimits = NO_LIMITS
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
+    """``of_key``: the limit that is reached is the key's own."""
+
     reason: Refusal
     retry_after_seconds: float | None = None
+    of_key: bool = False
+    limits: RateLimits = NO_LIMITS
 
 
 Decision = Admitted | Refused
 
+_BY_STATUS = {
+    "suspended": Refusal.ACCOUNT_SUSPENDED,
+    "terminated": Refusal.ACCOUNT_TERMINATED,
+    "deleting": Refusal.ACCOUNT_DELETING,
+    "deleted": Refusal.ACCOUNT_DELETING,
+}
+_NO_KEY = Allowance()
+
 
 def decide(
     requests: Iterable[Request],
-    credentials: Mapping[bytes, Credential],
-    standings: Mapping[int, Standing],
-    rates: Mapping[str, Rate],
+    asked: Iterable[Asked | None],
+    accounts: Mapping[int, Standing],
+    keys: Mapping[int, Allowance],
+    allowances: Mapping[int, int],
     now: datetime,
-) -> tuple[list[Decision], dict[int, Standing]]:
-    """A decision for each request, in order, and the accounts as they stand after those admitted."""
-    after = dict(standings)
+) -> tuple[list[Decision], dict[int, Standing], dict[int, Allowance]]:
+    """A decision for each request, in order, and the accounts and keys after those admitted.
+
+    ``keys`` are those with limits of their own; ``allowances`` what the accounts that may spend nothing else have
+    left of their plan's allowance, in nano-dollars.
+    """
+    accounts_after = {
+        id_: replace(account, use=limits.in_month(account.use, now)) for id_, account in accounts.items()
+    }
+    keys_after = {id_: limits.in_month(key, now) for id_, key in keys.items()}
     decisions: list[Decision] = []
-    for request in requests:
-        credential = credentials.get(request.key_digest)
-        if credential is None or credential.revoked:
+    for request, caller in zip(requests, asked, strict=True):
+        if caller is None or caller.revoked:
             decisions.append(Refused(Refusal.INVALID_KEY))
             continue
-        standing = after[credential.account_id]
-        decision = _decide_one(request, credential, standing, rates.get(request.model), now)
+        account, key = accounts_after[caller.account_id], keys_after.get(caller.key_id)
+        decision = _decide_one(request, caller, account, key, allowances.get(account.id), now)
         if isinstance(decision, Admitted):
-            after[standing.account_id] = _with_hold(standing, decision, now)
-        decisions.append(decision)
-    return decisions, after
+            accounts_after[account.id] = replace(account, use=_with_hold(account.use, decision.hold, now))
+            if key is not None:
+                keys_after[caller.key_id] = _with_hold(key, decision.hold, now)
+        key = keys_after.get(caller.key_id, _NO_KEY)
+        decisions.append(_with_limits(decision, accounts_after[account.id].use, key, now))
+    return decisions, accounts_after, keys_after
 
 
 def _decide_one(
-    request: Request, credential: Credential, standing: Standing, rate: Rate | None, now: datetime
+    request: Request,
+    caller: Asked,
+    account: Standing,
+    key: Allowance | None,
+    allowance: int | None,
+    now: datetime,
 ) -> Decision:
-    if standing.status != "active":
-        return Refused(Refusal.ACCOUNT_SUSPENDED)
+    if account.status != "active":
+        return Refused(_BY_STATUS[account.status])
+    rate = caller.rate
     if rate is None:
         return Refused(Refusal.UNKNOWN_MODEL)
-    if limited := _limited(standing, now):
+    if limited := _limited(account.use, now, of_key=False):
         return limited
-    affordable = affordable_completion(rate, standing.available, request.prompt_limit, request.sequences)
+    if key is not None and (limited := _limited(key, now, of_key=True)):
+        return limited
+    available, want = _available(account, key, allowance)
+    affordable = affordable_completion(
+        rate, available, request.prompt_limit, request.sequences, request.images, request.audio_seconds
+    )
     if affordable is None or affordable >= request.completion_limit:
         completion_limit = request.completion_limit
-    elif not request.counted and _could_pay_any(rate, standing.available, request):
+    elif not request.counted and _could_pay_any(rate, available, request):
         return Refused(Refusal.COUNT_NEEDED)
     elif affordable < 1:
-        return Refused(Refusal.INSUFFICIENT_CREDIT)
+        return Refused(want)
     else:
         completion_limit = affordable
     return Admitted(
         request=request,
-        account_id=standing.account_id,
-        key_id=credential.key_id,
+        account_id=account.id,
+        key_id=caller.key_id,
         rate=rate,
-        hold=worst_cost(rate, request.prompt_limit, completion_limit * request.sequences),
+        hold=worst_cost(
+            rate,
+            request.prompt_limit,
+            completion_limit * request.sequences,
+            request.images,
+            request.audio_seconds,
+        ),
         completion_limit=completion_limit,
+        priority=account.priority,
     )
 
 
-def _limited(standing: Standing, now: datetime) -> Refused | None:
-    if standing.concurrent_requests is not None and standing.open_holds >= standing.concurrent_requests:
-        return Refused(Refusal.CONCURRENT_REQUESTS, CONCURRENCY_RETRY_SECONDS)
-    if standing.requests_per_minute is not None:
-        wait = limits.wait_seconds(standing.requests_tat, now, standing.requests_per_minute)
+def _limited(use: Allowance, now: datetime, *, of_key: bool) -> Refused | None:
+    if use.concurrent_requests is not None and use.open_holds >= use.concurrent_requests:
+        return Refused(Refusal.CONCURRENT_REQUESTS, CONCURRENCY_RETRY_SECONDS, of_key)
+    if use.requests_per_minute is not None:
+        wait = limits.wait_seconds(use.requests_tat, now, use.requests_per_minute)
         if wait > 0:
-            return Refused(Refusal.REQUESTS_PER_MINUTE, wait)
-    if standing.tokens_per_minute is not None:
-        wait = limits.wait_seconds(standing.tokens_tat, now, standing.tokens_per_minute)
+            return Refused(Refusal.REQUESTS_PER_MINUTE, wait, of_key)
+    if use.tokens_per_minute is not None:
+        wait = limits.wait_seconds(use.tokens_tat, now, use.tokens_per_minute)
         if wait > 0:
-            return Refused(Refusal.TOKENS_PER_MINUTE, wait)
+            return Refused(Refusal.TOKENS_PER_MINUTE, wait, of_key)
     return None
+
+
+def _available(account: Standing, key: Allowance | None, allowance: int | None) -> tuple[int, Refusal]:
+    """Nano-dollars that may be held now, and what is wanting if they do not do."""
+    use = account.use
+    available = account.balance - use.held
+    if account.credit_limit is not None:
+        available += max(0, account.credit_limit - account.owed)
+    if allowance is not None:
+        available = min(available, allowance - use.held)
+    want = Refusal.INSUFFICIENT_CREDIT
+    if use.budget is not None and use.budget - use.month_spent - use.held < available:
+        available, want = use.budget - use.month_spent - use.held, Refusal.BUDGET_SPENT
+    if key is not None and key.budget is not None and key.budget - key.month_spent - key.held < available:
+        available, want = key.budget - key.month_spent - key.held, Refusal.KEY_BUDGET_SPENT
+    return available, want
 
 
 def _could_pay_any(rate: Rate, available: int, request: Request) -> bool:
     """Whether the shortest prompt imaginable and one token for each sequence would fit."""
-    least = affordable_completion(rate, available, 1, request.sequences)
+    least = affordable_completion(rate, available, 1, request.sequences, request.images, request.audio_seconds)
     return available > 0 and (least is None or least >= min(1, request.completion_limit))
 
 
-def _with_hold(standing: Standing, admitted: Admitted, now: datetime) -> Standing:
-    tat = standing.requests_tat
-    if standing.requests_per_minute is not None:
-        tat = limits.spent(tat, now, standing.requests_per_minute)
-    return replace(
-        standing,
-        available=standing.available - admitted.hold,
-        open_holds=standing.open_holds + 1,
-        requests_tat=tat,
+def _with_hold(use: Allowance, hold: int, now: datetime) -> Allowance:
+    tat = use.requests_tat
+    if use.requests_per_minute is not None:
+        tat = limits.spent(tat, now, use.requests_per_minute)
+    return replace(use, held=use.held + hold, open_holds=use.open_holds + 1, requests_tat=tat)
+
+
+def _with_limits(decision: Decision, use: Allowance, key: Allowance, now: datetime) -> Decision:
+    if not (use.requests_per_minute or use.tokens_per_minute or key.requests_per_minute or key.tokens_per_minute):
+        return decision
+    both = (use, key)
+    found = RateLimits(
+        _tightest([(one.requests_per_minute, one.requests_tat) for one in both], now),
+        _tightest([(one.tokens_per_minute, one.tokens_tat) for one in both], now),
     )
+    return replace(decision, limits=found)
 
 
-# Rows are locked in the order of the accounts' ids, here and in settlement: no deadlock.
-_LOAD = """
-SELECT r.ord, k.id AS key_id, k.revoked_at IS NOT NULL AS revoked,
-       a.id AS account_id, a.status, a.balance_nanodollars - a.held_nanodollars AS available, a.open_holds,
-       a.requests_per_minute, a.tokens_per_minute, a.concurrent_requests, a.requests_tat, a.tokens_tat,
-       v.id AS rate_id, v.input, v.cached_input, v.output
-FROM unnest($1::bytea[], $2::text[]) WITH ORDINALITY AS r(digest, model, ord)
-JOIN api_key k ON k.digest = r.digest
-JOIN account a ON a.id = k.account_id
-LEFT JOIN LATERAL (
-    SELECT id, input, cached_input, output FROM rate
-    WHERE rate.model = r.model AND rate.effective_at <= $3
-    ORDER BY rate.effective_at DESC LIMIT 1
-) v ON true
-ORDER BY a.id
-FOR NO KEY UPDATE OF a
-"""
-
-_WRITE = """
-WITH placed AS (
-    INSERT INTO hold (request_id, account_id, key_id, rate_id, model, endpoint, amount_nanodollars, created_at)
-    SELECT *, $8::timestamptz
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
-)
-UPDATE account
-SET held_nanodollars = held_nanodollars + d.held, open_holds = d.open_holds, requests_tat = d.requests_tat
-FROM unnest($9::bigint[], $10::bigint[], $11::int[], $12::timestamptz[]) AS d(id, held, open_holds, requests_tat)
-WHERE account.id = d.id
-"""
+def _tightest(found: Sequence[tuple[int | None, datetime | None]], now: datetime) -> Meterstick | None:
+    sticks = [
+        Meterstick(limit, limits.remaining(tat, now, limit), limits.reset_seconds(tat, now))
+        for limit, tat in found
+        if limit is not None
+    ]
+    return min(sticks, key=lambda stick: stick.remaining, default=None)
 
 
 class Admission:
     """Decides requests in batches. ``admit`` raises DatabaseUnavailable, and QueueFull beyond its limit."""
 
-    def __init__(
-        self, database: Database, clock: Clock, *, observe_batch: Callable[[int], None] | None = None
-    ) -> None:
-        self._database = database
+    def __init__(self, store: Store, clock: Clock, *, observe_batch: Callable[[int], None] | None = None) -> None:
+        self._store = store
         self._clock = clock
-        self._batcher = Batcher[Request, Decision](self._process, observe=observe_batch)
+        self._batcher = Batcher[Request, Decision](self.admit_all, observe=observe_batch)
 
     async def admit(self, request: Request) -> Decision:
         return await self._batcher.submit(request)
 
-    async def _process(self, requests: Sequence[Request]) -> list[Decision]:
-        async with self._database.begin() as connection:
+    async def admit_all(self, requests: Sequence[Request]) -> list[Decision]:
+        """One transaction."""
+        async with self._store.begin() as transaction:
             now = self._clock()
-            rows = await fetch(
-                connection,
-                _LOAD,
-                [request.key_digest for request in requests],
-                [request.model for request in requests],
-                now,
-            )
-            credentials, standings, rates = _read(requests, rows)
-            decisions, after = decide(requests, credentials, standings, rates, now)
-            admitted = [decision for decision in decisions if isinstance(decision, Admitted)]
-            if admitted:
-                await execute(connection, _WRITE, *_columns(admitted, standings, after, now))
+            asking = [(request.key_digest, request.model) for request in requests]
+            asked, locked = await transaction.lock_askers(asking, now)
+            changes = Changes(now)
+            accounts = await sweep_due(transaction, locked, changes)
+            limited = {one.key_id for one in asked if one and accounts[one.account_id].limited_keys}
+            keys = await transaction.keys(limited) if limited else {}
+            allowances = await _allowances(transaction, accounts, now)
+            decisions, accounts, keys_after = decide(requests, asked, accounts, keys, allowances, now)
+            changes.holds = [_as_hold(decision) for decision in decisions if isinstance(decision, Admitted)]
+            changes.accounts = [account for account in accounts.values() if account != locked[account.id]]
+            changes.keys = {id_: key for id_, key in keys_after.items() if key != keys[id_]}
+            changes.notices = _notices(decisions, asked, accounts, keys_after)
+            if changes:
+                await transaction.write(changes)
         return decisions
 
 
-def _read(
-    requests: Sequence[Request], rows: Iterable[Row[Any]]
-) -> tuple[dict[bytes, Credential], dict[int, Standing], dict[str, Rate]]:
-    credentials: dict[bytes, Credential] = {}
-    standings: dict[int, Standing] = {}
-    rates: dict[str, Rate] = {}
-    for row in rows:
-        request = requests[row.ord - 1]
-        if request.key_digest not in credentials:
-            credentials[request.key_digest] = Credential(row.key_id, row.account_id, row.revoked)
-        if row.account_id not in standings:
-            standings[row.account_id] = Standing(
-                account_id=row.account_id,
-                status=row.status,
-                available=row.available,
-                open_holds=row.open_holds,
-                requests_per_minute=row.requests_per_minute,
-                tokens_per_minute=row.tokens_per_minute,
-                concurrent_requests=row.concurrent_requests,
-                requests_tat=row.requests_tat,
-                tokens_tat=row.tokens_tat,
-            )
-        if row.rate_id is not None and request.model not in rates:
-            rates[request.model] = Rate(row.rate_id, row.input, row.cached_input, row.output)
-    return credentials, standings, rates
+async def _allowances(transaction: Transaction, accounts: Mapping[int, Standing], now: datetime) -> dict[int, int]:
+    """What is left of their plans' allowances, for the accounts that may spend nothing else."""
+    bound = [id_ for id_, one in accounts.items() if one.stops_until is not None and now < one.stops_until]
+    if not bound:
+        return {}
+    left = dict.fromkeys(bound, 0)
+    for lot in await transaction.lots(bound):
+        if lot.source is Source.ALLOWANCE and lot.ends_at > now:
+            left[lot.account_id] += lot.remaining
+    return left
 
 
-def _columns(
-    admitted: Sequence[Admitted],
-    before: Mapping[int, Standing],
-    after: Mapping[int, Standing],
-    now: datetime,
-) -> tuple[Any, ...]:
-    touched = sorted({decision.account_id for decision in admitted})
-    return (
-        [decision.request.id for decision in admitted],
-        [decision.account_id for decision in admitted],
-        [decision.key_id for decision in admitted],
-        [decision.rate.id for decision in admitted],
-        [decision.request.model for decision in admitted],
-        [decision.request.endpoint for decision in admitted],
-        [decision.hold for decision in admitted],
-        now,
-        touched,
-        [before[account].available - after[account].available for account in touched],
-        [after[account].open_holds for account in touched],
-        [after[account].requests_tat for account in touched],
+def _as_hold(admitted: Admitted) -> NewHold:
+    return NewHold(
+        admitted.request.id,
+        admitted.account_id,
+        admitted.key_id,
+        admitted.rate.id,
+        admitted.request.model,
+        admitted.request.endpoint,
+        admitted.hold,
     )
+
+
+def _notices(
+    decisions: Iterable[Decision],
+    asked: Iterable[Asked | None],
+    accounts: Mapping[int, Standing],
+    keys: Mapping[int, Allowance],
+) -> list[Notice]:
+    """A budget that refuses is used up, even where a little of it is left."""
+    notices = []
+    for decision, caller in zip(decisions, asked, strict=True):
+        if isinstance(decision, Refused) and caller is not None:
+            if decision.reason is Refusal.BUDGET_SPENT:
+                notices.append(budget_notice(caller.account_id, None, accounts[caller.account_id].use, 100))
+            elif decision.reason is Refusal.KEY_BUDGET_SPENT:
+                notices.append(budget_notice(caller.account_id, caller.key_id, keys[caller.key_id], 100))
+    return notices
+
+
+def budget_notice(account_id: int, key_id: int | None, use: Allowance, percent: int) -> Notice:
+    month = f"{use.month // 12}-{use.month % 12 + 1:02d}"
+    whose = "account" if key_id is None else f"key {key_id}"
+    body: dict[str, object] = {
+        "month": month, "key_id": key_id, "percent": percent, "budget_nanodollars": use.budget,
+        "spent_nanodollars": use.month_spent,
+    }  # fmt: skip
+    return Notice("budget", account_id, f"{month} {whose} {percent}%", body)

@@ -1,10 +1,12 @@
 """The way to PostgreSQL: one pool, short transactions, and one error for "try again"."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 from sqlalchemy import URL, Row, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -36,21 +38,28 @@ class Database:
     """Hands out transactions. Every failure to reach PostgreSQL is a DatabaseUnavailable."""
 
     def __init__(self, url: str, *, application_name: str = "appliance", pool_size: int = 4) -> None:
+        connect_args = {
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "server_settings": {
+                "application_name": application_name,
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "lock_timeout": str(LOCK_TIMEOUT_MS),
+            },
+        }
         self._engine = create_async_engine(
             async_url(url),
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             hide_parameters=True,
-            connect_args={
-                "timeout": CONNECT_TIMEOUT_SECONDS,
-                "server_settings": {
-                    "application_name": application_name,
-                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                    "lock_timeout": str(LOCK_TIMEOUT_MS),
-                },
-            },
+            connect_args=connect_args,
         )
+        _, where = self._engine.dialect.create_connect_args(async_url(url))
+        self._connect = functools.partial(
+            asyncpg.create_pool, **where, **connect_args, min_size=0, max_size=pool_size, reset=_keep
+        )
+        self._pool: asyncpg.Pool | None = None
+        self._pool_wanted = asyncio.Lock()
 
     @asynccontextmanager
     async def begin(
@@ -71,6 +80,29 @@ class Database:
             raise
 
     @asynccontextmanager
+    async def begin_raw(
+        self, timeout_seconds: float | None = TRANSACTION_TIMEOUT_SECONDS
+    ) -> AsyncIterator[asyncpg.Connection]:
+        """The same on the driver's own connection, for the hot path: SQLAlchemy costs more than the statements."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                pool = await self._raw_pool()
+                async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+                    yield connection
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnavailable("PostgreSQL cannot be reached") from error
+        except asyncpg.PostgresError as error:
+            if _is_transient_state(error.sqlstate):
+                raise DatabaseUnavailable("PostgreSQL cannot be reached") from error
+            raise
+
+    async def _raw_pool(self) -> asyncpg.Pool:
+        async with self._pool_wanted:
+            if self._pool is None:
+                self._pool = await self._connect()
+            return self._pool
+
+    @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """One read-only transaction, as long as it takes, in which every statement sees the same moment."""
         async with self.begin(timeout_seconds=None) as connection:
@@ -80,6 +112,13 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+
+async def _keep(_: asyncpg.Connection) -> None:
+    """A connection needs no RESET between transactions: nothing here sets anything for a session."""
 
 
 async def fetch(connection: AsyncConnection, sql: str, *parameters: Any) -> list[Row[Any]]:
@@ -92,7 +131,8 @@ async def execute(connection: AsyncConnection, sql: str, *parameters: Any) -> No
 
 
 def is_transient(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None)
-    if state is None:
-        return True
-    return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES or error.connection_invalidated
+    return error.connection_invalidated or _is_transient_state(getattr(error.orig, "sqlstate", None))
+
+
+def _is_transient_state(state: str | None) -> bool:
+    return state is None or state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES

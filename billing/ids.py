@@ -1,6 +1,7 @@
-"""Request ids: UUID version 7 (RFC 9562), so that an index on them grows at its end."""
+"""Ids of requests and operations: UUID version 7 (RFC 9562), so that an index on them grows at its end."""
 
 import secrets
+from datetime import datetime
 from uuid import UUID
 
 
@@ -10,3 +11,8 @@ def request_id(now_seconds: float) -> UUID:
     random = secrets.randbits(74)
     value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (2**62 - 1)
     return UUID(int=value)
+
+
+def new_id(now: datetime) -> UUID:
+    """An operation's."""
+    return request_id(now.timestamp())

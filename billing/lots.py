@@ -1,38 +1,81 @@
-"""Which credit pays: lots are consumed first in, first out. Pure.
+"""Which credit pays, and what of it is over. Pure. The rules are in docs/money.md.
 
-A lot is one purchase, grant or plan allowance. Terms, "Billing": credits "are consumed on a first-in-first-out
-(FIFO) basis".
+Terms: credits "expire 1 year after purchase and are consumed on a first-in-first-out (FIFO) basis".
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
-from billing.errors import LotsShort
+from msgspec.structs import replace
 
+from billing.store import Lot, OpenHold, Source
 
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """``id`` is the lot's ledger account; ``remaining`` is in nano-dollars."""
-
-    id: int
-    acquired_at: datetime
-    remaining: int
+ONE_DAY = timedelta(days=1)
 
 
-def consume(lots: Iterable[Lot], amount: int) -> list[tuple[Lot, int]]:
-    """Parts of the lots, oldest first, that add up to ``amount`` nano-dollars.
+def one_year_after(moment: datetime) -> datetime:
+    """The same time of the same date a year later; 29 February becomes 1 March."""
+    try:
+        return moment.replace(year=moment.year + 1)
+    except ValueError:
+        return (moment - ONE_DAY).replace(year=moment.year + 1) + ONE_DAY
 
-    Raises LotsShort if the lots hold less: admission's hold must have made that impossible.
+
+def in_order(lots: Iterable[Lot]) -> list[Lot]:
+    """The order of consumption: allowances, then first in, first out."""
+    return sorted(lots, key=lambda lot: (lot.source is not Source.ALLOWANCE, lot.acquired_at, lot.id))
+
+
+def is_open_to(lot: Lot, admitted_at: datetime, now: datetime) -> bool:
+    """Whether a request may use the lot: it is not over, or was not when the request was admitted."""
+    return lot.ends_at > now or lot.ends_at > admitted_at
+
+
+def consume(
+    lots: Sequence[Lot], amount: int, admitted_at: datetime, now: datetime
+) -> tuple[list[tuple[int, int]], list[Lot]]:
+    """Parts (lot id, nano-dollars) of the ordered lots that are open to the request, and all lots after it.
+
+    The parts add up to less than ``amount`` where the lots hold less.
     """
-    parts: list[tuple[Lot, int]] = []
-    for lot in sorted(lots, key=lambda lot: (lot.acquired_at, lot.id)):
-        if amount == 0:
-            break
-        part = min(lot.remaining, amount)
+    parts: list[tuple[int, int]] = []
+    after: list[Lot] = []
+    for lot in lots:
+        part = min(lot.remaining, amount) if is_open_to(lot, admitted_at, now) else 0
         if part:
-            parts.append((lot, part))
             amount -= part
-    if amount:
-        raise LotsShort(f"the lots are {amount} nano-dollars short")
-    return parts
+            parts.append((lot.id, part))
+            after.append(replace(lot, remaining=lot.remaining - part))
+        else:
+            after.append(lot)
+    return parts, after
+
+
+def claims(lots: Iterable[Lot], holds: Iterable[OpenHold], now: datetime) -> dict[int, int]:
+    """What the open holds may still need of each lot, by its id, in nano-dollars.
+
+    Given out hold by hold in the order of admission, each in the order of consumption.
+    """
+    left = in_order(lots)
+    claimed: dict[int, int] = {}
+    for hold in sorted(holds, key=lambda hold: (hold.created_at, hold.request_id)):
+        parts, left = consume(left, hold.amount, hold.created_at, now)
+        for lot_id, part in parts:
+            claimed[lot_id] = claimed.get(lot_id, 0) + part
+    return claimed
+
+
+def endings(lots: Iterable[Lot], holds: Iterable[OpenHold], now: datetime) -> list[tuple[Lot, int]]:
+    """The lots that are over, and what of each no open hold claims, where that is above zero."""
+    lots = list(lots)
+    claimed = claims(lots, holds, now)
+    return [
+        (lot, rest)
+        for lot in in_order(lots)
+        if lot.ends_at <= now and (rest := lot.remaining - claimed.get(lot.id, 0)) > 0
+    ]
+
+
+def next_end(lots: Iterable[Lot]) -> datetime | None:
+    """When the first of the lots that hold credit is over."""
+    return min((lot.ends_at for lot in lots if lot.remaining), default=None)

@@ -41,5 +41,7 @@ async def publish_rates(
     now = clock()
     for model in changed:
         prices = dict(zip(("input", "cached_input", "output"), declared[model], strict=True))
-        await connection.execute(insert(tables.rate).values(model=model, effective_at=now, **prices))
+        await connection.execute(
+            insert(tables.rate).values(model=model, effective_at=now, announced_at=now, **prices)
+        )
     return changed

@@ -90,7 +90,7 @@ class Exchange:
     writing_since: float | None = None
     meter: Meter | None = None
     begun_at: float = field(default_factory=time.perf_counter)
-    admitted_at: float | None = None
+    limit_headers: Headers = ()
     first_chunk_at: float | None = None
     last_chunk_at: float | None = None
     settled_at: float | None = None
@@ -106,7 +106,7 @@ class Exchange:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, (b"x-request-id", str(self.id).encode())],
+                "headers": [*headers, *self.limit_headers, (b"x-request-id", str(self.id).encode())],
             }
         )
 

@@ -10,9 +10,10 @@ import asyncio
 import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import aiohttp
+from msgspec.structs import replace
 
 from appliance.errors import ApiError, BodyTooLarge, InternalError, RequestTimeout, Unavailable
 from appliance.gateway import caller
@@ -29,7 +30,7 @@ from appliance.gateway.asgi import (
 )
 from appliance.gateway.books import Books
 from appliance.gateway.engine_errors import engine_error
-from appliance.gateway.refusals import as_error
+from appliance.gateway.refusals import as_error, limit_headers
 from appliance.gateway.request import Endpoint, Parsed, parse
 from appliance.gateway.sse import StreamTail
 from appliance.metrics import GatewayMetrics
@@ -103,7 +104,6 @@ class Relay:
         parsed = parse(Endpoint(exchange.endpoint), body)
         exchange.model = parsed.model if parsed.model in self._models else ""
         admitted = await self._admit(exchange, key, parsed, body)
-        exchange.admitted_at = time.perf_counter()
         await self._answer(exchange, receive, admitted, body)
 
     async def _read_body(self, scope: Scope, receive: Receive, key: str) -> bytes:
@@ -161,6 +161,7 @@ class Relay:
                 decision = await self._books.admit(await self._counted(request, parsed, view, body))
         except (DatabaseUnavailable, QueueFull):
             raise Unavailable("Accounts cannot be read at the moment.") from None
+        exchange.limit_headers = limit_headers(decision.limits)
         if isinstance(decision, Admitted):
             return decision
         raise as_error(decision, parsed.model)

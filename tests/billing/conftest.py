@@ -7,16 +7,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from billing import accounts, keys, ledger, rates
+from billing import accounts, keys, ledger
 from billing.accounts import Limits
 from billing.admission import Admission, Admitted, Decision, Request
-from billing.db import Database
+from billing.db import Database, execute
+from billing.postgres import PostgresStore
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settled, Settlement
 
 MODEL = "smollm2"
 RATE = (100_000, 20_000, 400_000)
 PEPPER = b"p" * 32
+_RATE = """
+INSERT INTO rate (model, effective_at, announced_at, input, cached_input, output) VALUES ($1, $2, $2, $3, $4, $5)
+"""
 
 
 @dataclass
@@ -39,10 +43,12 @@ class Bank:
     url: str
     admission: Admission = field(init=False)
     settlement: Settlement = field(init=False)
+    store: PostgresStore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.admission = Admission(self.database, self.clock)
-        self.settlement = Settlement(self.database, self.clock)
+        self.store = PostgresStore(self.database)
+        self.admission = Admission(self.store, self.clock)
+        self.settlement = Settlement(self.store, self.clock)
 
     async def customer(self, dollars_in_nano: int, *, limits: Limits | None = None) -> "Customer":
         async with self.database.begin() as connection:
@@ -53,6 +59,11 @@ class Bank:
                 await ledger.add_credit(connection, account.id, dollars_in_nano, "purchase", "test", self.clock)
             key, text = await keys.create_key(connection, account.id, "default", PEPPER, self.clock)
         return Customer(self, account.id, key.id, text)
+
+    async def set_rate(self, prices: tuple[int, int, int]) -> None:
+        """Micro-dollars per million tokens: input, cached input, output. In force from now on."""
+        async with self.database.begin() as connection:
+            await execute(connection, _RATE, MODEL, self.clock(), *prices)
 
     async def discrepancies(self) -> list[ledger.Discrepancy]:
         async with self.database.snapshot() as connection:
@@ -92,7 +103,7 @@ class Customer:
 async def bank(fresh_url: str) -> AsyncIterator[Bank]:
     clock = TurnedClock()
     database = Database(fresh_url, pool_size=8)
-    async with database.begin() as connection:
-        await rates.publish_rates(connection, {MODEL: RATE}, clock)
-    yield Bank(database, clock, fresh_url)
+    bank = Bank(database, clock, fresh_url)
+    await bank.set_rate(RATE)
+    yield bank
     await database.close()

@@ -1,19 +1,22 @@
 """The decision is a pure function: these tests attack it with random accounts and requests."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from billing.admission import Admitted, Credential, Refusal, Refused, Request, Standing, decide
-from billing.limits import spent, wait_seconds
+from billing.admission import Admitted, Decision, Meterstick, Refusal, Refused, Request, decide
+from billing.limits import crossed, month_of, spent, wait_seconds
 from billing.pricing import Rate
+from billing.store import Allowance, Asked, Standing
 
 NOW = datetime(2026, 2, 28, 23, 59, tzinfo=UTC)
 KEY = b"k" * 32
-CREDENTIALS = {KEY: Credential(key_id=5, account_id=7, revoked=False)}
-RATES = {"m": Rate(1, 100_000, 20_000, 400_000)}
+RATE = Rate(1, 100_000, 20_000, 400_000)
+ASKED = Asked(key_id=5, account_id=7, revoked=False, rate=RATE)
 
 requests = st.builds(
     Request,
@@ -36,24 +39,64 @@ def request(**changes: object) -> Request:
     return Request(**values | changes)  # type: ignore[arg-type]
 
 
-def decide_one(asked: Request, standing: Standing) -> Admitted | Refused:
-    return decide([asked], CREDENTIALS, {7: standing}, RATES, NOW)[0][0]
+def standing(balance: int, use: Allowance | None = None, **changes: object) -> Standing:
+    values: dict[str, object] = {
+        "id": 7, "status": "active", "balance": balance, "owed": 0, "credit_limit": None, "use": use or Allowance()
+    }  # fmt: skip
+    return Standing(**values | changes)  # type: ignore[arg-type]
+
+
+def decide_all(
+    asked: Sequence[Request],
+    account: Standing,
+    key: Allowance | None = None,
+    *,
+    now: datetime = NOW,
+    allowance: int | None = None,
+) -> tuple[list[Decision], Standing]:
+    keys = {} if key is None else {5: key}
+    allowances = {} if allowance is None else {7: allowance}
+    decisions, after, _ = decide(asked, [ASKED] * len(asked), {7: account}, keys, allowances, now)
+    return decisions, after[7]
+
+
+def decide_one(asked: Request, account: Standing, key: Allowance | None = None, **more: int) -> Decision:
+    return decide_all([asked], account, key, **more)[0][0]  # type: ignore[arg-type]
+
+
+def reason(decision: Decision) -> Refusal | None:
+    return decision.reason if isinstance(decision, Refused) else None
 
 
 @given(st.lists(requests, max_size=30), st.integers(0, 10**9))
-def test_no_overdraft_however_many_ask_at_once(asked: list[Request], available: int) -> None:
-    decisions, after = decide(asked, CREDENTIALS, {7: Standing(7, "active", available, 0)}, RATES, NOW)
+def test_no_overdraft_however_many_ask_at_once(asked: list[Request], balance: int) -> None:
+    decisions, after = decide_all(asked, standing(balance))
     holds = [decision.hold for decision in decisions if isinstance(decision, Admitted)]
-    assert sum(holds) <= available
-    assert after[7].available == available - sum(holds)
-    assert after[7].open_holds == len(holds)
+    assert sum(holds) <= balance == after.balance
+    assert (after.use.held, after.use.open_holds) == (sum(holds), len(holds))
+
+
+@given(st.lists(requests, max_size=30), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_postpaid_account_may_owe_its_credit_limit_and_no_more(
+    asked: list[Request], balance: int, owed: int, credit_limit: int
+) -> None:
+    _, after = decide_all(asked, standing(balance, owed=owed, credit_limit=credit_limit))
+    assert after.use.held <= balance + max(0, credit_limit - owed)
+
+
+@given(st.lists(requests, max_size=30), st.integers(1, 10**9), st.integers(0, 10**9), st.integers(1, 10**9))
+def test_a_budget_is_hard(asked: list[Request], budget: int, already: int, key_budget: int) -> None:
+    use = Allowance(budget=budget, month=month_of(NOW), month_spent=min(already, budget))
+    _, after = decide_all(asked, standing(10**12, use), Allowance(budget=key_budget))
+    assert after.use.month_spent + after.use.held <= budget
+    assert after.use.held <= key_budget
 
 
 @given(requests, st.integers(0, 10**9))
 def test_an_answer_is_shortened_to_what_the_account_can_pay_but_never_lengthened(
-    asked: Request, available: int
+    asked: Request, balance: int
 ) -> None:
-    decision = decide_one(asked, Standing(7, "active", available, 0))
+    decision = decide_one(asked, standing(balance))
     if isinstance(decision, Admitted):
         assert min(1, asked.completion_limit) <= decision.completion_limit <= asked.completion_limit
         if decision.completion_limit < asked.completion_limit:
@@ -76,26 +119,60 @@ def test_in_any_minute_at_most_twice_the_allowance_and_in_the_first_exactly_it(
 
 
 def test_a_limited_account_is_told_when_to_come_back() -> None:
-    standing = Standing(7, "active", 10**9, 0, requests_per_minute=1)
-    decisions, after = decide([request(), request()], CREDENTIALS, {7: standing}, RATES, NOW)
-    assert isinstance(decisions[0], Admitted)
-    assert decisions[1] == Refused(Refusal.REQUESTS_PER_MINUTE, 60.0)
+    decisions, after = decide_all([request(), request()], standing(10**9, Allowance(requests_per_minute=1)))
+    admitted, refused = decisions
+    assert isinstance(admitted, Admitted)
+    assert admitted.limits.requests == Meterstick(1, remaining=0, reset_seconds=60.0)
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.retry_after_seconds) == (Refusal.REQUESTS_PER_MINUTE, 60.0)
     later = NOW + timedelta(seconds=60)
-    assert isinstance(decide([request()], CREDENTIALS, after, RATES, later)[0][0], Admitted)
+    assert isinstance(decide_all([request()], after, now=later)[0][0], Admitted)
+
+
+def test_of_an_accounts_and_a_keys_limits_the_tighter_one_is_told() -> None:
+    account = standing(10**9, Allowance(requests_per_minute=10, tokens_per_minute=500))
+    admitted = decide_one(request(), account, Allowance(requests_per_minute=5))
+    assert isinstance(admitted, Admitted)
+    assert admitted.limits.requests == Meterstick(5, remaining=4, reset_seconds=12.0)
+    assert admitted.limits.tokens == Meterstick(500, remaining=500, reset_seconds=0.0)
 
 
 def test_refusals_name_the_first_thing_that_is_wrong() -> None:
-    rich, poor = Standing(7, "active", 10**9, 0), Standing(7, "active", 0, 0)
-    assert decide_one(request(key_digest=b"other"), rich) == Refused(Refusal.INVALID_KEY)
-    assert decide_one(request(model="gpt-9"), rich) == Refused(Refusal.UNKNOWN_MODEL)
-    assert decide_one(request(), Standing(7, "suspended", 10**9, 0)) == Refused(Refusal.ACCOUNT_SUSPENDED)
-    assert decide_one(request(), poor) == Refused(Refusal.INSUFFICIENT_CREDIT)
-    busy = Standing(7, "active", 10**9, 3, concurrent_requests=3)
-    assert decide_one(request(), busy) == Refused(Refusal.CONCURRENT_REQUESTS, 1.0)
+    rich, poor = standing(10**9), standing(0)
+    unknown, _, _ = decide([request(), request()], [None, replace(ASKED, revoked=True)], {7: rich}, {}, {}, NOW)
+    assert [reason(one) for one in unknown] == [Refusal.INVALID_KEY] * 2
+    no_rate, _, _ = decide([request()], [replace(ASKED, rate=None)], {7: rich}, {}, {}, NOW)
+    assert reason(no_rate[0]) is Refusal.UNKNOWN_MODEL
+    for status, refusal in (
+        ("suspended", Refusal.ACCOUNT_SUSPENDED),
+        ("terminated", Refusal.ACCOUNT_TERMINATED),
+        ("deleting", Refusal.ACCOUNT_DELETING),
+    ):
+        assert reason(decide_one(request(), standing(10**9, status=status))) is refusal
+    assert reason(decide_one(request(), poor)) is Refusal.INSUFFICIENT_CREDIT
+    busy = Allowance(open_holds=3, concurrent_requests=3)
+    assert decide_one(request(), standing(10**9, busy)) == Refused(Refusal.CONCURRENT_REQUESTS, 1.0)
+    assert decide_one(request(), rich, busy) == Refused(Refusal.CONCURRENT_REQUESTS, 1.0, of_key=True)
+    spent_up = Allowance(budget=10**6, month=month_of(NOW), month_spent=10**6)
+    assert reason(decide_one(request(counted=True), standing(10**9, spent_up))) is Refusal.BUDGET_SPENT
+    assert reason(decide_one(request(counted=True), rich, spent_up)) is Refusal.KEY_BUDGET_SPENT
+    assert isinstance(
+        decide_all([request()], standing(10**9, spent_up), now=NOW + timedelta(days=1))[0][0], Admitted
+    )
+
+
+def test_a_plan_that_stops_spends_no_credit() -> None:
+    assert reason(decide_one(request(counted=True), standing(10**9), allowance=0)) is Refusal.INSUFFICIENT_CREDIT
+    assert isinstance(decide_one(request(), standing(10**9), allowance=10**6), Admitted)
+
+
+def test_notice_is_given_once_when_spending_reaches_half_four_fifths_and_all_of_a_budget() -> None:
+    steps = [crossed(100, before, after) for before, after in ((0, 49), (49, 50), (50, 99), (99, 100), (100, 100))]
+    assert steps == [[], [50], [80], [100], []]
 
 
 def test_the_exact_count_is_asked_for_only_when_the_bound_does_not_fit() -> None:
-    enough_for_30_tokens_in_and_1_out = Standing(7, "active", 30 * 100 + 400, 0)
+    enough_for_30_tokens_in_and_1_out = standing(30 * 100 + 400)
     loose = request(prompt_limit=1000, completion_limit=1)
     assert decide_one(loose, enough_for_30_tokens_in_and_1_out) == Refused(Refusal.COUNT_NEEDED)
     counted = request(prompt_limit=30, completion_limit=1, counted=True)

@@ -8,12 +8,13 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
-from billing import accounts, keys, ledger, rates, tables
+from billing import accounts, keys, ledger, tables
 from billing.accounts import Limits
 from billing.admission import Admitted, Refusal, Refused
 from billing.db import Database, execute, fetch
 from billing.errors import Conflict, DatabaseUnavailable, HoldExceeded, NotFound
 from billing.migrations import upgrade
+from billing.postgres import PostgresStore
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settlement
 from billing.usage import list_usage
@@ -103,8 +104,7 @@ async def test_now_means_now_for_keys_accounts_and_rates(bank: Bank) -> None:
     customer = await bank.customer(DOLLAR)
     before = await admitted(customer)
     bank.clock.turn(seconds=1)
-    async with bank.database.begin() as connection:
-        assert await rates.publish_rates(connection, {MODEL: (1, 1, 1)}, bank.clock) == [MODEL]
+    await bank.set_rate((1, 1, 1))
     after = await admitted(customer)
     assert (before.rate.input, after.rate.input) == (100_000, 1)
     assert (await customer.settle(before, Tokens(10, 0, 0))).cost == 1_000
@@ -124,7 +124,9 @@ async def test_tokens_of_a_minute_are_limited_by_what_was_really_used(bank: Bank
     customer = await bank.customer(DOLLAR, limits=Limits(tokens_per_minute=60))
     request = await admitted(customer)
     await customer.settle(request, Tokens(70, 0, 20))
-    assert await customer.ask() == Refused(Refusal.TOKENS_PER_MINUTE, 30.0 + 1.0)
+    refused = await customer.ask()
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.retry_after_seconds) == (Refusal.TOKENS_PER_MINUTE, 30.0 + 1.0)
     bank.clock.turn(seconds=31)
     await admitted(customer)
 
@@ -172,17 +174,24 @@ async def test_the_database_itself_refuses_an_overdraft_and_a_change_of_the_past
 CORRUPTIONS = {
     "an account's balance is the sum of its lots": "UPDATE account SET balance_nanodollars = balance_nanodollars + 1",
     "a lot's remainder is the sum of its transfers": "UPDATE lot SET remaining_nanodollars = remaining_nanodollars - 1",
+    "what an account owes is the sum of its receivable's transfers": "UPDATE account SET owed_nanodollars = 1",
+    "what is set aside for disputes is what is frozen of lots":
+        "UPDATE lot SET remaining_nanodollars = remaining_nanodollars - 1, frozen_nanodollars = 1, end_kind = 'dispute'",
     "a lot's first transfer is its amount": "UPDATE lot SET amount_nanodollars = amount_nanodollars + 1",
+    "a lot is its ledger account's owner's, and came as its transfer says": "UPDATE lot SET source = 'grant'",
+    "credit that is over is looked for when its end has come": "UPDATE account SET sweep_at = NULL",
     "what is held of an account is the sum of its holds": "UPDATE account SET held_nanodollars = held_nanodollars + 1",
+    "what is held of a key is the sum of its holds":
+        "INSERT INTO key_limit (key_id, open_holds) SELECT id, 1 FROM api_key",
     "an account's open holds are counted right": "UPDATE account SET open_holds = open_holds + 1",
     "no account is overdrawn": "UPDATE account SET held_nanodollars = balance_nanodollars + 1",
     "a request's transfers add up to its cost": "DELETE FROM transfer WHERE kind = 'usage'",
-    "a request is paid from its own account's lots, to revenue":
-        "UPDATE transfer SET credit_id = (SELECT id FROM ledger_account WHERE kind = 'grants') WHERE kind = 'usage'",
+    "a request is paid by its own account": """
+        UPDATE transfer SET debit_id = (SELECT id FROM ledger_account WHERE kind = 'grants') WHERE kind = 'usage'""",
     "a request costs its tokens at the rate of its admission": "UPDATE usage SET completion_tokens = 2",
-    "a transfer goes where its kind says": "UPDATE transfer SET kind = 'grant' WHERE kind = 'purchase'",
-    "a lot is its ledger account's owner's, and came as its transfer says": "UPDATE lot SET source = 'grant'",
+    "a month's spending is what was admitted in it": "UPDATE account SET month_spent_nanodollars = 0",
     "a transfer is between ledger accounts that exist": "UPDATE transfer SET debit_id = 999 WHERE kind = 'usage'",
+    "a transfer goes where its kind says": "UPDATE transfer SET kind = 'grant' WHERE kind = 'purchase'",
     "a request belongs to an account, a key of it and a rate": "UPDATE usage SET key_id = 999",
     "a request is either open or resolved": """
         INSERT INTO hold SELECT request_id, account_id, key_id, rate_id, model, endpoint, 0, created_at FROM usage""",
@@ -211,7 +220,7 @@ async def test_an_unreachable_database_says_try_again(bank: Bank) -> None:
     with pytest.raises(DatabaseUnavailable):
         async with away.begin():
             pass
-    settlement = Settlement(away, bank.clock)
+    settlement = Settlement(PostgresStore(away), bank.clock)
     with pytest.raises(DatabaseUnavailable):
         await settlement.settle(Metered(uuid.uuid4(), 1, Tokens(0, 0, 0), Ended.LOST))
 

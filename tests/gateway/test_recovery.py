@@ -10,6 +10,7 @@ from appliance.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE, Recovery
 from billing.admission import Admission, Admitted, Request
 from billing.clock import system_clock
 from billing.keys import digest
+from billing.postgres import PostgresStore
 from billing.settlement import Settlement
 from billing.usage import Usage
 from serving.client import Directory, EngineClient
@@ -28,7 +29,7 @@ async def orphan(house: House, customer: Customer) -> UUID:
         prompt_limit=100,
         completion_limit=100,
     )
-    assert isinstance(await Admission(house.database, system_clock).admit(request), Admitted)
+    assert isinstance(await Admission(PostgresStore(house.database), system_clock).admit(request), Admitted)
     return request.id
 
 
@@ -41,7 +42,7 @@ async def recover(house: House, age: timedelta) -> int:
     secret = secrets.read(house.settings.secrets).cluster_secret
     engine_client = EngineClient(Directory(house.settings.directory), secret)
     try:
-        recovery = Recovery(house.database, Settlement(house.database, later), engine_client, later)
+        recovery = Recovery(house.database, Settlement(PostgresStore(house.database), later), engine_client, later)
         return await recovery.run_once()
     finally:
         await engine_client.close()
