@@ -94,6 +94,10 @@ class WorkerMetrics:
             "appliance_ledger_discrepancies", "Rows that break a rule of the books at the last check.",
             registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
+        self.seals_broken = Gauge(
+            "appliance_seals_broken", "Sealed days whose records are not what was sealed.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
         self.ledger_checked_at = Gauge(
             "appliance_ledger_checked_timestamp_seconds", "When the books were last checked (Unix time).",
             registry=registry, multiprocess_mode="mostrecent",

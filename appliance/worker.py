@@ -1,9 +1,8 @@
-"""The background jobs: orphaned holds are resolved, the books are checked. One worker at a time does them."""
+"""The background jobs, each in its own period. One worker at a time does each."""
 
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,22 +10,24 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from appliance import secrets
+from appliance.jobs import Jobs
 from appliance.metrics import WorkerMetrics
 from appliance.recovery import Recovery
 from appliance.settings import Settings
-from billing import ledger
 from billing.clock import system_clock
 from billing.db import Database
 from billing.errors import DatabaseUnavailable
-from billing.holds import count_holds
 from billing.postgres import PostgresStore
 from billing.settlement import Settlement
+from billing.sweep import Sweeper
 from serving.client import Directory, EngineClient
 
 log = logging.getLogger(__name__)
 
 RECOVERY_PERIOD_SECONDS = 2.0
+SWEEP_PERIOD_SECONDS = 60.0
 VERIFY_PERIOD_SECONDS = 300.0
+DAILY_PERIOD_SECONDS = 3600.0
 WORKER_LOCK = 723_241_500
 
 
@@ -44,29 +45,18 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    database = Database(settings.sqlalchemy_url, application_name="appliance-worker")
+    database = Database(settings.sqlalchemy_url, application_name="appliance-worker", pool_size=8)
     engine_client = EngineClient(Directory(settings.directory), secrets.read(settings.secrets).cluster_secret)
+    store = PostgresStore(database)
+    recovery = Recovery(database, Settlement(store, system_clock), engine_client, system_clock)
     metrics = WorkerMetrics(CollectorRegistry())
-    recovery = Recovery(database, Settlement(PostgresStore(database), system_clock), engine_client, system_clock)
-
-    async def recover() -> None:
-        async with database.begin() as connection:
-            metrics.holds_open.set(await count_holds(connection))
-        if resolved := await recovery.run_once():
-            log.info("%d holds without a gateway were resolved", resolved)
-            metrics.holds_recovered.inc(resolved)
-
-    async def verify() -> None:
-        async with database.snapshot() as connection:
-            discrepancies = await ledger.verify(connection)
-        metrics.ledger_discrepancies.set(len(discrepancies))
-        metrics.ledger_checked_at.set(time.time())
-        for found in discrepancies:
-            log.error("the books do not balance: %s: %s", found.rule, found.subject)
-
+    does = Jobs(database, recovery, Sweeper(store, system_clock), metrics, system_clock)
     jobs = (
-        Job("recovery", RECOVERY_PERIOD_SECONDS, recover),
-        Job("ledger verification", VERIFY_PERIOD_SECONDS, verify),
+        Job("recovery", RECOVERY_PERIOD_SECONDS, does.recover),
+        Job("sweep", SWEEP_PERIOD_SECONDS, does.sweep),
+        Job("ledger verification", VERIFY_PERIOD_SECONDS, does.verify),
+        Job("months", DAILY_PERIOD_SECONDS, does.make_months),
+        Job("seals", DAILY_PERIOD_SECONDS, does.seal),
     )
     try:
         async with asyncio.TaskGroup() as group:

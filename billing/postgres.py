@@ -380,7 +380,7 @@ def _holds(rows: Iterable[asyncpg.Record]) -> Iterable[OpenHold]:
         rate = rates.get(row[5])
         if rate is None:
             rate = rates[row[5]] = Rate(*row[5:])
-        yield OpenHold(UUID(bytes=row[0].bytes), row[1], row[2], row[3], row[4], rate)
+        yield OpenHold(row[0], row[1], row[2], row[3], row[4], rate)
 
 
 def _place_columns(changes: Changes) -> tuple[object, ...]:

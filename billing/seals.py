@@ -75,6 +75,11 @@ async def seal_days(connection: AsyncConnection, clock: Clock) -> list[Seal]:
     return sealed
 
 
+async def without_limit(connection: AsyncConnection) -> None:
+    """Reading a busy day takes longer than a request may."""
+    await execute(connection, "SET LOCAL statement_timeout = 0")
+
+
 async def newest_seal(connection: AsyncConnection) -> Seal | None:
     rows = await fetch(connection, f"{_SEALS} ORDER BY day DESC LIMIT 1")
     return _seal(rows[0]) if rows else None
