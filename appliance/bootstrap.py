@@ -1,18 +1,22 @@
 """The first start: rates from models.yaml, an operator account, and a demo account with credit and a key."""
 
 import os
+import uuid
 from dataclasses import dataclass
 
 from appliance import secrets
 from appliance.settings import Settings
-from billing import accounts, keys, ledger, rates
+from billing import accounts, keys, rates
 from billing.clock import Clock
+from billing.credit import Credit
 from billing.db import Database
 from billing.money import NANODOLLARS_PER_DOLLAR
+from billing.postgres import PostgresStore
 
 KEY_VARIABLE = "OPENAI_API_KEY="
 OPERATOR = "operator"
 DEMO = "demo"
+DEMO_GRANT = uuid.UUID("01920000-0000-7000-8000-000000000001")
 DEMO_CREDIT_NANODOLLARS = 10 * NANODOLLARS_PER_DOLLAR
 
 
@@ -25,7 +29,7 @@ class Bootstrapped:
 
 
 async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
-    """Does what is not done yet, in one transaction; the key is on disk before it counts."""
+    """Does what is not done yet; the key is on disk before it counts, and the demo's credit is given once."""
     pepper = secrets.read(settings.secrets).key_pepper
     database = Database(settings.sqlalchemy_url)
     try:
@@ -40,12 +44,14 @@ async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
             demo_key = None
             if await accounts.find_account(connection, DEMO) is None:
                 demo = await accounts.create_account(connection, DEMO, "customer", clock)
-                await ledger.add_credit(
-                    connection, demo.id, DEMO_CREDIT_NANODOLLARS, "grant", "demonstration", clock
-                )
                 _, demo_key = await keys.create_key(connection, demo.id, "demo.env", pepper, clock)
             if key := demo_key or read_demo_key(settings):
                 _write_demo(settings, key)
+            demo_account = await accounts.find_account(connection, DEMO)
+        if demo_account is not None and demo_account.status == "active":
+            await Credit(PostgresStore(database), clock).grant(
+                demo_account.id, DEMO_CREDIT_NANODOLLARS, "demonstration", DEMO_GRANT, OPERATOR
+            )
     finally:
         await database.close()
     return Bootstrapped(demo_key, changed)

@@ -39,11 +39,19 @@ class RaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     object_store_bytes: Annotated[int, msgspec.Meta(ge=75 << 20)] = 80 << 20
 
 
+class BillingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `billing` of appliance.yaml: what the operator's terms promise, in days."""
+
+    refund_days: Annotated[int, msgspec.Meta(ge=0, le=366)] = 30
+    rate_notice_days: Annotated[int, msgspec.Meta(ge=0, le=366)] = 14
+
+
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of appliance.yaml."""
 
     gateway: GatewaySettings = GatewaySettings()
     ray: RaySettings = RaySettings()
+    billing: BillingSettings = BillingSettings()
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Settings:
     models: tuple[Model, ...]
     gateway: GatewaySettings
     ray: RaySettings
+    billing: BillingSettings
     metrics_networks: tuple[Network, ...]
 
     @property
@@ -128,6 +137,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         models=models,
         gateway=parsed.gateway,
         ray=parsed.ray,
+        billing=parsed.billing,
         metrics_networks=tuple(_network(text) for text in parsed.gateway.metrics_networks),
     )
 

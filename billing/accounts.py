@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing import tables
 from billing.clock import Clock
 from billing.errors import Conflict, InvalidName, NotFound
+from billing.standing import Limits
 
 NAME_CHARACTERS = 200
 
@@ -25,20 +26,54 @@ class Account:
     created_at: datetime
     balance_nanodollars: int
     held_nanodollars: int
+    owed_nanodollars: int
+    credit_limit_nanodollars: int | None
     open_holds: int
     requests_per_minute: int | None
     tokens_per_minute: int | None
     concurrent_requests: int | None
+    budget_nanodollars: int | None
+    month_spent_nanodollars: int
+    priority: int
+    billing_address: str | None
+    delete_at: datetime | None
 
 
 _COLUMNS = [tables.account.c[name] for name in Account.__slots__]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrent_requests: int | None = None
+class Entry:
+    """An entry of the audit trail."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LotRecord:
+    """A lot of credit; amounts in nano-dollars, ``ends_at`` by ``end_kind``."""
+
+    id: int
+    source: str
+    reason: str
+    acquired_at: datetime
+    ends_at: datetime
+    end_kind: str
+    amount_nanodollars: int
+    remaining_nanodollars: int
+    frozen_nanodollars: int
+
+
+async def list_lots(connection: AsyncConnection, account_id: int) -> list[LotRecord]:
+    """Oldest first."""
+    table = tables.lot
+    query = select(*(table.c[name] for name in LotRecord.__slots__)).where(table.c.account_id == account_id)
+    rows = await connection.execute(query.order_by(table.c.acquired_at, table.c.id))
+    return [LotRecord(**row) for row in rows.mappings()]
 
 
 async def create_account(
@@ -57,6 +92,7 @@ async def create_account(
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
             concurrent_requests=limits.concurrent_requests,
+            budget_nanodollars=limits.budget,
         )
         .returning(*_COLUMNS)
     )
@@ -94,12 +130,15 @@ async def list_accounts(connection: AsyncConnection) -> list[Account]:
     return [Account(**row) for row in (await connection.execute(query)).mappings()]
 
 
-async def set_status(connection: AsyncConnection, account_id: int, status: str) -> Account:
-    """``active`` or ``suspended``, from the next request on. Raises NotFound."""
-    statement = (
-        update(tables.account).where(tables.account.c.id == account_id).values(status=status).returning(*_COLUMNS)
-    )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None:
+async def set_billing_address(connection: AsyncConnection, account_id: int, address: str) -> None:
+    """Where invoices go. Raises NotFound."""
+    statement = update(tables.account).where(tables.account.c.id == account_id).values(billing_address=address)
+    if (await connection.execute(statement)).rowcount != 1:
         raise NotFound(f"there is no account {account_id}")
-    return Account(**row)
+
+
+async def list_audit(connection: AsyncConnection, account_id: int) -> list[Entry]:
+    """Oldest first."""
+    table = tables.audit
+    query = select(*(table.c[name] for name in Entry.__slots__)).where(table.c.account_id == account_id)
+    return [Entry(**row) for row in (await connection.execute(query.order_by(table.c.id))).mappings()]

@@ -18,6 +18,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 20_000
 LOCK_TIMEOUT_MS = 10_000
 POOL_TIMEOUT_SECONDS = 5
+CLOSE_TIMEOUT_SECONDS = 5
 TRANSACTION_TIMEOUT_SECONDS = 25.0
 
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, time-out);
@@ -111,9 +112,14 @@ class Database:
             yield connection
 
     async def close(self) -> None:
+        """Transactions that are still open have ``CLOSE_TIMEOUT_SECONDS``."""
         await self._engine.dispose()
         if self._pool is not None:
-            await self._pool.close()
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                    await self._pool.close()
+            except TimeoutError:
+                self._pool.terminate()
             self._pool = None
 
 

@@ -8,39 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.clock import Clock
 from billing.db import fetch
-from billing.errors import NotFound
-from billing.ids import new_id
-from billing.lots import one_year_after
-from billing.postgres import HOUSE_OF_SOURCE, OPEN_LOT
-from billing.store import Source
 from billing.tables import TRANSFERS
-
-_RAISE = """
-UPDATE account SET balance_nanodollars = balance_nanodollars + $2, sweep_at = least(sweep_at, $3)
-WHERE id = $1 RETURNING id
-"""
-
-
-async def add_credit(
-    connection: AsyncConnection, account_id: int, amount: int, source: str, reason: str, clock: Clock
-) -> int:
-    """A new lot of ``amount`` nano-dollars; ``source`` is ``purchase`` or ``grant``. Returns the lot's id.
-
-    Raises NotFound; ValueError if the amount is not above zero.
-    """
-    if amount <= 0:
-        raise ValueError("an amount of credit must be above zero")
-    now = clock()
-    expires_at = one_year_after(now)
-    if not await fetch(connection, _RAISE, account_id, amount, expires_at):
-        raise NotFound(f"there is no account {account_id}")
-    house = HOUSE_OF_SOURCE[Source(source)]
-    (row,) = await fetch(
-        connection, OPEN_LOT, new_id(now), account_id, source, reason, amount, now, expires_at, house
-    )
-    return int(row[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,12 @@ def in_order(lots: Iterable[Lot]) -> list[Lot]:
 
 def is_open_to(lot: Lot, admitted_at: datetime, now: datetime) -> bool:
     """Whether a request may use the lot: it is not over, or was not when the request was admitted."""
-    return lot.ends_at > now or lot.ends_at > admitted_at
+    return lot.ends_at > now or lot.ends_at >= admitted_at
+
+
+def moment_after(holds: Iterable[OpenHold], now: datetime) -> datetime:
+    """When a lot that is ended now is over: not before a request was admitted by another's clock."""
+    return max([now, *(hold.created_at for hold in holds)])
 
 
 def consume(

@@ -166,7 +166,7 @@ FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS n(kind, account
 ON CONFLICT DO NOTHING
 """
 
-OPEN_LOT = """
+_OPEN_LOT = """
 WITH opened AS (
     INSERT INTO ledger_account (kind, account_id) VALUES ('lot', $2) RETURNING id
 ), filled AS (
@@ -233,6 +233,10 @@ class PostgresTransaction:
         rows = await self._connection.fetch(_KEYS, list(key_ids))
         return {row[0]: Allowance(*row[1:]) for row in rows}
 
+    async def owns(self, account_id: int, key_id: int) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM api_key WHERE id = $1 AND account_id = $2)"
+        return bool(await self._connection.fetchval(query, key_id, account_id))
+
     async def lots(self, account_ids: Collection[int]) -> list[Lot]:
         return [_lot(row) for row in await self._connection.fetch(_LOTS, list(account_ids))]
 
@@ -243,6 +247,10 @@ class PostgresTransaction:
     async def lot_of(self, cause: UUID) -> int | None:
         found: int | None = await self._connection.fetchval("SELECT id FROM lot WHERE cause = $1", cause)
         return found
+
+    async def moved(self, cause: UUID) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM transfer WHERE cause = $1)"
+        return bool(await self._connection.fetchval(query, cause))
 
     async def holds(self, request_ids: Collection[UUID]) -> dict[UUID, OpenHold]:
         rows = await self._connection.fetch(_HOLDS + "request_id = ANY($1::uuid[])", list(request_ids))
@@ -257,7 +265,7 @@ class PostgresTransaction:
 
     async def open_lot(self, new: NewLot, now: datetime) -> Lot:
         lot_id = await self._connection.fetchval(
-            OPEN_LOT,
+            _OPEN_LOT,
             new.cause,
             new.account_id,
             new.source.value,

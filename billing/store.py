@@ -229,6 +229,10 @@ class Transaction(Protocol):
         """Those of the keys that have limits of their own. Their accounts must be locked."""
         ...
 
+    async def owns(self, account_id: int, key_id: int) -> bool:
+        """Whether the key is the account's."""
+        ...
+
     async def lots(self, account_ids: Collection[int]) -> list[Lot]:
         """The accounts' lots that hold credit, in no order."""
         ...
@@ -237,6 +241,10 @@ class Transaction(Protocol):
 
     async def lot_of(self, cause: UUID) -> int | None:
         """The lot that the operation ``cause`` opened."""
+        ...
+
+    async def moved(self, cause: UUID) -> bool:
+        """Whether there is a transfer of the cause."""
         ...
 
     async def holds(self, request_ids: Collection[UUID]) -> dict[UUID, OpenHold]: ...

@@ -1,21 +1,34 @@
 """``appliance account``: who has credit here."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.commands.session import as_document, fail, print_json, print_table, transact
+from appliance.commands.session import (
+    act,
+    actor,
+    as_document,
+    dollars,
+    fail,
+    print_json,
+    print_table,
+    transact,
+)
 from billing import accounts
-from billing.accounts import Account, Limits
+from billing.accounts import Account, Entry
 from billing.clock import system_clock
 from billing.money import format_dollars
+from billing.standing import Limits, Standings
+from billing.store import Standing
 
 app = typer.Typer(help="Create and look at accounts.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AccountArgument = Annotated[str, typer.Argument(help="The account's id or name.")]
 Limit = Annotated[int | None, typer.Option(min=1, max=2**31 - 1)]
+Reason = Annotated[str, typer.Option(help="Kept on record.")]
 
 COLUMNS = {
     "id": "ID", "name": "NAME", "role": "ROLE", "status": "STATUS", "balance": "BALANCE", "held": "HELD",
@@ -37,6 +50,7 @@ def describe(account: Account) -> dict[str, Any]:
     document = as_document(account)
     document["balance"] = format_dollars(account.balance_nanodollars)
     document["held"] = format_dollars(account.held_nanodollars)
+    document["owed"] = format_dollars(account.owed_nanodollars)
     return document
 
 
@@ -81,21 +95,92 @@ def list_all(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def suspend(account: AccountArgument) -> None:
+def suspend(account: AccountArgument, reason: Reason) -> None:
     """Refuse the account's requests, from the next one on."""
-    _set_status(account, "suspended")
+    _move(account, Standings.suspend, reason)
 
 
 @app.command()
-def resume(account: AccountArgument) -> None:
-    """Lift a suspension."""
-    _set_status(account, "active")
+def resume(account: AccountArgument, reason: Reason) -> None:
+    """Lift a suspension, or grant the appeal of a termination. Credit that was forfeited stays so."""
+    _move(account, Standings.resume, reason)
 
 
-def _set_status(account: str, status: str) -> None:
-    async def change(connection: AsyncConnection) -> Account:
-        found = await resolve(connection, account)
-        return await accounts.set_status(connection, found.id, status)
+@app.command()
+def terminate(account: AccountArgument, reason: Reason) -> None:
+    """Refuse the account's requests for good. Its unused credit is forfeited."""
+    _move(account, Standings.terminate, reason)
 
-    changed = transact(change)
-    typer.echo(f"account {changed.id} ({changed.name}) is {changed.status}")
+
+@app.command("delete")
+def mark_for_deletion(account: AccountArgument, reason: Reason) -> None:
+    """Mark the account for deletion in 30 days; `restore` undoes it until then."""
+    _move(account, Standings.mark_for_deletion, reason)
+
+
+@app.command()
+def restore(account: AccountArgument, reason: Reason) -> None:
+    """Take a deletion request back."""
+    _move(account, Standings.restore, reason)
+
+
+@app.command()
+def limit(
+    account: AccountArgument,
+    requests_per_minute: Limit = None,
+    tokens_per_minute: Limit = None,
+    concurrent_requests: Limit = None,
+    budget: Annotated[str | None, typer.Option(help="Dollars a calendar month, hard.")] = None,
+    key: Annotated[int | None, typer.Option(help="Limits of this key of the account, by its id.")] = None,
+) -> None:
+    """Set the limits of an account or of one of its keys. What is left out has no limit any more."""
+    limits = Limits(
+        requests_per_minute, tokens_per_minute, concurrent_requests, None if budget is None else dollars(budget)
+    )
+    owner = transact(lambda connection: resolve(connection, account))
+    act(lambda store: Standings(store, system_clock).set_limits(owner.id, actor(), limits, key))
+    typer.echo(f"the limits of {owner.name if key is None else f'key {key} of {owner.name}'} are set")
+
+
+@app.command()
+def terms(
+    account: AccountArgument,
+    reason: Reason,
+    credit_limit: Annotated[str | None, typer.Option(help="Dollars it may owe; without it: prepaid.")] = None,
+    priority: Annotated[int, typer.Option(help="Higher is served first when the engines are busy.")] = 0,
+) -> None:
+    """Make an account postpaid up to a credit limit, or prepaid again."""
+    owed = None if credit_limit is None else dollars(credit_limit)
+    owner = transact(lambda connection: resolve(connection, account))
+    act(
+        lambda store: Standings(store, system_clock).set_terms(
+            owner.id, actor(), credit_limit=owed, priority=priority, reason=reason
+        )
+    )
+    typer.echo(f"{owner.name} is {'prepaid' if owed is None else f'postpaid up to {format_dollars(owed)}'}")
+
+
+@app.command()
+def audit(account: AccountArgument, as_json: AsJson = False) -> None:
+    """Who did what with the account, why and when, oldest first."""
+
+    async def work(connection: AsyncConnection) -> list[Entry]:
+        return await accounts.list_audit(connection, (await resolve(connection, account)).id)
+
+    documents = [as_document(entry) for entry in transact(work)]
+    if as_json:
+        print_json(documents)
+    else:
+        print_table({"at": "AT", "actor": "WHO", "action": "WHAT", "subject": "OF", "reason": "WHY"}, documents)
+
+
+Move = Callable[[Standings, int, str, str], Awaitable[Standing]]
+
+
+def _move(account: str, move: Move, reason: str) -> None:
+    owner = transact(lambda connection: resolve(connection, account))
+    after = act(lambda store: move(Standings(store, system_clock), owner.id, actor(), reason))
+    typer.echo(f"account {owner.id} ({owner.name}) is {_STATUS_TEXT.get(after.status, after.status)}")
+
+
+_STATUS_TEXT = {"deleting": "marked for deletion"}

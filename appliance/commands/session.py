@@ -1,6 +1,7 @@
 """What the commands share: settings, a transaction, and output for people or for programs."""
 
 import asyncio
+import getpass
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import asyncpg
 import typer
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.settings import Settings, SettingsError, load_settings
 from billing.db import Database
 from billing.errors import BillingError
+from billing.money import parse_dollars
+from billing.postgres import PostgresStore
 
 Result = TypeVar("Result")
 
@@ -44,6 +48,37 @@ def transact(work: Callable[[AsyncConnection], Awaitable[Result]], *, snapshot: 
         raise fail(str(error)) from None
     except DBAPIError as error:
         raise fail(f"PostgreSQL refused this: {str(error.orig).rpartition('>: ')[2]}") from None
+
+
+def act(work: Callable[[PostgresStore], Awaitable[Result]]) -> Result:
+    """Runs an operation that makes its own transactions; a BillingError or a ValueError ends the command."""
+
+    async def run() -> Result:
+        database = Database(settings().sqlalchemy_url, application_name="appliance-cli", pool_size=1)
+        try:
+            return await work(PostgresStore(database))
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except asyncpg.PostgresError as error:
+        raise fail(f"PostgreSQL refused this: {error}") from None
+    except (BillingError, ValueError) as error:
+        raise fail(str(error)) from None
+
+
+def actor() -> str:
+    """Who is on record for what the command does: the user of this machine."""
+    return getpass.getuser()
+
+
+def dollars(text: str) -> int:
+    """Nano-dollars; ends the command if the text is no amount."""
+    try:
+        return parse_dollars(text)
+    except ValueError as error:
+        raise fail(str(error)) from None
 
 
 def fail(message: str) -> typer.Exit:

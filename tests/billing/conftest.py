@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from billing import accounts, keys, ledger
-from billing.accounts import Limits
-from billing.admission import Admission, Admitted, Decision, Request
+from billing.admission import Admission, Admitted, Decision, Refusal, Refused, Request
+from billing.credit import Credit
 from billing.db import Database, execute
 from billing.postgres import PostgresStore
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settled, Settlement
+from billing.standing import Limits, Standings
+from billing.store import Lot
 
 MODEL = "smollm2"
 RATE = (100_000, 20_000, 400_000)
@@ -44,21 +46,26 @@ class Bank:
     admission: Admission = field(init=False)
     settlement: Settlement = field(init=False)
     store: PostgresStore = field(init=False)
+    credit: Credit = field(init=False)
+    standings: Standings = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = PostgresStore(self.database)
         self.admission = Admission(self.store, self.clock)
         self.settlement = Settlement(self.store, self.clock)
+        self.credit = Credit(self.store, self.clock)
+        self.standings = Standings(self.store, self.clock)
 
     async def customer(self, dollars_in_nano: int, *, limits: Limits | None = None) -> "Customer":
         async with self.database.begin() as connection:
             account = await accounts.create_account(
                 connection, f"customer-{uuid.uuid4()}", "customer", self.clock, limits
             )
-            if dollars_in_nano:
-                await ledger.add_credit(connection, account.id, dollars_in_nano, "purchase", "test", self.clock)
             key, text = await keys.create_key(connection, account.id, "default", PEPPER, self.clock)
-        return Customer(self, account.id, key.id, text)
+        customer = Customer(self, account.id, key.id, text)
+        if dollars_in_nano:
+            await customer.buys(dollars_in_nano)
+        return customer
 
     async def set_rate(self, prices: tuple[int, int, int]) -> None:
         """Micro-dollars per million tokens: input, cached input, output. In force from now on."""
@@ -93,6 +100,19 @@ class Customer:
 
     async def settle(self, admitted: Admitted, tokens: Tokens, ended: Ended = Ended.COMPLETE) -> Settled:
         return await self.bank.settlement.settle(Metered(admitted.request.id, self.account_id, tokens, ended))
+
+    async def buys(self, amount: int) -> Lot:
+        return await self.bank.credit.purchase(self.account_id, amount, "test", uuid.uuid4())
+
+    async def admitted(self, **changes: object) -> Admitted:
+        decision = await self.ask(**changes)
+        assert isinstance(decision, Admitted), decision
+        return decision
+
+    async def refusal(self, **changes: object) -> Refusal:
+        decision = await self.ask(**changes)
+        assert isinstance(decision, Refused), decision
+        return decision.reason
 
     async def account(self) -> accounts.Account:
         async with self.bank.database.begin() as connection:

@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
-from billing import accounts, keys, ledger, tables
-from billing.accounts import Limits
+from billing import keys, ledger, tables
 from billing.admission import Admitted, Refusal, Refused
 from billing.db import Database, execute, fetch
 from billing.errors import Conflict, DatabaseUnavailable, HoldExceeded, NotFound
@@ -17,6 +16,7 @@ from billing.migrations import upgrade
 from billing.postgres import PostgresStore
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settlement
+from billing.standing import Limits
 from billing.usage import list_usage
 from tests.billing.conftest import MODEL, Bank, Customer
 
@@ -59,8 +59,7 @@ async def test_exactly_once_however_often_a_settlement_is_repeated(bank: Bank) -
 async def test_a_request_may_span_lots_and_the_oldest_pays_first(bank: Bank) -> None:
     customer = await bank.customer(1_000)
     bank.clock.turn(days=1)
-    async with bank.database.begin() as connection:
-        await ledger.add_credit(connection, customer.account_id, 5_000, "grant", "sorry", bank.clock)
+    await bank.credit.grant(customer.account_id, 5_000, "sorry", uuid.uuid4(), "operator")
     request = await admitted(customer, prompt_limit=30, completion_limit=5)
     await customer.settle(request, Tokens(30, 0, 0))
     async with bank.database.begin() as connection:
@@ -108,11 +107,10 @@ async def test_now_means_now_for_keys_accounts_and_rates(bank: Bank) -> None:
     after = await admitted(customer)
     assert (before.rate.input, after.rate.input) == (100_000, 1)
     assert (await customer.settle(before, Tokens(10, 0, 0))).cost == 1_000
-    async with bank.database.begin() as connection:
-        await accounts.set_status(connection, customer.account_id, "suspended")
+    await bank.standings.suspend(customer.account_id, "operator", "spam")
     assert await customer.ask() == Refused(Refusal.ACCOUNT_SUSPENDED)
+    await bank.standings.resume(customer.account_id, "operator", "a mistake")
     async with bank.database.begin() as connection:
-        await accounts.set_status(connection, customer.account_id, "active")
         await keys.revoke_key(connection, customer.key_id, bank.clock)
     assert await customer.ask() == Refused(Refusal.INVALID_KEY)
     async with bank.database.begin() as connection:

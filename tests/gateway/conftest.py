@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from appliance.app import Gateway
 from appliance.bootstrap import bootstrap
 from appliance.settings import Settings, load_settings
 from billing import accounts, keys, ledger
-from billing.accounts import Limits
 from billing.clock import system_clock
+from billing.credit import Credit
 from billing.db import Database
+from billing.postgres import PostgresStore
+from billing.standing import Limits
 from billing.usage import Usage, list_usage
 from tests.stub_engine import Stub
 
@@ -60,9 +63,10 @@ class House:
         async with self.database.begin() as connection:
             name = f"customer-{time.time_ns()}"
             account = await accounts.create_account(connection, name, "customer", system_clock, limits)
-            if nanodollars:
-                await ledger.add_credit(connection, account.id, nanodollars, "grant", "test", system_clock)
             _, key = await keys.create_key(connection, account.id, "k", pepper, system_clock)
+        if nanodollars:
+            credit = Credit(PostgresStore(self.database), system_clock)
+            await credit.purchase(account.id, nanodollars, "test", uuid.uuid4())
         return Customer(self, account.id, key)
 
     async def discrepancies(self) -> list[ledger.Discrepancy]:

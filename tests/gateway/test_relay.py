@@ -10,9 +10,9 @@ import pytest
 from appliance.app import Gateway
 from appliance.gateway import asgi
 from appliance.gateway.asgi import ClientGone, Exchange, Hangup
-from billing.accounts import Limits
 from billing.db import execute
 from billing.keys import generate_key
+from billing.standing import Limits
 from tests.gateway.conftest import House, publish, served
 from tests.stub_engine import PROMPT_TOKENS
 
