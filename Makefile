@@ -25,8 +25,8 @@ format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev ## measure the gateway against a stub engine, write var/bench.json
-	@$(BIN)/python -m tests.bench
+bench: install-dev ## measure, write var/bench.json (ARGS=settlement for one of the benchmarks)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lock: install-dev ## refresh the exact versions in requirements/ (ARGS='--upgrade-package ray')
 	@scripts/lock.sh $(abspath $(BIN)/uv) $(ARGS)

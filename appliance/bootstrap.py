@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from appliance import secrets
 from appliance.settings import Settings
-from billing import accounts, keys, rates
+from billing import accounts, keys
 from billing.clock import Clock
 from billing.credit import Credit
 from billing.db import Database
 from billing.money import NANODOLLARS_PER_DOLLAR
 from billing.postgres import PostgresStore
+from billing.rates import Prices, first_rates
 
 KEY_VARIABLE = "OPENAI_API_KEY="
 OPERATOR = "operator"
@@ -22,10 +23,13 @@ DEMO_CREDIT_NANODOLLARS = 10 * NANODOLLARS_PER_DOLLAR
 
 @dataclass(frozen=True)
 class Bootstrapped:
-    """``demo_key`` is the demo account's key where this call made it."""
+    """``demo_key`` is the demo account's key where this call made it.
+
+    ``different_rates`` are the models that cost something else than models.yaml says.
+    """
 
     demo_key: str | None
-    changed_rates: list[str]
+    different_rates: list[str]
 
 
 async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
@@ -35,10 +39,10 @@ async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
     try:
         async with database.begin() as connection:
             declared = {
-                model.id: (model.rates.input, model.rates.cached_input, model.rates.output)
+                model.id: Prices(model.rates.input, model.rates.cached_input, model.rates.output)
                 for model in settings.models
             }
-            changed = await rates.publish_rates(connection, declared, clock)
+            _, different = await first_rates(connection, declared, clock)
             if await accounts.find_account(connection, OPERATOR) is None:
                 await accounts.create_account(connection, OPERATOR, "operator", clock)
             demo_key = None
@@ -54,7 +58,7 @@ async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
             )
     finally:
         await database.close()
-    return Bootstrapped(demo_key, changed)
+    return Bootstrapped(demo_key, different)
 
 
 def read_demo_key(settings: Settings) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands import account, credit, key, ledger, usage
+from appliance.commands import account, credit, key, ledger, rate, usage
 from appliance.commands.session import fail, settings
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ for name, group in (
     ("account", account.app),
     ("key", key.app),
     ("credit", credit.app),
+    ("rate", rate.app),
     ("usage", usage.app),
     ("ledger", ledger.app),
 ):
@@ -95,7 +96,10 @@ def initialise() -> None:
     async def run() -> None:
         chosen = settings()
         await upgrade(chosen.sqlalchemy_url)
-        await bootstrap(chosen, system_clock)
+        for model in (await bootstrap(chosen, system_clock)).different_rates:
+            typer.echo(
+                f"{model} costs something else than models.yaml says; `appliance rate` changes what it costs"
+            )
 
     asyncio.run(run())
 

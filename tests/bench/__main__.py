@@ -1,17 +1,28 @@
-"""``make bench``."""
+"""``make bench``; ``make bench ARGS=settlement`` runs one of them."""
 
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench import relay
+from tests.bench import relay, settlement
 from tests.bench.report import show, write_section
 
 RESULTS = Path("var/bench.json")
+Measure = Callable[[], Mapping[str, float | int | str]]
+SECTIONS: dict[str, tuple[str, Measure]] = {
+    "relay": ("gateway against a stub engine, 64 chunks at 10 ms, 32 at a time", relay.measure),
+    "settlement": ("hold + settle through the real code, beside two plain transactions", settlement.measure),
+}
 
 
-def main() -> None:
-    figures = relay.measure()
-    show("relay: gateway against a stub engine, 64 chunks at 10 ms, 32 at a time", figures)
-    write_section(RESULTS, "relay", figures)
+def main(wanted: list[str]) -> None:
+    for section in wanted or list(SECTIONS):
+        if section not in SECTIONS:
+            raise SystemExit(f"there is no benchmark {section!r}: {', '.join(SECTIONS)}")
+        title, measure = SECTIONS[section]
+        figures = measure()
+        show(f"{section}: {title}", figures)
+        write_section(RESULTS, section, figures)
 
 
-main()
+main(sys.argv[1:])

@@ -1,0 +1,87 @@
+"""Prices: announced before they change, and charged as they were at admission."""
+
+from datetime import timedelta
+
+import pytest
+
+from billing import rates
+from billing.db import fetch
+from billing.errors import Conflict
+from billing.pricing import Tokens
+from billing.rates import Prices
+from tests.billing.conftest import MODEL, Bank
+
+DOLLAR = 10**9
+DEARER = Prices(200_000, 40_000, 800_000)
+
+
+async def change(
+    bank: Bank, prices: Prices, days: float, emergency: str | None = None, model: str = MODEL
+) -> None:
+    async with bank.database.begin() as connection:
+        effective_at = bank.clock() + timedelta(days=days)
+        await rates.change_rate(
+            connection, model, prices, effective_at, bank.clock, notice_days=14, actor="kari", emergency=emergency
+        )
+
+
+async def test_we_will_notify_you_of_model_rate_changes_and_they_take_effect_on_the_date_of_the_notification(
+    bank: Bank,
+) -> None:
+    customer = await bank.customer(DOLLAR)
+    with pytest.raises(Conflict, match="14 days before"):
+        await change(bank, DEARER, 13.9)
+    await change(bank, DEARER, 14)
+    async with bank.database.begin() as connection:
+        (notice,) = await fetch(connection, "SELECT kind, account_id, body FROM notice")
+    assert (notice.kind, notice.account_id) == ("rate_change", None)
+    assert (notice.body["old"]["output"], notice.body["new"]["output"]) == (400_000, 800_000)
+    assert notice.body["effective_at"] == (bank.clock() + timedelta(days=14)).isoformat()
+    bank.clock.turn(days=14, microseconds=-1)
+    before = await customer.admitted()
+    bank.clock.turn(microseconds=1)
+    after = await customer.admitted()
+    assert [(await customer.settle(one, Tokens(10, 0, 10))).cost for one in (before, after)] == [5_000, 10_000]
+
+
+async def test_one_dollar_of_credit_will_always_represent_one_dollar_of_value(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    bank.clock.turn(seconds=1)
+    await change(bank, DEARER, 0, emergency="the model was sold below cost")
+    assert (await customer.account()).balance_nanodollars == DOLLAR
+
+
+async def test_an_emergency_is_at_once_and_on_record(bank: Bank) -> None:
+    bank.clock.turn(seconds=1)
+    await change(bank, DEARER, 0, emergency="typing error")
+    async with bank.database.begin() as connection:
+        (entry,) = await fetch(connection, "SELECT actor, action, subject, reason FROM audit")
+        in_force = await rates.rates_in_force(connection, bank.clock)
+    assert tuple(entry) == ("kari", "rate set in an emergency", MODEL, "typing error")
+    assert in_force[MODEL].output == 800_000
+
+
+async def test_a_model_gets_its_first_rate_at_once_and_a_declared_one_changes_nothing_later(bank: Bank) -> None:
+    await change(bank, DEARER, 0, model="new")
+    with pytest.raises(Conflict):
+        await change(bank, DEARER, -1, model="new")
+    async with bank.database.begin() as connection:
+        declared = {MODEL: DEARER, "other": DEARER}
+        assert await rates.first_rates(connection, declared, bank.clock) == (["other"], [MODEL])
+        assert await rates.first_rates(connection, declared, bank.clock) == ([], [MODEL])
+
+
+async def test_a_negotiated_rate_is_one_accounts_alone_until_it_ends(bank: Bank) -> None:
+    one, other = await bank.customer(DOLLAR), await bank.customer(DOLLAR)
+    async with bank.database.begin() as connection:
+        end = bank.clock() + timedelta(days=1)
+        await rates.negotiate_rate(
+            connection, one.account_id, MODEL, Prices(1000, 1000, 1000, request=7_000), bank.clock,
+            ends_at=end, actor="kari", reason="contract",
+        )  # fmt: skip
+    cheap = await one.admitted()
+    assert (await other.admitted()).rate.input == 100_000
+    assert (await one.settle(cheap, Tokens(10, 0, 10))).cost == 7_000 + 20
+    bank.clock.turn(days=1)
+    assert (await one.admitted()).rate.input == 100_000
+    assert await bank.discrepancies() == []
