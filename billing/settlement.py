@@ -153,9 +153,11 @@ class Settlement:
             outcomes: dict[UUID, Settled | Exception] = {}
             if holds:
                 books = await _open_books(transaction, locked, holds, now)
-                for request_id, hold in holds.items():
+                for request_id, item in unique.items():
+                    if (hold := holds.get(request_id)) is None:
+                        continue
                     try:
-                        outcomes[request_id] = Settled(request_id, books.charge(unique[request_id], hold))
+                        outcomes[request_id] = Settled(request_id, books.charge(item, hold))
                     except (HoldExceeded, LotsShort) as error:
                         outcomes[request_id] = error
                 await _close_books(transaction, books, locked, now)

@@ -1,0 +1,1 @@
+"""The ledger's real decisions against a plain model, over random histories from a seed."""

@@ -1,0 +1,32 @@
+"""A million operations on the ledger's real decisions, and a plain model that foresaw every one."""
+
+import random
+
+import pytest
+
+from tests.simulation.faults import FAULTS, Fault, planted
+from tests.simulation.run import Broken, check, failure, soak
+from tests.simulation.world import history
+
+OPERATIONS = 1_000_000
+SEED = 20_261_123
+
+
+@pytest.mark.timeout(1200)
+def test_the_code_and_the_model_agree_over_a_million_operations() -> None:
+    assert soak(SEED, lambda count: count >= OPERATIONS, lambda *_: None) >= OPERATIONS
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_simulation_catches(fault: Fault) -> None:
+    operations = history(random.Random(fault.seed), 400)
+    assert failure(operations) is None
+    with planted(fault):
+        assert failure(operations) is not None
+
+
+def test_a_failure_names_its_seed_and_the_shortest_history_found() -> None:
+    fault = FAULTS[0]
+    with planted(fault), pytest.raises(Broken, match=f"seed {fault.seed}: Difference: lot") as broken:
+        check(fault.seed)
+    assert len(broken.value.shortest) <= 8

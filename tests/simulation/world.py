@@ -1,0 +1,421 @@
+"""One small world: the real code on a store, the model beside it, and an operation after the other to both.
+
+Operations are plain tuples whose numbers pick among what is there, so that any part of a history can be played.
+"""
+
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from billing.admission import Admission, Admitted, Request
+from billing.credit import Credit
+from billing.errors import Conflict, HoldExceeded, NotFound
+from billing.pricing import Rate, Tokens
+from billing.settlement import Ended, Metered, Settled, Settlement
+from billing.standing import Limits as RealLimits
+from billing.standing import Standings
+from billing.store import Allowance, Standing
+from billing.sweep import Sweeper
+from tests.simulation.memory import Crash, MemoryStore
+from tests.simulation.model import DAY, EPOCH, Account, Limits, Lot, Model, a_year_later, micros, month
+
+ACCOUNTS = 6
+START = datetime(2026, 1, 28, 12, tzinfo=EPOCH.tzinfo)
+Operation = tuple[Any, ...]
+
+
+class Difference(Exception):
+    """The code and the model do not agree."""
+
+
+class World:
+    """``apply`` returns how many operations a tuple was, and raises Difference."""
+
+    def __init__(self) -> None:
+        self.now = micros(START)
+        self.store = MemoryStore()
+        self.admission = Admission(self.store, self.clock)
+        self.settlement = Settlement(self.store, self.clock)
+        self.credit = Credit(self.store, self.clock)
+        self.standings = Standings(self.store, self.clock)
+        self.sweeper = Sweeper(self.store, self.clock)
+        self.model = Model(list(range(1, ACCOUNTS + 1)))
+        self.serial = 0
+        self.owners: dict[UUID, int] = {}
+        for number in self.model.accounts:
+            self.store.tables["accounts"][number] = Standing(number, "active", 0, 0, None, Allowance())
+            self.store.owners[b"%d" % number] = (number, number)
+        self._set_rate((100_000, 20_000, 400_000))
+
+    def clock(self) -> datetime:
+        return EPOCH + timedelta(microseconds=self.now)
+
+    async def apply(self, operation: Operation) -> int:
+        name, *arguments = operation
+        count: int = await getattr(self, f"_{name}")(*arguments)
+        self._compare(operation)
+        return count
+
+    # Time, prices
+
+    async def _tick(self, seconds: float) -> int:
+        self.now += round(seconds * 1_000_000)
+        return 1
+
+    async def _rate(self, input_: int, cached: int, output: int) -> int:
+        self._set_rate((input_, cached, output))
+        return 1
+
+    def _set_rate(self, rate: tuple[int, int, int]) -> None:
+        self.model.rates.append((self.now, rate))
+        self.store.rates.append(("m", None, self.clock(), None, Rate(len(self.store.rates) + 1, *rate)))
+
+    # Credit
+
+    async def _buy(self, number: int, amount: int, crash: str | None) -> int:
+        cause = self._id()
+        await self._again(crash, lambda: self.credit.purchase(number, amount, "test", cause))
+        return self._opened(number, "purchase", amount, a_year_later(self.now), cause)
+
+    async def _grant(self, number: int, amount: int, days: int) -> int:
+        cause, end = self._id(), self.now + days * DAY
+        expires = EPOCH + timedelta(microseconds=end)
+        await self._allowed(self.credit.grant(number, amount, "test", cause, "kari", expires))
+        return self._opened(number, "grant", amount, end, cause)
+
+    async def _allow(self, number: int, amount: int, days: int, stops: bool) -> int:
+        cause, end = self._id(), self.now + days * DAY
+        expires = EPOCH + timedelta(microseconds=end)
+        await self._allowed(self.credit.allowance(number, amount, expires, cause, stops=stops))
+        if stops and cause in self.store.tables["opened"]:
+            self.model.accounts[number].stops_until = end
+        return self._opened(number, "allowance", amount, end, cause)
+
+    def _opened(self, number: int, source: str, amount: int, end: int, cause: UUID) -> int:
+        account = self.model.accounts[number]
+        opened = self.store.tables["opened"].get(cause)
+        if (account.status in ("active", "suspended")) != (opened is not None):
+            raise Difference(f"account {number} is {account.status}, and lot {opened} was opened")
+        if opened is not None:
+            account.lots.append(Lot(opened, source, self.now, end, end, "expiry", amount, amount))
+            self.model.sweep(account, self.now)
+        return 1
+
+    async def _refund(self, pick: int) -> int:
+        if (found := self._pick_lot(pick)) is None:
+            return 0
+        account, lot = found
+        refundable = (
+            lot.source == "purchase"
+            and lot.why == "expiry"
+            and lot.ends > self.now
+            and lot.left == lot.amount
+            and self.now <= lot.acquired + 30 * DAY
+            and not self.model.claimed(account, self.now)[lot.number]
+        )
+        await self._expect(refundable, self.credit.refund(lot.number, "kari", "test"))
+        if refundable:
+            lot.left, lot.ends, lot.why = 0, self.now, "refund"
+            self.model.sweep(account, self.now)
+        return 1
+
+    async def _dispute(self, pick: int) -> int:
+        if (found := self._pick_lot(pick)) is None:
+            return 0
+        account, lot = found
+        possible = lot.source == "purchase" and lot.why in ("expiry", "forfeiture")
+        await self._expect(possible, self.credit.open_dispute(lot.number))
+        if possible:
+            moment = max([self.now, *(hold.created for hold in self.model.running(account.number))])
+            lot.ends, lot.why = min(lot.ends, moment), "dispute"
+            self.model.sweep(account, moment)
+        return 1
+
+    async def _decide(self, pick: int, won: bool) -> int:
+        if (found := self._pick_lot(pick)) is None:
+            return 0
+        account, lot = found
+        possible = lot.why == "dispute" and (won or not lot.left)
+        call = self.credit.win_dispute(lot.number) if won else self.credit.lose_dispute(lot.number)
+        await self._expect(possible, call)
+        if possible and won:
+            closed = account.status not in ("active", "suspended")
+            lot.ends, lot.why = (min(self.now, lot.expires), "forfeiture") if closed else (lot.expires, "expiry")
+            lot.left, lot.frozen = lot.left + lot.frozen, 0
+        elif possible:
+            account.owed += lot.amount - lot.frozen
+            lot.frozen, lot.why = 0, "chargeback"
+        if possible:
+            self.model.sweep(account, self.now)
+        return 1
+
+    async def _pay(self, number: int, amount: int) -> int:
+        account = self.model.accounts[number]
+        possible = amount <= account.owed
+        await self._expect(possible, self.credit.pay_receivable(number, amount, self._id(), "kari"))
+        if possible:
+            account.owed -= amount
+            self.model.sweep(account, self.now)
+        return 1
+
+    # Standing
+
+    async def _move(self, number: int, verb: str) -> int:
+        account = self.model.accounts[number]
+        status = account.status
+        goes = {
+            "suspend": status == "active",
+            "resume": status in ("suspended", "terminated"),
+            "terminate": status in ("active", "suspended"),
+            "mark_for_deletion": status in ("active", "suspended", "terminated"),
+            "restore": status == "deleting" and account.delete_at is not None and self.now < account.delete_at,
+        }[verb]
+        await self._expect(goes, getattr(self.standings, verb)(number, "kari", "test"))
+        if not goes:
+            return 1
+        if verb == "terminate":
+            moment = max([self.now, *(hold.created for hold in self.model.running(number))])
+            for lot in account.lots:
+                if lot.left and lot.why != "dispute" and lot.ends > moment:
+                    lot.ends, lot.why = moment, "forfeiture"
+            self.model.sweep(account, moment)
+        if verb == "mark_for_deletion":
+            account.before, account.delete_at = status, self.now + 30 * DAY
+        after = {"suspend": "suspended", "resume": "active", "terminate": "terminated"}
+        account.status = after.get(verb) or ("deleting" if verb == "mark_for_deletion" else account.before or "")
+        return 1
+
+    async def _limit(self, number: int, of_key: bool, values: Sequence[int | None]) -> int:
+        account = self.model.accounts[number]
+        await self.standings.set_limits(number, "kari", RealLimits(*values), number if of_key else None)
+        if of_key and account.key_limits is None:
+            account.key_limits = Limits(month=month(self.now))
+        limits = account.key_limits if of_key and account.key_limits else account.limits
+        limits.per_minute, limits.tokens, limits.at_once, limits.budget = values
+        limits.full_at = limits.tokens_full_at = 0
+        return 1
+
+    async def _terms(self, number: int, credit_limit: int | None) -> int:
+        account = self.model.accounts[number]
+        possible = credit_limit is not None or self.model.held(number) <= account.balance()
+        call = self.standings.set_terms(number, "kari", credit_limit=credit_limit, priority=0, reason="test")
+        await self._expect(possible, call)
+        if possible:
+            account.credit_limit = credit_limit
+        return 1
+
+    async def _sweep(self) -> int:
+        await self.sweeper.run_once()
+        for account in self.model.accounts.values():
+            self.model.sweep(account, self.now)
+        return 1
+
+    # Requests
+
+    async def _ask(self, asked: Sequence[tuple[int, tuple[int, int, int, bool]]], crash: str | None) -> int:
+        requests = [Request(self._id(), b"%d" % number, "m", "/v1/completions", *what) for number, what in asked]
+        self.owners.update((request.id, number) for request, (number, _) in zip(requests, asked, strict=True))
+        self.store.crash = crash
+        try:
+            decisions = await self.admission.admit_all(requests)
+        except Crash:
+            if crash == "before":
+                return await self._ask(asked, None)
+            decisions = []
+        for number, _ in asked:
+            account = self.model.accounts[number]
+            self.model.sweep(account, self.now)
+            for limits in filter(None, (account.limits, account.key_limits)):
+                limits.roll(self.now)
+        expected = [
+            self.model.ask(number, request.id, what, self.now)
+            for request, (number, what) in zip(requests, asked, strict=True)
+        ]
+        for request, decision, foreseen in zip(requests, decisions, expected, strict=False):
+            found: tuple[Any, ...]
+            if isinstance(decision, Admitted):
+                found = ("admitted", decision.hold, decision.completion_limit)
+            else:
+                found = (decision.reason.value,)
+            if found != foreseen:
+                raise Difference(f"request {request} is {found}, foreseen {foreseen}")
+        return len(asked)
+
+    async def _settle(self, parts: Sequence[tuple[int, float, float, float]], crash: str | None) -> int:
+        batch = []
+        for pick, prompt_share, cached_share, completion_share in parts:
+            if (request := self._pick_request(pick)) is not None:
+                batch.append((request, self._tokens(request, prompt_share, cached_share, completion_share)))
+        if not batch:
+            return 0
+        metered = [
+            Metered(request, self.owners[request], Tokens(*tokens), Ended.COMPLETE) for request, tokens in batch
+        ]
+        self.store.crash = crash
+        try:
+            outcomes = await self.settlement.settle_all(metered)
+        except Crash:
+            outcomes = await self.settlement.settle_all(metered)
+        foreseen = self._foresee(dict(batch))
+        for (request, tokens), outcome in zip(batch, outcomes, strict=True):
+            if (found := _outcome(outcome)) != foreseen[request]:
+                raise Difference(f"settling {request} with {tokens} is {found}, foreseen {foreseen[request]}")
+        return len(batch)
+
+    def _foresee(self, batch: dict[UUID, tuple[int, int, int]]) -> dict[UUID, tuple[Any, ...]]:
+        """A batch in which nothing is open looks only what was charged."""
+        opened = {self.owners[request] for request in batch if request in self.model.holds}
+        touched = [self.model.accounts[number] for number in {self.owners[request] for request in batch}]
+        for account in touched if opened else []:
+            account.limits.roll(self.now)
+            if account.key_limits is not None and account.number in opened:
+                account.key_limits.roll(self.now)
+        foreseen = {request: self.model.settle(request, tokens, self.now) for request, tokens in batch.items()}
+        for account in touched if opened else []:
+            self.model.sweep(account, self.now)
+        return foreseen
+
+    # Helpers
+
+    def _tokens(self, request: UUID, prompt_share: float, cached_share: float, completion_share: float) -> Any:
+        """Shares of what is held, above 1 for more than that."""
+        hold = self.model.holds.get(request)
+        amount = hold.amount * 1000 if hold else 10_000_000
+        rate = hold.rate if hold else (1000, 1000, 1000)
+        prompt = int(amount * prompt_share / max(rate[0], rate[1], 1))
+        return prompt, int(prompt * cached_share), int(amount * completion_share / max(rate[2], 1))
+
+    def _pick_request(self, pick: int) -> UUID | None:
+        """Mostly an open one; every eighth number picks one that is charged already."""
+        known = list(self.model.charged) if pick % 8 == 0 else list(self.model.holds)
+        return known[pick // 8 % len(known)] if known else None
+
+    def _pick_lot(self, pick: int) -> tuple[Account, Lot] | None:
+        lots = [(one, lot) for one in self.model.accounts.values() for lot in one.lots]
+        return lots[pick % len(lots)] if lots else None
+
+    def _id(self) -> UUID:
+        self.serial += 1
+        return UUID(int=self.serial)
+
+    async def _again(self, crash: str | None, call: Any) -> None:
+        self.store.crash = crash
+        try:
+            await self._allowed(call())
+        except Crash:
+            await self._allowed(call())
+        self.store.crash = None
+
+    @staticmethod
+    async def _allowed(call: Any) -> bool:
+        try:
+            await call
+        except Conflict:
+            return False
+        return True
+
+    async def _expect(self, possible: bool, call: Any) -> None:
+        if await self._allowed(call) != possible:
+            raise Difference(f"it was {'refused' if possible else 'done'}")
+
+    def _compare(self, operation: Operation) -> None:
+        tables = self.store.tables
+        for number, account in self.model.accounts.items():
+            real: Standing = tables["accounts"][number]
+            found = (real.status, real.balance, real.owed, real.use.held, real.use.open_holds)
+            foreseen = (
+                account.status, account.balance(), account.owed, self.model.held(number),
+                len(self.model.running(number)),
+            )  # fmt: skip
+            if found != foreseen:
+                raise Difference(f"account {number} is {found}, foreseen {foreseen}")
+            if real.use.month == account.limits.month and real.use.month_spent != account.limits.this_month():
+                raise Difference(f"account {number} spent {real.use.month_spent}")
+            ends = [lot.ends for lot in account.lots if lot.left]
+            if (real.sweep_at and micros(real.sweep_at)) != (min(ends) if ends else None):
+                raise Difference(f"account {number} is looked for at {real.sweep_at}")
+            for lot in account.lots:
+                kept = tables["lots"][lot.number]
+                if (kept.remaining, kept.frozen, kept.end.value) != (lot.left, lot.frozen, lot.why):
+                    raise Difference(f"lot {kept}, foreseen {lot}")
+
+    def check_books(self) -> None:
+        """Every lot's remainder is the sum of its transfers, and all of them together are nothing."""
+        sums: dict[int, int] = {}
+        for transfer in self.store.transfers:
+            sums[transfer.credit] = sums.get(transfer.credit, 0) + transfer.amount
+            sums[transfer.debit] = sums.get(transfer.debit, 0) - transfer.amount
+        for lot in self.store.tables["lots"].values():
+            if sums.get(lot.id, 0) != lot.remaining:
+                raise Difference(f"the transfers of {lot} add up to {sums.get(lot.id, 0)}")
+        ledger = self.store.tables["ledger"]
+        for number, account in self.model.accounts.items():
+            if -sums.get(ledger.get(("receivable", number), 0), 0) != account.owed:
+                raise Difference(f"the receivable of account {number} is not {account.owed}")
+
+
+def _outcome(outcome: Settled | Exception) -> tuple[Any, ...]:
+    if isinstance(outcome, Settled):
+        return ("settled", outcome.cost)
+    if isinstance(outcome, HoldExceeded):
+        return ("exceeded",)
+    if isinstance(outcome, NotFound):
+        return ("unknown",)
+    raise outcome
+
+
+def history(rng: random.Random, length: int) -> list[Operation]:
+    """Random operations; requests and their settlements are most of them."""
+    return [_operation(rng) for _ in range(length)]
+
+
+def _operation(rng: random.Random) -> Operation:  # noqa: C901 -- a table
+    number, roll = rng.randint(1, ACCOUNTS), rng.random()
+    amount = rng.choice([1, rng.randint(1, 10_000), rng.randint(1, 10**6), 10**9])
+    crash = rng.choice([None] * 18 + ["before", "after"])
+    if roll < 0.38:
+        return ("ask", [_asked(rng) for _ in range(rng.choice([1, 1, 2, 5]))], crash)
+    if roll < 0.76:
+        return ("settle", [_used(rng) for _ in range(rng.choice([1, 1, 2, 5]))], crash)
+    if roll < 0.86:
+        long = rng.choice([1, 10, 100, 86_400, 86_400 * 20, 86_400 * 200])
+        return ("tick", round(rng.uniform(0, long), rng.choice([0, 6])) * rng.choice([1] * 30 + [-0.001]))
+    if roll < 0.90:
+        return ("buy", number, amount, crash)
+    rare = rng.randrange(12)
+    if rare == 0:
+        return ("grant", number, amount, rng.randint(1, 500))
+    if rare == 1:
+        return ("allow", number, amount, 30, rng.random() < 0.5)
+    if rare == 2:
+        return ("refund", rng.randrange(1000))
+    if rare == 3:
+        return ("dispute", rng.randrange(1000))
+    if rare == 4:
+        return ("decide", rng.randrange(1000), rng.random() < 0.5)
+    if rare == 5:
+        return ("pay", number, rng.randint(1, 20_000))
+    if rare == 6:
+        verbs = ["suspend", "resume", "resume", "resume", "terminate", "mark_for_deletion", "restore", "restore"]
+        return ("move", number, rng.choice(verbs))
+    if rare == 7:
+        few = [None, None, rng.randint(1, 5), rng.randint(1, 100)]
+        return ("limit", number, rng.random() < 0.5, (rng.choice(few), rng.choice([None, None, 500]),
+                rng.choice([*few, 9]), rng.choice([None, None, amount])))  # fmt: skip
+    if rare == 8:
+        return ("terms", number, rng.choice([None, 0, amount]))
+    if rare == 9:
+        return ("rate", rng.randrange(300_000), rng.randrange(300_000), rng.choice([0, rng.randrange(900_000)]))
+    return ("sweep",)
+
+
+def _asked(rng: random.Random) -> tuple[int, tuple[int, int, int, bool]]:
+    prompt, completion = rng.randint(0, rng.choice([10, 1000])), rng.randint(0, rng.choice([10, 500]))
+    return rng.randint(1, ACCOUNTS), (prompt, completion, rng.choice([1, 1, 1, 3]), rng.random() < 0.5)
+
+
+def _used(rng: random.Random) -> tuple[int, float, float, float]:
+    prompt = rng.choice([0.0, rng.random(), 1.1 * rng.random()])
+    return rng.randrange(8000), prompt, rng.choice([0.0, rng.random()]), rng.random() * (1.02 - min(prompt, 1.0))
