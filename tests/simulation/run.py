@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
+from tests.simulation.ground import Ground, MemoryGround
 from tests.simulation.world import Operation, World, history
 
 WORLD_OPERATIONS = 400
@@ -21,14 +22,14 @@ class Broken(AssertionError):
         self.shortest = list(shortest)
 
 
-async def play(operations: Sequence[Operation]) -> int:
+async def play(operations: Sequence[Operation], ground: Ground | None = None) -> int:
     """In a new world; returns how many operations that was. Raises what differs, or what the code raises."""
-    world, count = World(), 0
+    world, count = await World.create(ground or MemoryGround()), 0
     for position, operation in enumerate(operations):
         count += await world.apply(operation)
         if position % CHECK_BOOKS_EVERY == 0:
-            world.check_books()
-    world.check_books()
+            await world.check_books()
+    await world.check_books()
     return count
 
 

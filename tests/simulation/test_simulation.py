@@ -4,17 +4,34 @@ import random
 
 import pytest
 
+from billing import ledger
+from billing.db import Database
 from tests.simulation.faults import FAULTS, Fault, planted
-from tests.simulation.run import Broken, check, failure, soak
+from tests.simulation.ground import PostgresGround
+from tests.simulation.run import Broken, check, failure, play, soak
 from tests.simulation.world import history
 
 OPERATIONS = 1_000_000
+OPERATIONS_IN_POSTGRESQL = 100_000
 SEED = 20_261_123
 
 
 @pytest.mark.timeout(1200)
 def test_the_code_and_the_model_agree_over_a_million_operations() -> None:
     assert soak(SEED, lambda count: count >= OPERATIONS, lambda *_: None) >= OPERATIONS
+
+
+@pytest.mark.timeout(1200)
+async def test_the_code_and_the_model_agree_over_a_hundred_thousand_operations_in_postgresql(
+    fresh_url: str,
+) -> None:
+    database, seed, count = Database(fresh_url), SEED, 0
+    while count < OPERATIONS_IN_POSTGRESQL:
+        count += await play(history(random.Random(seed), 200, batch=20), PostgresGround(database))
+        seed += 1
+    async with database.snapshot() as connection:
+        assert await ledger.verify(connection) == []
+    await database.close()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

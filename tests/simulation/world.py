@@ -4,7 +4,7 @@ Operations are plain tuples whose numbers pick among what is there, so that any 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,17 +12,19 @@ from uuid import UUID
 from billing.admission import Admission, Admitted, Request
 from billing.credit import Credit
 from billing.errors import Conflict, HoldExceeded, NotFound
-from billing.pricing import Rate, Tokens
+from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settled, Settlement
 from billing.standing import Limits as RealLimits
 from billing.standing import Standings
-from billing.store import Allowance, Standing
+from billing.store import Lot as RealLot
 from billing.sweep import Sweeper
-from tests.simulation.memory import Crash, MemoryStore
+from tests.simulation.ground import Ground
+from tests.simulation.memory import Crash
 from tests.simulation.model import DAY, EPOCH, Account, Limits, Lot, Model, a_year_later, micros, month
 
 ACCOUNTS = 6
 START = datetime(2026, 1, 28, 12, tzinfo=EPOCH.tzinfo)
+OF_AN_ACCOUNT = frozenset({"buy", "grant", "allow", "pay", "move", "limit", "terms"})
 Operation = tuple[Any, ...]
 
 
@@ -33,29 +35,35 @@ class Difference(Exception):
 class World:
     """``apply`` returns how many operations a tuple was, and raises Difference."""
 
-    def __init__(self) -> None:
+    def __init__(self, ground: Ground, ids: list[int]) -> None:
         self.now = micros(START)
-        self.store = MemoryStore()
-        self.admission = Admission(self.store, self.clock)
-        self.settlement = Settlement(self.store, self.clock)
-        self.credit = Credit(self.store, self.clock)
-        self.standings = Standings(self.store, self.clock)
-        self.sweeper = Sweeper(self.store, self.clock)
-        self.model = Model(list(range(1, ACCOUNTS + 1)))
-        self.serial = 0
+        self.ground = ground
+        self.admission = Admission(ground.store, self.clock)
+        self.settlement = Settlement(ground.store, self.clock)
+        self.credit = Credit(ground.store, self.clock)
+        self.standings = Standings(ground.store, self.clock)
+        self.sweeper = Sweeper(ground.store, self.clock)
+        self.ids = ids
+        self.priced = f"model {ids[0]}"
+        self.model = Model(ids)
+        self.serial = ids[0] << 32
         self.owners: dict[UUID, int] = {}
-        for number in self.model.accounts:
-            self.store.tables["accounts"][number] = Standing(number, "active", 0, 0, None, Allowance())
-            self.store.owners[b"%d" % number] = (number, number)
-        self._set_rate((100_000, 20_000, 400_000))
+
+    @classmethod
+    async def create(cls, ground: Ground) -> "World":
+        world = cls(ground, await ground.settle_accounts(ACCOUNTS, START))
+        await world._rate(100_000, 20_000, 400_000)
+        return world
 
     def clock(self) -> datetime:
         return EPOCH + timedelta(microseconds=self.now)
 
     async def apply(self, operation: Operation) -> int:
         name, *arguments = operation
+        if name in OF_AN_ACCOUNT:
+            arguments[0] = self.ids[arguments[0] - 1]
         count: int = await getattr(self, f"_{name}")(*arguments)
-        self._compare(operation)
+        await self._compare()
         return count
 
     # Time, prices
@@ -65,37 +73,36 @@ class World:
         return 1
 
     async def _rate(self, input_: int, cached: int, output: int) -> int:
-        self._set_rate((input_, cached, output))
+        if any(at == self.now for at, _ in self.model.rates):
+            return 0
+        await self.ground.set_rate(self.priced, (input_, cached, output), self.clock())
+        self.model.rates.append((self.now, (input_, cached, output)))
         return 1
-
-    def _set_rate(self, rate: tuple[int, int, int]) -> None:
-        self.model.rates.append((self.now, rate))
-        self.store.rates.append(("m", None, self.clock(), None, Rate(len(self.store.rates) + 1, *rate)))
 
     # Credit
 
     async def _buy(self, number: int, amount: int, crash: str | None) -> int:
         cause = self._id()
         await self._again(crash, lambda: self.credit.purchase(number, amount, "test", cause))
-        return self._opened(number, "purchase", amount, a_year_later(self.now), cause)
+        return await self._opened(number, "purchase", amount, a_year_later(self.now), cause)
 
     async def _grant(self, number: int, amount: int, days: int) -> int:
         cause, end = self._id(), self.now + days * DAY
         expires = EPOCH + timedelta(microseconds=end)
         await self._allowed(self.credit.grant(number, amount, "test", cause, "kari", expires))
-        return self._opened(number, "grant", amount, end, cause)
+        return await self._opened(number, "grant", amount, end, cause)
 
     async def _allow(self, number: int, amount: int, days: int, stops: bool) -> int:
         cause, end = self._id(), self.now + days * DAY
         expires = EPOCH + timedelta(microseconds=end)
         await self._allowed(self.credit.allowance(number, amount, expires, cause, stops=stops))
-        if stops and cause in self.store.tables["opened"]:
+        if stops and await self.ground.opened(cause) is not None:
             self.model.accounts[number].stops_until = end
-        return self._opened(number, "allowance", amount, end, cause)
+        return await self._opened(number, "allowance", amount, end, cause)
 
-    def _opened(self, number: int, source: str, amount: int, end: int, cause: UUID) -> int:
+    async def _opened(self, number: int, source: str, amount: int, end: int, cause: UUID) -> int:
         account = self.model.accounts[number]
-        opened = self.store.tables["opened"].get(cause)
+        opened = await self.ground.opened(cause)
         if (account.status in ("active", "suspended")) != (opened is not None):
             raise Difference(f"account {number} is {account.status}, and lot {opened} was opened")
         if opened is not None:
@@ -214,15 +221,18 @@ class World:
 
     # Requests
 
-    async def _ask(self, asked: Sequence[tuple[int, tuple[int, int, int, bool]]], crash: str | None) -> int:
-        requests = [Request(self._id(), b"%d" % number, "m", "/v1/completions", *what) for number, what in asked]
+    async def _ask(self, wanted: Sequence[tuple[int, tuple[int, int, int, bool]]], crash: str | None) -> int:
+        asked = [(self.ids[number - 1], what) for number, what in wanted]
+        requests = [
+            Request(self._id(), b"%d" % number, self.priced, "/v1/completions", *what) for number, what in asked
+        ]
         self.owners.update((request.id, number) for request, (number, _) in zip(requests, asked, strict=True))
-        self.store.crash = crash
+        self.ground.crash = crash
         try:
             decisions = await self.admission.admit_all(requests)
         except Crash:
             if crash == "before":
-                return await self._ask(asked, None)
+                return await self._ask(wanted, None)
             decisions = []
         for number, _ in asked:
             account = self.model.accounts[number]
@@ -253,7 +263,7 @@ class World:
         metered = [
             Metered(request, self.owners[request], Tokens(*tokens), Ended.COMPLETE) for request, tokens in batch
         ]
-        self.store.crash = crash
+        self.ground.crash = crash
         try:
             outcomes = await self.settlement.settle_all(metered)
         except Crash:
@@ -301,12 +311,12 @@ class World:
         return UUID(int=self.serial)
 
     async def _again(self, crash: str | None, call: Any) -> None:
-        self.store.crash = crash
+        self.ground.crash = crash
         try:
             await self._allowed(call())
         except Crash:
             await self._allowed(call())
-        self.store.crash = None
+        self.ground.crash = None
 
     @staticmethod
     async def _allowed(call: Any) -> bool:
@@ -320,10 +330,10 @@ class World:
         if await self._allowed(call) != possible:
             raise Difference(f"it was {'refused' if possible else 'done'}")
 
-    def _compare(self, operation: Operation) -> None:
-        tables = self.store.tables
+    async def _compare(self) -> None:
+        accounts, lots = await self.ground.look(self.ids)
         for number, account in self.model.accounts.items():
-            real: Standing = tables["accounts"][number]
+            real = accounts[number]
             found = (real.status, real.balance, real.owed, real.use.held, real.use.open_holds)
             foreseen = (
                 account.status, account.balance(), account.owed, self.model.held(number),
@@ -336,24 +346,33 @@ class World:
             ends = [lot.ends for lot in account.lots if lot.left]
             if (real.sweep_at and micros(real.sweep_at)) != (min(ends) if ends else None):
                 raise Difference(f"account {number} is looked for at {real.sweep_at}")
-            for lot in account.lots:
-                kept = tables["lots"][lot.number]
-                if (kept.remaining, kept.frozen, kept.end.value) != (lot.left, lot.frozen, lot.why):
-                    raise Difference(f"lot {kept}, foreseen {lot}")
+            _compare_lots(account, lots)
 
-    def check_books(self) -> None:
-        """Every lot's remainder is the sum of its transfers, and all of them together are nothing."""
-        sums: dict[int, int] = {}
-        for transfer in self.store.transfers:
+    async def check_books(self) -> None:
+        """Every lot's remainder is the sum of its transfers, and a debt that of its receivable's."""
+        transfers = await self.ground.transfers()
+        if transfers is None:
+            return
+        sums: dict[int | None, int] = {}
+        for transfer in transfers:
             sums[transfer.credit] = sums.get(transfer.credit, 0) + transfer.amount
             sums[transfer.debit] = sums.get(transfer.debit, 0) - transfer.amount
-        for lot in self.store.tables["lots"].values():
+        for lot in (await self.ground.look(self.ids))[1].values():
             if sums.get(lot.id, 0) != lot.remaining:
                 raise Difference(f"the transfers of {lot} add up to {sums.get(lot.id, 0)}")
-        ledger = self.store.tables["ledger"]
         for number, account in self.model.accounts.items():
-            if -sums.get(ledger.get(("receivable", number), 0), 0) != account.owed:
+            if -sums.get(await self.ground.receivable(number), 0) != account.owed:
                 raise Difference(f"the receivable of account {number} is not {account.owed}")
+
+
+def _compare_lots(account: Account, lots: Mapping[int, RealLot]) -> None:
+    """The ground may not show lots that hold nothing."""
+    for lot in account.lots:
+        kept = lots.get(lot.number)
+        if kept is None and lot.left:
+            raise Difference(f"{lot} is gone")
+        if kept and (kept.remaining, kept.frozen, kept.end.value) != (lot.left, lot.frozen, lot.why):
+            raise Difference(f"lot {kept}, foreseen {lot}")
 
 
 def _outcome(outcome: Settled | Exception) -> tuple[Any, ...]:
@@ -366,19 +385,19 @@ def _outcome(outcome: Settled | Exception) -> tuple[Any, ...]:
     raise outcome
 
 
-def history(rng: random.Random, length: int) -> list[Operation]:
-    """Random operations; requests and their settlements are most of them."""
-    return [_operation(rng) for _ in range(length)]
+def history(rng: random.Random, length: int, batch: int = 1) -> list[Operation]:
+    """Random operations; requests and their settlements are most of them, in batches that grow with ``batch``."""
+    return [_operation(rng, batch) for _ in range(length)]
 
 
-def _operation(rng: random.Random) -> Operation:  # noqa: C901 -- a table
+def _operation(rng: random.Random, batch: int) -> Operation:  # noqa: C901 -- a table
     number, roll = rng.randint(1, ACCOUNTS), rng.random()
     amount = rng.choice([1, rng.randint(1, 10_000), rng.randint(1, 10**6), 10**9])
     crash = rng.choice([None] * 18 + ["before", "after"])
     if roll < 0.38:
-        return ("ask", [_asked(rng) for _ in range(rng.choice([1, 1, 2, 5]))], crash)
+        return ("ask", [_asked(rng) for _ in range(batch * rng.choice([1, 1, 2, 5]))], crash)
     if roll < 0.76:
-        return ("settle", [_used(rng) for _ in range(rng.choice([1, 1, 2, 5]))], crash)
+        return ("settle", [_used(rng) for _ in range(batch * rng.choice([1, 1, 2, 5]))], crash)
     if roll < 0.86:
         long = rng.choice([1, 10, 100, 86_400, 86_400 * 20, 86_400 * 200])
         return ("tick", round(rng.uniform(0, long), rng.choice([0, 6])) * rng.choice([1] * 30 + [-0.001]))

@@ -1,0 +1,145 @@
+"""What a world stands on: the store in memory, or PostgreSQL; and how to look at what is in it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from billing.db import Database
+from billing.postgres import PostgresStore
+from billing.pricing import Rate
+from billing.store import Allowance, Lot, Standing, Store, Transaction, Transfer
+from tests.simulation.memory import Crash, MemoryStore
+
+
+class Ground(Protocol):
+    """``crash`` makes the next transaction die ``before`` or ``after`` its commit."""
+
+    crash: str | None
+
+    @property
+    def store(self) -> Store: ...
+
+    async def settle_accounts(self, count: int, now: datetime) -> list[int]:
+        """New accounts, each with a key of the same id whose digest is its number in ASCII."""
+        ...
+
+    async def set_rate(self, model: str, prices: tuple[int, int, int], now: datetime) -> None: ...
+
+    async def opened(self, cause: UUID) -> int | None: ...
+
+    async def look(self, account_ids: list[int]) -> tuple[dict[int, Standing], dict[int, Lot]]:
+        """The accounts, and all lots that they have or had (without those that are used up, at least)."""
+        ...
+
+    async def transfers(self) -> list[Transfer] | None:
+        """None where somebody else proves the sums."""
+        ...
+
+    async def receivable(self, account_id: int) -> int | None: ...
+
+
+class MemoryGround:
+    def __init__(self) -> None:
+        self._memory = MemoryStore()
+
+    @property
+    def crash(self) -> str | None:
+        return self._memory.crash
+
+    @crash.setter
+    def crash(self, when: str | None) -> None:
+        self._memory.crash = when
+
+    @property
+    def store(self) -> Store:
+        return self._memory
+
+    async def settle_accounts(self, count: int, now: datetime) -> list[int]:
+        for number in range(1, count + 1):
+            self._memory.tables["accounts"][number] = Standing(number, "active", 0, 0, None, Allowance())
+            self._memory.owners[b"%d" % number] = (number, number)
+        return list(range(1, count + 1))
+
+    async def set_rate(self, model: str, prices: tuple[int, int, int], now: datetime) -> None:
+        rates = self._memory.rates
+        rates.append((model, None, now, None, Rate(len(rates) + 1, *prices)))
+
+    async def opened(self, cause: UUID) -> int | None:
+        return self._memory.tables["opened"].get(cause)
+
+    async def look(self, account_ids: list[int]) -> tuple[dict[int, Standing], dict[int, Lot]]:
+        return self._memory.tables["accounts"], self._memory.tables["lots"]
+
+    async def transfers(self) -> list[Transfer] | None:
+        return self._memory.transfers
+
+    async def receivable(self, account_id: int) -> int | None:
+        return self._memory.tables["ledger"].get(("receivable", account_id))
+
+
+class PostgresGround:
+    """``billing.ledger.verify`` proves its sums, once for many worlds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._inside = PostgresStore(database)
+        self.crash: str | None = None
+
+    @property
+    def store(self) -> Store:
+        return self
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        async with self._inside.begin() as transaction:
+            yield transaction
+            crash, self.crash = self.crash, None
+            if crash == "before":
+                raise Crash
+        if crash == "after":
+            raise Crash
+
+    async def settle_accounts(self, count: int, now: datetime) -> list[int]:
+        async with self._database.begin_raw() as connection:
+            last = await connection.fetchval("SELECT coalesce(max(id), 0) FROM account")
+            ids = list(range(last + 1, last + count + 1))
+            await connection.execute(
+                "INSERT INTO account (id, name, role, created_at)"
+                " SELECT id, 'account ' || id, 'customer', $2 FROM unnest($1::bigint[]) id",
+                ids,
+                now,
+            )
+            await connection.execute(
+                "INSERT INTO api_key (id, account_id, name, digest, hint, created_at)"
+                " SELECT id, id, 'key', id::text::bytea, '', $2 FROM unnest($1::bigint[]) id",
+                ids,
+                now,
+            )
+        return ids
+
+    async def set_rate(self, model: str, prices: tuple[int, int, int], now: datetime) -> None:
+        async with self._database.begin_raw() as connection:
+            await connection.execute(
+                "INSERT INTO rate (model, effective_at, announced_at, input, cached_input, output)"
+                " VALUES ($1, $2, $2, $3, $4, $5)",
+                model,
+                now,
+                *prices,
+            )
+
+    async def opened(self, cause: UUID) -> int | None:
+        async with self._inside.begin() as transaction:
+            return await transaction.lot_of(cause)
+
+    async def look(self, account_ids: list[int]) -> tuple[dict[int, Standing], dict[int, Lot]]:
+        async with self._inside.begin() as transaction:
+            accounts = await transaction.lock(account_ids)
+            return accounts, {lot.id: lot for lot in await transaction.lots(account_ids)}
+
+    async def transfers(self) -> list[Transfer] | None:
+        return None
+
+    async def receivable(self, account_id: int) -> int | None:
+        return None
