@@ -22,7 +22,7 @@ from billing.sweep import sweep_due
 CONCURRENCY_RETRY_SECONDS = 1.0
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What admission must know of a request. The limits are tokens.
 
     ``prompt_limit`` bounds the prompt tokens of all prompts together and is exact if ``counted``.
@@ -57,7 +57,7 @@ class Refusal(Enum):
     """The bound of the prompt does not fit what is available; its exact count may. Ask again, counted."""
 
 
-class Meterstick(msgspec.Struct, frozen=True):
+class Meterstick(msgspec.Struct, frozen=True, gc=False):
     """A limit of so much a minute as the client is told of it."""
 
     limit: int
@@ -65,7 +65,7 @@ class Meterstick(msgspec.Struct, frozen=True):
     reset_seconds: float
 
 
-class RateLimits(msgspec.Struct, frozen=True):
+class RateLimits(msgspec.Struct, frozen=True, gc=False):
     """The tighter of the account's and the key's; None where neither has one."""
 
     requests: Meterstick | None = None
@@ -75,7 +75,7 @@ class RateLimits(msgspec.Struct, frozen=True):
 NO_LIMITS = RateLimits()
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """``hold`` in nano-dollars is the most that will be charged; ``completion_limit`` is tokens per sequence."""
 
     request: Request
@@ -88,7 +88,7 @@ class Admitted(msgspec.Struct, frozen=True):
     limits: RateLimits = NO_LIMITS
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """``of_key``: the limit that is reached is the key's own."""
 
     reason: Refusal
@@ -121,9 +121,7 @@ def decide(
     ``keys`` are those with limits of their own; ``allowances`` what the accounts that may spend nothing else have
     left of their plan's allowance, in nano-dollars.
     """
-    accounts_after = {
-        id_: replace(account, use=limits.in_month(account.use, now)) for id_, account in accounts.items()
-    }
+    accounts_after = {id_: limits.account_in_month(account, now) for id_, account in accounts.items()}
     keys_after = {id_: limits.in_month(key, now) for id_, key in keys.items()}
     decisions: list[Decision] = []
     for request, caller in zip(requests, asked, strict=True):

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -57,7 +58,13 @@ class Database:
         )
         _, where = self._engine.dialect.create_connect_args(async_url(url))
         self._connect = functools.partial(
-            asyncpg.create_pool, **where, **connect_args, min_size=0, max_size=pool_size, reset=_keep
+            asyncpg.create_pool,
+            **where,
+            **connect_args,
+            min_size=0,
+            max_size=pool_size,
+            reset=_keep,
+            init=_with_fast_times,
         )
         self._pool: asyncpg.Pool | None = None
         self._pool_wanted = asyncio.Lock()
@@ -125,6 +132,27 @@ class Database:
 
 async def _keep(_: asyncpg.Connection) -> None:
     """A connection needs no RESET between transactions: nothing here sets anything for a session."""
+
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _as_microseconds(moment: datetime) -> tuple[int]:
+    return ((moment - _EPOCH) // _MICROSECOND,)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _as_moment(microseconds: tuple[int]) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds[0])
+
+
+async def _with_fast_times(connection: asyncpg.Connection) -> None:
+    """The driver's own codec takes 2 us a time; nearly all of ours were seen before: lots' ends, a batch's now."""
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", format="tuple", encoder=_as_microseconds, decoder=_as_moment
+    )
 
 
 async def fetch(connection: AsyncConnection, sql: str, *parameters: Any) -> list[Row[Any]]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from billing.store import Allowance
+from billing.store import Allowance, Standing
 
 WINDOW = timedelta(minutes=1)
 NOTICE_PERCENTS = (50, 80, 100)
@@ -45,6 +45,11 @@ def in_month(use: Allowance, now: datetime) -> Allowance:
     """``use`` with the month's spending begun anew if a month has begun. The month never goes backwards."""
     month = month_of(now)
     return use if month <= use.month else replace(use, month=month, month_spent=0)
+
+
+def account_in_month(account: Standing, now: datetime) -> Standing:
+    use = in_month(account.use, now)
+    return account if use is account.use else replace(account, use=use)
 
 
 def crossed(budget: int | None, before: int, after: int) -> list[int]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
@@ -34,30 +35,30 @@ _ACCOUNT = f"""a.id, a.status, a.balance_nanodollars, a.owed_nanodollars, a.cred
     a.sweep_at, a.stops_until, a.limited_keys, a.priority, a.delete_at, a.status_before,
     a.{_USE.format("a.")}"""
 _ACCOUNT_WIDTH = 21
+_RATE_OF_ASKER = _ACCOUNT_WIDTH + 3
 
-_RATE = "{0}.id AS rate_id, {0}.input, {0}.cached_input, {0}.output, {0}.request, {0}.image, {0}.audio_second"
+_RATES = (
+    "SELECT id, input, cached_input, output, request, image, audio_second FROM rate WHERE id = ANY($1::bigint[])"
+)
 
 # Rows are locked in the order of the accounts' ids, here and in _LOCK: no deadlock.
 _LOCK_ASKERS = f"""
 WITH asking AS MATERIALIZED (
     SELECT * FROM unnest($1::bytea[], $2::text[]) WITH ORDINALITY AS r(digest, model, ord)
 ), listed AS MATERIALIZED (
-    SELECT v.* FROM (SELECT DISTINCT model FROM asking) m CROSS JOIN LATERAL (
-        SELECT * FROM rate
+    SELECT m.model, v.id FROM (SELECT DISTINCT model FROM asking) m CROSS JOIN LATERAL (
+        SELECT id FROM rate
         WHERE rate.model = m.model AND rate.account_id IS NULL AND rate.effective_at <= $3
         ORDER BY rate.effective_at DESC LIMIT 1
     ) v
 )
-SELECT {_ACCOUNT}, r.ord, k.id AS key_id, k.revoked_at IS NOT NULL AS revoked, n.id AS negotiated_id,
-       {_RATE.format("l")},
-       n.input AS n_input, n.cached_input AS n_cached_input, n.output AS n_output, n.request AS n_request,
-       n.image AS n_image, n.audio_second AS n_audio_second
+SELECT {_ACCOUNT}, r.ord, k.id, k.revoked_at IS NOT NULL, coalesce(n.id, l.id)
 FROM asking r
 JOIN api_key k ON k.digest = r.digest
 JOIN account a ON a.id = k.account_id
 LEFT JOIN listed l ON l.model = r.model
 LEFT JOIN LATERAL (
-    SELECT * FROM rate
+    SELECT id FROM rate
     WHERE a.negotiated AND rate.model = r.model AND rate.account_id = a.id
       AND rate.effective_at <= $3 AND (rate.ends_at IS NULL OR $3 < rate.ends_at)
     ORDER BY rate.effective_at DESC LIMIT 1
@@ -77,10 +78,7 @@ _LOT = """id, account_id, source, acquired_at, expires_at, amount_nanodollars, r
 
 _LOTS = f"SELECT {_LOT} FROM lot WHERE account_id = ANY($1::bigint[]) AND open"
 
-_HOLDS = f"""
-SELECT h.request_id, h.account_id, h.key_id, h.amount_nanodollars, h.created_at, {_RATE.format("r")}
-FROM hold h JOIN rate r ON r.id = h.rate_id WHERE h.
-"""
+_HOLDS = "SELECT request_id, account_id, key_id, amount_nanodollars, created_at, rate_id FROM hold WHERE "
 
 _RESOLVED = "SELECT request_id, cost_nanodollars FROM usage WHERE request_id = ANY($1::uuid[])"
 
@@ -185,23 +183,29 @@ _SOURCES = {source.value: source for source in Source}
 _ENDS = {end.value: end for end in End}
 
 
+class _Known:
+    """What never changes once it is there: ids of ledger accounts, and versions of rates by id."""
+
+    def __init__(self) -> None:
+        self.ledger_accounts: dict[tuple[str, int | None], int] = {}
+        self.rates: dict[int, Rate] = {}
+
+
 class PostgresStore:
     """``billing.store.Store`` on a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ledger_accounts: dict[tuple[str, int | None], int] = {}
+        self._known = _Known()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         async with self._database.begin_raw() as connection:
-            yield PostgresTransaction(connection, self._ledger_accounts)
+            yield PostgresTransaction(connection, self._known)
 
 
 class PostgresTransaction:
-    """``known`` remembers ids of ledger accounts, which never change."""
-
-    def __init__(self, connection: asyncpg.Connection, known: dict[tuple[str, int | None], int]) -> None:
+    def __init__(self, connection: asyncpg.Connection, known: _Known) -> None:
         self._connection = connection
         self._known = known
         self._locked: dict[int, Standing] = {}
@@ -212,13 +216,14 @@ class PostgresTransaction:
         rows = await self._connection.fetch(
             _LOCK_ASKERS, [digest for digest, _ in asking], [model for _, model in asking], now
         )
+        rates = await self._rates({row[_RATE_OF_ASKER] for row in rows})
         asked: list[Asked | None] = [None] * len(asking)
-        rates: dict[int, Rate] = {}
         for row in rows:
             account_id = row[0]
             if account_id not in self._locked:
                 self._locked[account_id] = _standing(row)
-            asked[row["ord"] - 1] = Asked(row["key_id"], account_id, row["revoked"], _rate_of(row, rates))
+            place, key_id, revoked, rate_id = row[_ACCOUNT_WIDTH:]
+            asked[place - 1] = Asked(key_id, account_id, revoked, rates.get(rate_id))
         return asked, self._locked
 
     async def lock(self, account_ids: Collection[int]) -> dict[int, Standing]:
@@ -254,11 +259,11 @@ class PostgresTransaction:
 
     async def holds(self, request_ids: Collection[UUID]) -> dict[UUID, OpenHold]:
         rows = await self._connection.fetch(_HOLDS + "request_id = ANY($1::uuid[])", list(request_ids))
-        return {hold.request_id: hold for hold in _holds(rows)}
+        return {row[0]: hold for row, hold in zip(rows, await self._open_holds(rows), strict=True)}
 
     async def holds_of(self, account_ids: Collection[int]) -> list[OpenHold]:
         rows = await self._connection.fetch(_HOLDS + "account_id = ANY($1::bigint[])", list(account_ids))
-        return list(_holds(rows))
+        return await self._open_holds(rows)
 
     async def resolved(self, request_ids: Collection[UUID]) -> dict[UUID, int]:
         return {row[0]: row[1] for row in await self._connection.fetch(_RESOLVED, list(request_ids))}
@@ -281,14 +286,26 @@ class PostgresTransaction:
         )  # fmt: skip
 
     async def ledger_account(self, kind: str, account_id: int | None = None) -> int:
-        if (kind, account_id) not in self._known:
+        known = self._known.ledger_accounts
+        if (kind, account_id) not in known:
             query = "SELECT id FROM ledger_account WHERE kind = $1 AND account_id IS NOT DISTINCT FROM $2"
             found = await self._connection.fetchval(query, kind, account_id)
             if found is None:
                 await self._connection.execute(_RECEIVABLE, kind, account_id)
                 return int(await self._connection.fetchval(query, kind, account_id))
-            self._known[kind, account_id] = found
-        return self._known[kind, account_id]
+            known[kind, account_id] = found
+        return known[kind, account_id]
+
+    async def _open_holds(self, rows: Sequence[asyncpg.Record]) -> list[OpenHold]:
+        rates = await self._rates({row[5] for row in rows})
+        return [OpenHold(row[0], row[1], row[2], row[3], row[4], rates[row[5]]) for row in rows]
+
+    async def _rates(self, ids: set[int | None]) -> dict[int, Rate]:
+        """At least those of the ids."""
+        known = self._known.rates
+        if unknown := [id_ for id_ in ids if id_ is not None and id_ not in known]:
+            known |= {row[0]: Rate(*row) for row in await self._connection.fetch(_RATES, unknown)}
+        return known
 
     async def write(self, changes: Changes) -> None:
         execute = self._connection.fetch
@@ -356,39 +373,18 @@ def _standing(row: asyncpg.Record) -> Standing:
     )  # fmt: skip
 
 
-def _rarely(one: Standing) -> tuple[object, ...]:
-    """What most requests leave as it is."""
-    use = one.use
-    return (
-        one.status, one.credit_limit, one.sweep_at, one.stops_until, one.limited_keys, one.priority, one.delete_at,
-        one.status_before, use.requests_tat, use.tokens_tat, use.requests_per_minute, use.tokens_per_minute,
-        use.concurrent_requests, use.budget,
-    )  # fmt: skip
-
-
-def _rate_of(row: asyncpg.Record, rates: dict[int, Rate]) -> Rate | None:
-    """The negotiated rate, else the list's. ``rates`` keeps one object for each."""
-    rate_id = row["negotiated_id"] or row["rate_id"]
-    if rate_id is not None and rate_id not in rates:
-        names = ("input", "cached_input", "output", "request", "image", "audio_second")
-        prefix = "" if row["negotiated_id"] is None else "n_"
-        rates[rate_id] = Rate(rate_id, *(row[prefix + name] for name in names))
-    return rates.get(rate_id)
+# What most requests leave as it is.
+_rarely = attrgetter(
+    "status", "credit_limit", "sweep_at", "stops_until", "limited_keys", "priority", "delete_at", "status_before",
+    "use.requests_tat", "use.tokens_tat", "use.requests_per_minute", "use.tokens_per_minute",
+    "use.concurrent_requests", "use.budget",
+)  # fmt: skip
 
 
 def _lot(row: asyncpg.Record) -> Lot:
     return Lot(
         row[0], row[1], _SOURCES[row[2]], row[3], row[4], row[5], row[6], row[7], row[8], _ENDS[row[9]]
     )  # fmt: skip
-
-
-def _holds(rows: Iterable[asyncpg.Record]) -> Iterable[OpenHold]:
-    rates: dict[int, Rate] = {}
-    for row in rows:
-        rate = rates.get(row[5])
-        if rate is None:
-            rate = rates[row[5]] = Rate(*row[5:])
-        yield OpenHold(row[0], row[1], row[2], row[3], row[4], rate)
 
 
 def _place_columns(changes: Changes) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ import msgspec
 from billing.money import PICODOLLARS_PER_NANODOLLAR, round_to_nanodollars
 
 
-class Rate(msgspec.Struct, frozen=True):
+class Rate(msgspec.Struct, frozen=True, gc=False):
     """One version of a model's prices.
 
     ``input``, ``cached_input`` and ``output`` are micro-dollars per million tokens (= pico-dollars per token);
@@ -31,7 +31,7 @@ class Rate(msgspec.Struct, frozen=True):
         return max(self.input, self.cached_input)
 
 
-class Tokens(msgspec.Struct, frozen=True):
+class Tokens(msgspec.Struct, frozen=True, gc=False):
     """What a request used. ``cached`` is the part of ``prompt`` that came from the prefix cache."""
 
     prompt: int

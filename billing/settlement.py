@@ -37,7 +37,7 @@ from billing.sweep import sweep_due
 __all__ = ["Ended", "Metered", "Settled", "Settlement"]
 
 
-class Metered(msgspec.Struct, frozen=True):
+class Metered(msgspec.Struct, frozen=True, gc=False):
     """What a replica's meter says of a request, and whose it is."""
 
     request_id: UUID
@@ -46,7 +46,7 @@ class Metered(msgspec.Struct, frozen=True):
     ended: Ended
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """``cost`` in nano-dollars."""
 
     request_id: UUID
@@ -66,7 +66,7 @@ class Books:
         now: datetime,
     ) -> None:
         """``receivables`` are the ledger accounts of those accounts that are postpaid, ``revenue`` the house's."""
-        self.accounts = {id_: replace(one, use=limits.in_month(one.use, now)) for id_, one in accounts.items()}
+        self.accounts = {id_: limits.account_in_month(account, now) for id_, account in accounts.items()}
         self.keys_before = keys
         self.keys = {id_: limits.in_month(key, now) for id_, key in keys.items()}
         self.lots_before: dict[int, Lot] = {}

@@ -49,7 +49,7 @@ class End(StrEnum):
     REFUND = "refund"
 
 
-class Allowance(msgspec.Struct, frozen=True):
+class Allowance(msgspec.Struct, frozen=True, gc=False):
     """The limits of an account or a key, and what counts against them. None is no limit.
 
     ``budget``, ``held`` and ``month_spent`` are nano-dollars; ``month`` is 12 x year + month - 1. A TAT is the
@@ -68,7 +68,7 @@ class Allowance(msgspec.Struct, frozen=True):
     tokens_tat: datetime | None = None
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """An account under its lock. Amounts are nano-dollars; ``credit_limit`` is None for a prepaid account.
 
     ``sweep_at`` is the earliest end of a lot that holds credit; until ``stops_until`` only allowances pay.
@@ -89,7 +89,7 @@ class Standing(msgspec.Struct, frozen=True):
     status_before: str | None = None
 
 
-class Lot(msgspec.Struct, frozen=True):
+class Lot(msgspec.Struct, frozen=True, gc=False):
     """``id`` is the lot's ledger account. Amounts are nano-dollars; ``frozen`` is what a dispute set aside."""
 
     id: int
@@ -104,7 +104,7 @@ class Lot(msgspec.Struct, frozen=True):
     end: End
 
 
-class OpenHold(msgspec.Struct, frozen=True):
+class OpenHold(msgspec.Struct, frozen=True, gc=False):
     """``amount`` in nano-dollars."""
 
     request_id: UUID
@@ -115,7 +115,7 @@ class OpenHold(msgspec.Struct, frozen=True):
     rate: Rate
 
 
-class NewHold(msgspec.Struct, frozen=True):
+class NewHold(msgspec.Struct, frozen=True, gc=False):
     """``amount`` in nano-dollars."""
 
     request_id: UUID
@@ -127,7 +127,7 @@ class NewHold(msgspec.Struct, frozen=True):
     amount: int
 
 
-class Resolution(msgspec.Struct, frozen=True):
+class Resolution(msgspec.Struct, frozen=True, gc=False):
     """A hold's end: its usage row is written from the hold and this. ``cost`` in nano-dollars."""
 
     request_id: UUID
@@ -136,7 +136,7 @@ class Resolution(msgspec.Struct, frozen=True):
     ended: Ended
 
 
-class Transfer(msgspec.Struct, frozen=True):
+class Transfer(msgspec.Struct, frozen=True, gc=False):
     """``amount`` nano-dollars from the debit to the credit side; ``cause`` is a request or an operation."""
 
     cause: UUID
@@ -146,7 +146,7 @@ class Transfer(msgspec.Struct, frozen=True):
     kind: str
 
 
-class NewLot(msgspec.Struct, frozen=True):
+class NewLot(msgspec.Struct, frozen=True, gc=False):
     """A lot to be opened with ``amount`` nano-dollars from the house account of its source."""
 
     cause: UUID
@@ -157,7 +157,7 @@ class NewLot(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-class AuditEntry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True, gc=False):
     """``action`` is a verb in the past; ``subject`` what it was done to; neither content nor a secret."""
 
     actor: str
@@ -167,7 +167,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Notice(msgspec.Struct, frozen=True):
+class Notice(msgspec.Struct, frozen=True, gc=False):
     """Mail to come, once for each (kind, account, subject). ``account_id`` None is everybody."""
 
     kind: str
@@ -196,7 +196,7 @@ class Changes(msgspec.Struct):
         return any(getattr(self, field) for field in self.__struct_fields__ if field != "now")
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """Who asks for what, found by key and model: None where there is none."""
 
     key_id: int
