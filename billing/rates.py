@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -59,29 +59,39 @@ class Version:
         return Prices(*(getattr(self, name) for name in Prices.__slots__))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model's list rate in force, and the next one that is announced."""
+
+    current: Version
+    next: Version | None
+
+
 async def rates_in_force(connection: AsyncConnection, clock: Clock) -> dict[str, Rate]:
     """The list's, by model."""
-    table = tables.rate
-    query = (
-        select(table)
-        .where(table.c.effective_at <= clock(), table.c.account_id.is_(None))
-        .ext(distinct_on(table.c.model))
-        .order_by(table.c.model, table.c.effective_at.desc())
-    )
-    return {
-        row.model: Rate(row.id, row.input, row.cached_input, row.output, row.request, row.image, row.audio_second)
-        for row in await connection.execute(query)
-    }
+    return {model: _rate(version) for model, version in (await _versions_in_force(connection, clock())).items()}
 
 
-async def list_versions(connection: AsyncConnection, model: str | None = None) -> list[Version]:
-    """All of them, past and to come, by model and date."""
+async def price_list(connection: AsyncConnection, clock: Clock) -> dict[str, Listed]:
+    """What everybody may know: the list rates in force, by model, with the next change of each."""
+    now, table = clock(), tables.rate
+    current = await _versions_in_force(connection, now)
+    following = await _one_a_model(connection, table.c.effective_at > now, table.c.effective_at.asc())
+    return {model: Listed(version, following.get(model)) for model, version in current.items()}
+
+
+async def list_versions(
+    connection: AsyncConnection, model: str | None = None, account_id: int | None = None
+) -> list[Version]:
+    """Past and to come, by model and date: all of them, or a model's, or those negotiated for an account."""
     table = tables.rate
     query = select(*(table.c[name] for name in Version.__slots__)).order_by(
         table.c.model, table.c.account_id.nulls_first(), table.c.effective_at
     )
     if model is not None:
         query = query.where(table.c.model == model)
+    if account_id is not None:
+        query = query.where(table.c.account_id == account_id)
     return [Version(**row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -90,12 +100,12 @@ async def first_rates(
 ) -> tuple[list[str], list[str]]:
     """Gives each model that has no rate its first one. Returns these models, and those whose list rate differs."""
     known = {version.model for version in await list_versions(connection)}
-    in_force = await rates_in_force(connection, clock)
+    in_force = await _versions_in_force(connection, clock())
     new = [model for model in declared if model not in known]
     for model in new:
         await _insert(connection, model, declared[model], clock(), clock())
     different = [
-        model for model, prices in declared.items() if model in in_force and _prices(in_force[model]) != prices
+        model for model, prices in declared.items() if model in in_force and in_force[model].prices != prices
     ]
     return new, different
 
@@ -115,9 +125,10 @@ async def change_rate(
 
     Raises Conflict if that is sooner than ``notice_days`` from now and there is no ``emergency`` (its reason,
     which goes on record), if it is in the past, or if that moment has a version. A first rate needs no notice.
+    The announcement compares with what will be in force until then, which may be a change announced before.
     """
     now = clock()
-    old = (await rates_in_force(connection, clock)).get(model)
+    old = (await _versions_in_force(connection, effective_at)).get(model)
     if effective_at < now:
         raise Conflict("a rate cannot take effect in the past")
     if old is not None and emergency is None and effective_at < now + timedelta(days=notice_days):
@@ -132,7 +143,7 @@ async def change_rate(
         body = {
             "model": model,
             "effective_at": effective_at.isoformat(),
-            "old": asdict(_prices(old)),
+            "old": asdict(old.prices),
             "new": asdict(prices),
         }
         subject = f"{model} {effective_at.isoformat()}"
@@ -155,11 +166,19 @@ async def negotiate_rate(
     ends_at: datetime | None,
     actor: str,
     reason: str,
+    effective_at: datetime | None = None,
 ) -> None:
-    """An account's own rate of a model from now on, until ``ends_at``; then the list's again. Raises NotFound."""
+    """An account's own rate of a model, until ``ends_at``; then the list's again.
+
+    From ``effective_at`` on, now without it; what was agreed needs no notice. Raises NotFound; Conflict if it
+    begins in the past, ends before it begins, or if that moment has a version.
+    """
     now = clock()
-    if ends_at is not None and ends_at <= now:
-        raise Conflict("a negotiated rate must end in the future")
+    start = effective_at or now
+    if start < now:
+        raise Conflict("a rate cannot take effect in the past")
+    if ends_at is not None and ends_at <= start:
+        raise Conflict("a negotiated rate must end after it begins")
     statement = (
         tables.account.update()
         .where(tables.account.c.id == account_id)
@@ -168,7 +187,7 @@ async def negotiate_rate(
     )
     if (await connection.execute(statement)).one_or_none() is None:
         raise NotFound(f"there is no account {account_id}")
-    await _insert(connection, model, prices, now, now, account_id, ends_at)
+    await _insert(connection, model, prices, start, now, account_id, ends_at)
     await _record(connection, now, actor, "rate negotiated", account_id, model, reason)
 
 
@@ -208,5 +227,24 @@ async def _record(
     await connection.execute(insert(tables.audit).values(**entry))
 
 
-def _prices(rate: Rate) -> Prices:
-    return Prices(rate.input, rate.cached_input, rate.output, rate.request, rate.image, rate.audio_second)
+async def _versions_in_force(connection: AsyncConnection, moment: datetime) -> dict[str, Version]:
+    table = tables.rate
+    return await _one_a_model(connection, table.c.effective_at <= moment, table.c.effective_at.desc())
+
+
+async def _one_a_model(
+    connection: AsyncConnection, condition: ColumnElement[bool], order: ColumnElement[datetime]
+) -> dict[str, Version]:
+    """The first list version of each model, in the order given."""
+    table = tables.rate
+    query = (
+        select(*(table.c[name] for name in Version.__slots__))
+        .where(condition, table.c.account_id.is_(None))
+        .ext(distinct_on(table.c.model))
+        .order_by(table.c.model, order)
+    )
+    return {row["model"]: Version(**row) for row in (await connection.execute(query)).mappings()}
+
+
+def _rate(version: Version) -> Rate:
+    return Rate(version.id, *(getattr(version.prices, name) for name in Prices.__slots__))

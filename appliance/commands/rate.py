@@ -80,27 +80,46 @@ def schedule(
     request: Each = "0",
     image: Each = "0",
     audio_second: Each = "0",
+    account: Annotated[str | None, typer.Option(help="Negotiated, for this account: id or name.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="End (UTC) of a negotiated rate.")] = None,
+    reason: Annotated[str, typer.Option(help="Kept with a negotiated rate.")] = "agreement",
 ) -> None:
-    """Change a model's rate on a date, and queue its announcement."""
+    """Change a model's rate on a date, and queue its announcement; or from a date on for one account."""
     prices = _prices(input_, cached_input, output, request, image, audio_second)
     days = settings().billing.rate_notice_days
-    effective_at = on.replace(tzinfo=UTC)
-    transact(
-        lambda connection: rates.change_rate(
-            connection, model, prices, effective_at, system_clock, notice_days=days, actor=actor()
-        )
-    )
-    typer.echo(f"{model} costs that from {effective_at.isoformat()} on; customers will be told")
+    start = on.replace(tzinfo=UTC)
+
+    async def work(connection: AsyncConnection) -> None:
+        if account is None:
+            await rates.change_rate(
+                connection, model, prices, start, system_clock, notice_days=days, actor=actor()
+            )
+        else:
+            owner = await resolve(connection, account)
+            end = None if until is None else until.replace(tzinfo=UTC)
+            await rates.negotiate_rate(
+                connection, owner.id, model, prices, system_clock, ends_at=end, actor=actor(), reason=reason,
+                effective_at=start,
+            )  # fmt: skip
+
+    transact(work)
+    told = "; customers will be told" if account is None else f" for {account}"
+    typer.echo(f"{model} costs that from {start.isoformat()} on{told}")
 
 
 @app.command("list")
 def list_all(
-    model: Annotated[str | None, typer.Option(help="Only this model's.")] = None, as_json: AsJson = False
+    model: Annotated[str | None, typer.Option(help="Only this model's.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only those negotiated for it: id or name.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """All versions, past and to come."""
-    documents = [
-        as_document(version) for version in transact(lambda connection: rates.list_versions(connection, model))
-    ]
+
+    async def work(connection: AsyncConnection) -> list[rates.Version]:
+        owner = None if account is None else (await resolve(connection, account)).id
+        return await rates.list_versions(connection, model, owner)
+
+    documents = [as_document(version) for version in transact(work)]
     if as_json:
         print_json(documents)
     else:

@@ -1,4 +1,4 @@
-"""``GET /v1/models``: what is offered, in OpenAI's fields and with the prices in force."""
+"""``GET /v1/models``: what is offered, in OpenAI's fields, with the prices in force and the next ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,8 @@ from billing.clock import Clock
 from billing.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.keys import is_active
-from billing.money import MICRODOLLARS_PER_DOLLAR
-from billing.pricing import Rate
-from billing.rates import rates_in_force
+from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR
+from billing.rates import Listed, Version, price_list
 from serving.models import Model
 
 
@@ -23,13 +22,13 @@ def models_router(models: Sequence[Model], database: Database, books: Books, clo
     router = APIRouter()
     offered = {model.id: model for model in models}
 
-    async def prices(request: Request) -> dict[str, Rate]:
+    async def prices(request: Request) -> dict[str, Listed]:
         key = bearer_key(request.headers.raw)
         try:
             async with database.begin() as connection:
                 if key is not None and not await is_active(connection, books.digest(key)):
                     raise wrong_key()
-                return await rates_in_force(connection, clock)
+                return await price_list(connection, clock)
         except DatabaseUnavailable:
             raise Unavailable("Prices cannot be read at the moment.") from None
 
@@ -48,26 +47,33 @@ def models_router(models: Sequence[Model], database: Database, books: Books, clo
     return router
 
 
-def _describe(model: Model, rate: Rate | None) -> dict[str, Any]:
-    """Prices are dollars per million tokens, as decimal strings."""
+def _describe(model: Model, listed: Listed | None) -> dict[str, Any]:
+    pricing: dict[str, Any] | None = None
+    if listed is not None:
+        pricing = {"currency": "USD", "unit": "million tokens", **_prices(listed.current)}
+        pricing["next"] = None if listed.next is None else _prices(listed.next)
     return {
         "id": model.id,
         "object": "model",
         "created": 0,
         "owned_by": "operator",
         "context_length": model.context_length,
-        "pricing": None
-        if rate is None
-        else {
-            "currency": "USD",
-            "unit": "million tokens",
-            "input": _dollars(rate.input),
-            "cached_input": _dollars(rate.cached_input),
-            "output": _dollars(rate.output),
-        },
+        "pricing": pricing,
     }
 
 
-def _dollars(microdollars: int) -> str:
-    whole, rest = divmod(microdollars, MICRODOLLARS_PER_DOLLAR)
-    return f"{whole}.{rest:06d}".rstrip("0").ljust(len(str(whole)) + 3, "0")
+def _prices(version: Version) -> dict[str, Any]:
+    """Dollars as decimal strings: per million tokens; for each request, image, second of audio if not free."""
+    per_million = {name: getattr(version, name) for name in ("input", "cached_input", "output")}
+    each = {name: getattr(version, name) for name in ("request", "image", "audio_second")}
+    return {
+        "effective_at": version.effective_at.isoformat(),
+        **{name: _dollars(amount, MICRODOLLARS_PER_DOLLAR) for name, amount in per_million.items()},
+        **{name: _dollars(amount, NANODOLLARS_PER_DOLLAR) for name, amount in each.items() if amount},
+    }
+
+
+def _dollars(amount: int, per_dollar: int) -> str:
+    whole, rest = divmod(amount, per_dollar)
+    decimals = str(per_dollar + rest)[1:].rstrip("0").ljust(2, "0")
+    return f"{whole}.{decimals}"

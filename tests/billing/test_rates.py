@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import rates
 from billing.db import fetch
@@ -85,3 +86,56 @@ async def test_a_negotiated_rate_is_one_accounts_alone_until_it_ends(bank: Bank)
     bank.clock.turn(days=1)
     assert (await one.admitted()).rate.input == 100_000
     assert await bank.discrepancies() == []
+
+
+async def test_a_rate_may_be_negotiated_for_a_later_date(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    cheap = Prices(1000, 1000, 1000)
+    async with bank.database.begin() as connection:
+        with pytest.raises(Conflict, match="past"):
+            await negotiate(bank, connection, customer.account_id, cheap, start=-1, end=2)
+        with pytest.raises(Conflict, match="end after it begins"):
+            await negotiate(bank, connection, customer.account_id, cheap, start=1, end=1)
+        await negotiate(bank, connection, customer.account_id, cheap, start=1, end=2)
+    prices = []
+    for _ in range(3):
+        prices.append((await customer.admitted()).rate.input)
+        bank.clock.turn(days=1)
+    assert prices == [100_000, 1000, 100_000]
+
+
+async def negotiate(
+    bank: Bank, connection: AsyncConnection, account_id: int, prices: Prices, start: int, end: int
+) -> None:
+    now = bank.clock()
+    await rates.negotiate_rate(
+        connection, account_id, MODEL, prices, bank.clock, effective_at=now + timedelta(days=start),
+        ends_at=now + timedelta(days=end), actor="kari", reason="contract",
+    )  # fmt: skip
+
+
+async def test_the_price_list_shows_what_is_in_force_and_the_next_change_and_nobodys_agreement(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    even_dearer = Prices(300_000, 60_000, 900_000)
+    await change(bank, even_dearer, 40)
+    await change(bank, DEARER, 20)
+    async with bank.database.begin() as connection:
+        await negotiate(bank, connection, customer.account_id, Prices(1, 1, 1), start=0, end=2)
+        listed = (await rates.price_list(connection, bank.clock))[MODEL]
+        (own,) = await rates.list_versions(connection, account_id=customer.account_id)
+    assert (listed.current.output, listed.current.account_id) == (400_000, None)
+    assert listed.next is not None
+    assert (listed.next.prices, listed.next.effective_at) == (DEARER, bank.clock() + timedelta(days=20))
+    assert own.prices == Prices(1, 1, 1)
+    bank.clock.turn(days=40)
+    async with bank.database.begin() as connection:
+        listed = (await rates.price_list(connection, bank.clock))[MODEL]
+    assert (listed.current.prices, listed.next) == (even_dearer, None)
+
+
+async def test_an_announcement_compares_with_what_will_be_in_force_until_then(bank: Bank) -> None:
+    await change(bank, DEARER, 20)
+    await change(bank, Prices(300_000, 60_000, 900_000), 40)
+    async with bank.database.begin() as connection:
+        rows = await fetch(connection, "SELECT body FROM notice ORDER BY id")
+    assert [row.body["old"]["output"] for row in rows] == [400_000, 800_000]

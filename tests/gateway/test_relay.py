@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from appliance.app import Gateway
 from appliance.gateway import asgi
 from appliance.gateway.asgi import ClientGone, Exchange, Hangup
+from billing.clock import system_clock
 from billing.db import execute
 from billing.keys import generate_key
+from billing.rates import Prices, change_rate
 from billing.standing import Limits
 from tests.gateway.conftest import House, publish, served
 from tests.stub_engine import PROMPT_TOKENS
@@ -180,6 +183,20 @@ async def test_tenants_do_not_share_a_cache_salt(house: House) -> None:
     salts = [headers["x-appliance-salt"] for stub in house.stubs for headers in stub.seen]
     assert len(salts) == 3
     assert len(set(salts)) == 2
+
+
+async def test_the_model_list_announces_the_next_price(house: House) -> None:
+    on = system_clock() + timedelta(days=20)
+    dearer = Prices(200_000, 40_000, 800_000, request=1_500_000, image=0, audio_second=10_000)
+    async with house.database.begin() as connection:
+        await change_rate(connection, "smollm2", dearer, on, system_clock, notice_days=14, actor="kari")
+    async with house.http.get(house.url + "/v1/models/smollm2") as response:
+        pricing = (await response.json())["pricing"]
+    assert (pricing["output"], "request" in pricing) == ("0.40", False)
+    assert pricing["next"] == {
+        "effective_at": on.isoformat(), "input": "0.20", "cached_input": "0.04", "output": "0.80",
+        "request": "0.0015", "audio_second": "0.00001",
+    }  # fmt: skip
 
 
 async def test_the_model_list_shows_prices_and_a_wrong_key_is_refused(house: House) -> None:
