@@ -19,6 +19,7 @@ from appliance.gateway.models import models_router
 from appliance.gateway.observe import metrics_router
 from appliance.gateway.relay import Relay
 from appliance.gateway.request import Endpoint
+from appliance.gateway.usage import usage_router
 from appliance.metrics import GatewayMetrics
 from appliance.settings import Settings
 from billing.admission import Admission
@@ -87,6 +88,7 @@ class Gateway:
             metrics=metrics,
         )
         self._other.include_router(models_router(settings.models, database, books, system_clock))
+        self._other.include_router(usage_router(database, books, system_clock))
         self._other.include_router(health_router(database, engine_client))
         self._other.include_router(metrics_router(registry, self._shared_metrics, settings.metrics_networks))
         self._relay = Relay(

@@ -1,8 +1,11 @@
 """Ids of requests and operations: UUID version 7 (RFC 9562), so that an index on them grows at its end."""
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
+
+ID_SLACK = timedelta(days=1)
+"""A request's id has its gateway's time in it; whoever bounds ids by times of admission leaves this much."""
 
 
 def request_id(now_seconds: float) -> UUID:
@@ -16,3 +19,8 @@ def request_id(now_seconds: float) -> UUID:
 def new_id(now: datetime) -> UUID:
     """An operation's."""
     return request_id(now.timestamp())
+
+
+def lowest_id(moment: datetime) -> UUID:
+    """Not above any id of the moment's millisecond, and above every one before it."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -84,12 +84,12 @@ async def revoke_key(connection: AsyncConnection, key_id: int, clock: Clock) -> 
     )
 
 
-async def is_active(connection: AsyncConnection, key_digest: bytes) -> bool:
-    """Whether the key exists and is not revoked, whatever its account's standing."""
-    query = select(tables.api_key.c.id).where(
+async def owner_of(connection: AsyncConnection, key_digest: bytes) -> int | None:
+    """The account of the key if it exists and is not revoked, whatever the account's standing."""
+    query = select(tables.api_key.c.account_id).where(
         tables.api_key.c.digest == key_digest, tables.api_key.c.revoked_at.is_(None)
     )
-    return (await connection.execute(query)).one_or_none() is not None
+    return (await connection.execute(query)).scalar_one_or_none()
 
 
 async def list_keys(connection: AsyncConnection, account_id: int | None = None) -> list[Key]:

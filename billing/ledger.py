@@ -145,6 +145,13 @@ RULES: dict[str, str] = {
         LEFT JOIN rate r
             ON r.id = u.rate_id AND r.model = u.model AND coalesce(r.account_id, u.account_id) = u.account_id
         WHERE k.id IS NULL OR r.id IS NULL""",
+    "a request's id has the time of its admission in it": """
+        SELECT 'request ' || request_id, (extract(epoch FROM created_at) * 1000)::bigint, milliseconds
+        FROM (
+            SELECT request_id, created_at,
+                   ('x' || left(replace(request_id::text, '-', ''), 12))::bit(48)::bigint AS milliseconds
+            FROM usage
+        ) dated WHERE abs(extract(epoch FROM created_at) * 1000 - milliseconds) > 86400000""",
     "a request is either open or resolved": """
         SELECT 'request ' || h.request_id, 0::bigint, 1::bigint FROM hold h JOIN usage u USING (request_id)""",
 }

@@ -34,10 +34,14 @@ def parse_rate(text: str) -> int:
 
 def format_dollars(nanodollars: int) -> str:
     """``1500000000`` to ``"$1.50"``: at least two decimals, as many as it takes to be exact."""
-    sign = "-" if nanodollars < 0 else ""
-    whole, rest = divmod(abs(nanodollars), NANODOLLARS_PER_DOLLAR)
-    decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
-    return f"{sign}${whole}.{decimals}"
+    return f"{'-' if nanodollars < 0 else ''}${decimal(abs(nanodollars), NANODOLLARS_PER_DOLLAR)}"
+
+
+def decimal(amount: int, units: int) -> str:
+    """Dollars, of an amount in ``units`` to the dollar (a power of ten) that is not negative: ``"1.50"``."""
+    whole, rest = divmod(amount, units)
+    decimals = str(units + rest)[1:].rstrip("0").ljust(2, "0")
+    return f"{whole}.{decimals}"
 
 
 def _scaled(text: str, units: int, finest: str) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.db import execute, fetch
+from billing.ids import lowest_id
 
 MONTHS_AHEAD = 3
 DEFAULT = "usage_default"
@@ -20,8 +21,7 @@ def name_of(month: int) -> str:
 
 def first_id(month: int) -> UUID:
     """Below every request id of the month and above every one before it."""
-    start = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return UUID(int=int(start.timestamp() * 1000) << 80)
+    return lowest_id(datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC))
 
 
 def partition_statements(now: datetime) -> Iterator[str]:

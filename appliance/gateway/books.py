@@ -61,7 +61,7 @@ class Books:
     async def knows(self, key: str) -> bool:
         """Whether the key exists and is not revoked. Raises DatabaseUnavailable."""
         async with self._database.begin() as connection:
-            return await keys.is_active(connection, self.digest(key))
+            return await keys.owner_of(connection, self.digest(key)) is not None
 
     async def admit(self, request: Request) -> Decision:
         """Raises DatabaseUnavailable, QueueFull."""

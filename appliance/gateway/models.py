@@ -11,8 +11,8 @@ from appliance.gateway.caller import bearer_key, wrong_key
 from billing.clock import Clock
 from billing.db import Database
 from billing.errors import DatabaseUnavailable
-from billing.keys import is_active
-from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR
+from billing.keys import owner_of
+from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
 from billing.rates import Listed, Version, price_list
 from serving.models import Model
 
@@ -26,7 +26,7 @@ def models_router(models: Sequence[Model], database: Database, books: Books, clo
         key = bearer_key(request.headers.raw)
         try:
             async with database.begin() as connection:
-                if key is not None and not await is_active(connection, books.digest(key)):
+                if key is not None and await owner_of(connection, books.digest(key)) is None:
                     raise wrong_key()
                 return await price_list(connection, clock)
         except DatabaseUnavailable:
@@ -68,12 +68,6 @@ def _prices(version: Version) -> dict[str, Any]:
     each = {name: getattr(version, name) for name in ("request", "image", "audio_second")}
     return {
         "effective_at": version.effective_at.isoformat(),
-        **{name: _dollars(amount, MICRODOLLARS_PER_DOLLAR) for name, amount in per_million.items()},
-        **{name: _dollars(amount, NANODOLLARS_PER_DOLLAR) for name, amount in each.items() if amount},
+        **{name: decimal(amount, MICRODOLLARS_PER_DOLLAR) for name, amount in per_million.items()},
+        **{name: decimal(amount, NANODOLLARS_PER_DOLLAR) for name, amount in each.items() if amount},
     }
-
-
-def _dollars(amount: int, per_dollar: int) -> str:
-    whole, rest = divmod(amount, per_dollar)
-    decimals = str(per_dollar + rest)[1:].rstrip("0").ljust(2, "0")
-    return f"{whole}.{decimals}"

@@ -71,3 +71,36 @@ def test_a_mistake_gets_a_sentence_and_status_1(run: Any, arguments: tuple[str, 
     assert result.exit_code == 1
     assert said in result.output
     assert "Traceback" not in result.output
+
+
+def test_usage_is_summed_and_exported(run: Any, tmp_path: Path) -> None:
+    run("account", "create", "alice")
+    total = json.loads(run("usage", "summary", "--account", "alice", "--json").output)
+    assert (total["lines"], total["total"]["requests"], total["total"]["cost"]) == ([], 0, "$0.00")
+    assert run("usage", "summary", "--by", "key,endpoint").output.split()[:3] == ["KEY", "ENDPOINT", "REQUESTS"]
+    file = tmp_path / "out.parquet"
+    said = run("usage", "export", str(file), "--first", "2026-01-01", "--last", "2026-03-31").output
+    assert "0 requests for $0.00, 2026-01-01 to 2026-03-31" in said
+    assert file.exists()
+    assert "must end in .csv" in run("usage", "export", "out.xlsx").output
+    assert "--by takes any of" in run("usage", "summary", "--by", "weekday").output
+    backwards = run("usage", "summary", "--first", "2026-02-01", "--last", "2026-01-01")
+    assert (backwards.exit_code, "before its first day" in backwards.output) == (1, True)
+
+
+def test_prices_are_announced_negotiated_and_listed(run: Any) -> None:
+    run("account", "create", "alice")
+    price = ("--input", "0.1", "--cached-input", "0.02", "--output", "0.4")
+    assert run("rate", "set", "m", *price).exit_code == 0
+    assert "in the past" in run("rate", "schedule", "m", "--on", "2020-01-01", *price).output
+    assert run("rate", "schedule", "m", "--on", "2099-01-01", *price, "--image", "0.001").exit_code == 0
+    agreed = run(
+        "rate", "schedule", "m", "--on", "2098-01-01", *price, "--account", "alice", "--reason", "contract"
+    )
+    assert "for alice" in agreed.output
+    everything = json.loads(run("rate", "list", "--json").output)
+    assert [(one["image"], one["account_id"] is None) for one in everything] == [
+        (0, True), (1_000_000, True), (0, False),
+    ]  # fmt: skip
+    assert len(json.loads(run("rate", "list", "--account", "alice", "--json").output)) == 1
+    assert "$0.001" in run("rate", "list").output

@@ -11,6 +11,7 @@ from billing import accounts, keys, ledger
 from billing.admission import Admission, Admitted, Decision, Refusal, Refused, Request
 from billing.credit import Credit
 from billing.db import Database, execute
+from billing.ids import new_id
 from billing.postgres import PostgresStore
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settled, Settlement
@@ -86,7 +87,7 @@ class Customer:
 
     def request(self, **changes: object) -> Request:
         values: dict[str, object] = {
-            "id": uuid.uuid4(),
+            "id": new_id(self.bank.clock()),
             "key_digest": keys.digest(PEPPER, self.key),
             "model": MODEL,
             "endpoint": "/v1/chat/completions",

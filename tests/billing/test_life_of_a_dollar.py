@@ -191,6 +191,8 @@ CORRUPTIONS = {
     "a transfer is between ledger accounts that exist": "UPDATE transfer SET debit_id = 999 WHERE kind = 'usage'",
     "a transfer goes where its kind says": "UPDATE transfer SET kind = 'grant' WHERE kind = 'purchase'",
     "a request belongs to an account, a key of it and a rate": "UPDATE usage SET key_id = 999",
+    "a request's id has the time of its admission in it":
+        "UPDATE usage SET created_at = created_at + interval '25 hours'",
     "a request is either open or resolved": """
         INSERT INTO hold SELECT request_id, account_id, key_id, rate_id, model, endpoint, 0, created_at FROM usage""",
 }  # fmt: skip

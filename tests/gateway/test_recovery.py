@@ -1,7 +1,7 @@
 """A hold whose gateway is gone is settled by what the replicas say, and by nothing else."""
 
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -9,6 +9,7 @@ from appliance import secrets
 from appliance.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE, Recovery
 from billing.admission import Admission, Admitted, Request
 from billing.clock import system_clock
+from billing.ids import new_id
 from billing.keys import digest
 from billing.postgres import PostgresStore
 from billing.settlement import Settlement
@@ -22,7 +23,7 @@ METER = {"prompt_tokens": 12, "cached_tokens": 2, "completion_tokens": 5}
 async def orphan(house: House, customer: Customer) -> UUID:
     """A request that was admitted by a gateway that then died."""
     request = Request(
-        id=uuid4(),
+        id=new_id(system_clock()),
         key_digest=digest(secrets.read(house.settings.secrets).key_pepper, customer.key),
         model="smollm2",
         endpoint="/v1/completions",

@@ -4,6 +4,8 @@ import asyncio
 import dataclasses
 import json
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,7 +18,7 @@ from billing.db import execute
 from billing.keys import generate_key
 from billing.rates import Prices, change_rate
 from billing.standing import Limits
-from tests.gateway.conftest import House, publish, served
+from tests.gateway.conftest import DOLLAR, House, publish, served
 from tests.stub_engine import PROMPT_TOKENS
 
 INPUT, OUTPUT = 100, 400  # nano-dollars per token of configs/models.yaml
@@ -211,6 +213,41 @@ async def test_the_model_list_shows_prices_and_a_wrong_key_is_refused(house: Hou
     customer = await house.customer()
     headers = {"authorization": f"Bearer {customer.key[:-1]}?"}
     async with house.http.get(house.url + "/v1/models", headers=headers) as response:
+        assert (await error_of(response, 401))["code"] == "invalid_api_key"
+
+
+async def test_an_account_sees_its_own_usage_and_nobody_elses(house: House) -> None:
+    customer, other = await house.customer(), await house.customer()
+    for one in (customer, customer, other):
+        async with one.post() as response:
+            await response.read()
+    cost = sum(row.cost_nanodollars for row in await customer.usage())
+    headers = {"authorization": f"Bearer {customer.key}"}
+
+    def ask(query: str = "") -> Any:
+        return house.http.get(house.url + "/v1/usage" + query, headers=headers)
+
+    async with ask() as response:
+        found = await response.json()
+        assert (response.status, response.headers["cache-control"]) == (200, "no-store")
+    (line,) = found["data"]
+    assert (line["model"], line["requests"]) == ("smollm2", 2)
+    assert Decimal(line["cost"]) * 10**9 == cost
+    assert Decimal(found["balance"]) * 10**9 == DOLLAR - cost
+    assert "key" not in line
+    today = system_clock().date()
+    async with ask(f"?group_by=key&group_by=endpoint&start_date={today}&end_date={today}") as response:
+        (line,) = (await response.json())["data"]
+    assert (line["key"]["name"], line["endpoint"]) == ("k", "/v1/chat/completions")
+    for query, param in (
+        ("?start_date=yesterday", "start_date"), ("?group_by=colour", "group_by"), ("?days=3", "days"),
+        ("?start_date=2026-02-01&end_date=2026-01-01", "end_date"), ("?start_date=0001-01-01", "start_date"),
+    ):  # fmt: skip
+        async with ask(query) as response:
+            assert (await error_of(response, 400))["param"] == param
+    async with ask("?start_date=2020-01-01&end_date=2026-01-01") as response:
+        assert "at most 366" in str((await error_of(response, 400))["message"])
+    async with house.http.get(house.url + "/v1/usage") as response:
         assert (await error_of(response, 401))["code"] == "invalid_api_key"
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from billing.admission import Admission, Admitted, Request
 from billing.credit import Credit
 from billing.errors import Conflict, HoldExceeded, NotFound
+from billing.ids import lowest_id
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settled, Settlement
 from billing.standing import Limits as RealLimits
@@ -308,7 +309,7 @@ class World:
 
     def _id(self) -> UUID:
         self.serial += 1
-        return UUID(int=self.serial)
+        return UUID(int=lowest_id(self.clock()).int | self.serial)
 
     async def _again(self, crash: str | None, call: Any) -> None:
         self.ground.crash = crash
