@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from appliance.commands import account, credit, key, ledger, rate, usage
+from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ for name, group in (
     ("ledger", ledger.app),
 ):
     app.add_typer(group, name=name)
+app.command()(reconcile)
 
 
 @app.command()

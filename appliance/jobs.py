@@ -1,9 +1,12 @@
 """What the worker does, each job by itself. Every one may raise DatabaseUnavailable and is then tried again."""
 
 import logging
-import time
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
 from appliance.metrics import WorkerMetrics
+from appliance.reconciling import describe, read_meters
 from appliance.recovery import Recovery
 from billing import ledger
 from billing import seals as chain
@@ -11,20 +14,33 @@ from billing.clock import Clock
 from billing.db import Database
 from billing.holds import count_holds
 from billing.partitions import make_partitions
+from billing.reconciliation import reconcile
+from billing.seals import BrokenSeal
+from billing.statements import Period
 from billing.sweep import Sweeper
 
 log = logging.getLogger(__name__)
 
+RECENT = timedelta(days=2)
+
 
 class Jobs:
     def __init__(
-        self, database: Database, recovery: Recovery, sweeper: Sweeper, metrics: WorkerMetrics, clock: Clock
+        self,
+        database: Database,
+        recovery: Recovery,
+        sweeper: Sweeper,
+        metrics: WorkerMetrics,
+        meters: Path,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._recovery = recovery
         self._sweeper = sweeper
         self._metrics = metrics
+        self._meters = meters
         self._clock = clock
+        self._closed: date | None = None
 
     async def recover(self) -> None:
         async with self._database.begin() as connection:
@@ -47,15 +63,38 @@ class Jobs:
             await chain.without_limit(connection)
             for sealed in await chain.seal_days(connection, self._clock):
                 log.info("day %s is sealed: %d records, %s", sealed.day, sealed.records, sealed.digest.hex())
-            broken = await chain.verify_seals(connection)
-        self._metrics.seals_broken.set(len(broken))
-        for found in broken:
-            log.error("the records of %s are not what was sealed: %s", found.day, found.what)
+            broken = await chain.verify_seals(connection, (self._clock() - RECENT).date())
+        self._report_seals("recent", broken)
 
     async def verify(self) -> None:
+        await self._verify("recent", self._clock() - RECENT)
+
+    async def close_day(self) -> None:
+        """Once for each day that is over: reconciles it, and checks all there ever was."""
+        yesterday = self._clock().date() - timedelta(days=1)
+        if self._closed == yesterday:
+            return
+        found = await reconcile(self._database, yesterday, read_meters(self._meters, yesterday), self._clock)
+        self._metrics.reconciliation_differences.set(found.count)
+        self._metrics.reconciled_until.set(Period(yesterday, yesterday).end.timestamp())
+        for difference in found.differences:
+            log.error("the books are not what was metered: %s", describe(difference))
+        requests = sum(group.requests for group in found.groups)
+        log.info("%s is reconciled: %d requests, %d differences", yesterday, requests, found.count)
+        await self._verify("all", None)
         async with self._database.snapshot() as connection:
-            discrepancies = await ledger.verify(connection)
-        self._metrics.ledger_discrepancies.set(len(discrepancies))
-        self._metrics.ledger_checked_at.set(time.time())
+            self._report_seals("all", await chain.verify_seals(connection))
+        self._closed = yesterday
+
+    async def _verify(self, scope: str, since: datetime | None) -> None:
+        async with self._database.snapshot() as connection:
+            discrepancies = await ledger.verify(connection, since)
+        self._metrics.ledger_discrepancies.labels(scope).set(len(discrepancies))
+        self._metrics.ledger_checked_at.labels(scope).set(self._clock().timestamp())
         for found in discrepancies:
             log.error("the books do not balance: %s: %s", found.rule, found.subject)
+
+    def _report_seals(self, scope: str, broken: Sequence[BrokenSeal]) -> None:
+        self._metrics.seals_broken.labels(scope).set(len(broken))
+        for found in broken:
+            log.error("the records of %s are not what was sealed: %s", found.day, found.what)

@@ -50,13 +50,14 @@ async def run(settings: Settings) -> None:
     store = PostgresStore(database)
     recovery = Recovery(database, Settlement(store, system_clock), engine_client, system_clock)
     metrics = WorkerMetrics(CollectorRegistry())
-    does = Jobs(database, recovery, Sweeper(store, system_clock), metrics, system_clock)
+    does = Jobs(database, recovery, Sweeper(store, system_clock), metrics, settings.meters, system_clock)
     jobs = (
         Job("recovery", RECOVERY_PERIOD_SECONDS, does.recover),
         Job("sweep", SWEEP_PERIOD_SECONDS, does.sweep),
         Job("ledger verification", VERIFY_PERIOD_SECONDS, does.verify),
         Job("months", DAILY_PERIOD_SECONDS, does.make_months),
         Job("seals", DAILY_PERIOD_SECONDS, does.seal),
+        Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
     )
     try:
         async with asyncio.TaskGroup() as group:

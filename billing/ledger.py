@@ -4,11 +4,14 @@ Credit that a customer holds is a lot, a debt a receivable: ledger accounts of t
 (transfers in are credits), receivables debit-normal.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.db import fetch
+from billing.ids import lowest_id
 from billing.tables import TRANSFERS
 
 
@@ -33,36 +36,12 @@ _NET = """
     ) sides GROUP BY id"""
 
 # Each query returns (subject, expected, found) for every row that breaks its rule.
-RULES: dict[str, str] = {
+
+STATE_RULES: dict[str, str] = {
     "an account's balance is the sum of its lots": """
         SELECT 'account ' || a.id, coalesce(sum(l.remaining_nanodollars), 0)::bigint, a.balance_nanodollars
         FROM account a LEFT JOIN lot l ON l.account_id = a.id
         GROUP BY a.id HAVING a.balance_nanodollars <> coalesce(sum(l.remaining_nanodollars), 0)""",
-    "a lot's remainder is the sum of its transfers": f"""
-        SELECT 'lot ' || l.id, coalesce(t.net, 0)::bigint, l.remaining_nanodollars
-        FROM lot l LEFT JOIN ({_NET}) t ON t.id = l.id
-        WHERE l.remaining_nanodollars <> coalesce(t.net, 0)""",
-    "what an account owes is the sum of its receivable's transfers": f"""
-        SELECT 'account ' || a.id, coalesce(-t.net, 0)::bigint, a.owed_nanodollars
-        FROM account a LEFT JOIN ledger_account r ON r.kind = 'receivable' AND r.account_id = a.id
-        LEFT JOIN ({_NET}) t ON t.id = r.id
-        WHERE a.owed_nanodollars <> coalesce(-t.net, 0)""",
-    "what is set aside for disputes is what is frozen of lots": f"""
-        SELECT 'disputed', coalesce(frozen, 0)::bigint, coalesce(t.net, 0)::bigint
-        FROM ledger_account d LEFT JOIN ({_NET}) t ON t.id = d.id
-        CROSS JOIN (SELECT sum(frozen_nanodollars) AS frozen FROM lot) l
-        WHERE d.kind = 'disputed' AND coalesce(t.net, 0) <> coalesce(frozen, 0)""",
-    "a lot's first transfer is its amount": """
-        SELECT 'lot ' || l.id, l.amount_nanodollars, t.amount_nanodollars
-        FROM lot l JOIN transfer t ON t.cause = l.cause WHERE l.amount_nanodollars <> t.amount_nanodollars""",
-    "a lot is its ledger account's owner's, and came as its transfer says": """
-        SELECT 'lot ' || l.id, l.account_id, coalesce(a.account_id, 0)
-        FROM lot l JOIN ledger_account a ON a.id = l.id LEFT JOIN transfer t ON t.cause = l.cause
-        WHERE a.account_id IS DISTINCT FROM l.account_id
-           OR t.cause IS NOT NULL AND (t.kind, t.credit_id) <> (l.source, l.id)
-           OR t.cause IS NULL AND NOT EXISTS (
-               SELECT 1 FROM archive
-               WHERE relation = 'transfer' AND financial_year = date_part('year', l.acquired_at))""",
     "credit that is over is looked for when its end has come": """
         SELECT 'account ' || a.id, 1::bigint, 0::bigint
         FROM account a LEFT JOIN (SELECT account_id, min(ends_at) AS ends_at FROM lot WHERE open GROUP BY 1) l
@@ -89,6 +68,10 @@ RULES: dict[str, str] = {
         FROM account
         WHERE held_nanodollars < 0 OR balance_nanodollars < 0
            OR credit_limit_nanodollars IS NULL AND balance_nanodollars < held_nanodollars""",
+}
+"""About accounts, lots and holds as they are."""
+
+RECORD_RULES: dict[str, str] = {
     "a request's transfers add up to its cost": """
         SELECT 'request ' || coalesce(u.request_id, t.cause),
                coalesce(u.cost_nanodollars, 0), coalesce(t.amount, 0)::bigint
@@ -119,14 +102,6 @@ RULES: dict[str, str] = {
                 FROM usage u JOIN rate r ON r.id = u.rate_id
             ) priced
         ) rounded WHERE cost_nanodollars <> expected""",
-    "a month's spending is what was admitted in it": """
-        SELECT 'account ' || a.id, coalesce(u.cost, 0)::bigint, a.month_spent_nanodollars
-        FROM account a LEFT JOIN (
-            SELECT account_id, 12 * date_part('year', at) + date_part('month', at) - 1 AS month, sum(cost) AS cost
-            FROM (SELECT account_id, created_at AT TIME ZONE 'UTC' AS at, cost_nanodollars AS cost FROM usage) one
-            GROUP BY 1, 2
-        ) u ON u.account_id = a.id AND u.month = a.month
-        WHERE a.month_spent_nanodollars <> coalesce(u.cost, 0)""",
     "a transfer is between ledger accounts that exist": """
         SELECT 'transfer ' || t.cause, 2::bigint, (d.id IS NOT NULL)::int + (c.id IS NOT NULL)::int
         FROM transfer t
@@ -155,15 +130,73 @@ RULES: dict[str, str] = {
     "a request is either open or resolved": """
         SELECT 'request ' || h.request_id, 0::bigint, 1::bigint FROM hold h JOIN usage u USING (request_id)""",
 }
+"""About each usage row and each transfer; with ``since`` about the newer ones."""
+
+HISTORY_RULES: dict[str, str] = {
+    "a lot's remainder is the sum of its transfers": f"""
+        SELECT 'lot ' || l.id, coalesce(t.net, 0)::bigint, l.remaining_nanodollars
+        FROM lot l LEFT JOIN ({_NET}) t ON t.id = l.id
+        WHERE l.remaining_nanodollars <> coalesce(t.net, 0)""",
+    "what an account owes is the sum of its receivable's transfers": f"""
+        SELECT 'account ' || a.id, coalesce(-t.net, 0)::bigint, a.owed_nanodollars
+        FROM account a LEFT JOIN ledger_account r ON r.kind = 'receivable' AND r.account_id = a.id
+        LEFT JOIN ({_NET}) t ON t.id = r.id
+        WHERE a.owed_nanodollars <> coalesce(-t.net, 0)""",
+    "what is set aside for disputes is what is frozen of lots": f"""
+        SELECT 'disputed', coalesce(frozen, 0)::bigint, coalesce(t.net, 0)::bigint
+        FROM ledger_account d LEFT JOIN ({_NET}) t ON t.id = d.id
+        CROSS JOIN (SELECT sum(frozen_nanodollars) AS frozen FROM lot) l
+        WHERE d.kind = 'disputed' AND coalesce(t.net, 0) <> coalesce(frozen, 0)""",
+    "a lot's first transfer is its amount": """
+        SELECT 'lot ' || l.id, l.amount_nanodollars, t.amount_nanodollars
+        FROM lot l JOIN transfer t ON t.cause = l.cause WHERE l.amount_nanodollars <> t.amount_nanodollars""",
+    "a lot is its ledger account's owner's, and came as its transfer says": """
+        SELECT 'lot ' || l.id, l.account_id, coalesce(a.account_id, 0)
+        FROM lot l JOIN ledger_account a ON a.id = l.id LEFT JOIN transfer t ON t.cause = l.cause
+        WHERE a.account_id IS DISTINCT FROM l.account_id
+           OR t.cause IS NOT NULL AND (t.kind, t.credit_id) <> (l.source, l.id)
+           OR t.cause IS NULL AND NOT EXISTS (
+               SELECT 1 FROM archive
+               WHERE relation = 'transfer' AND financial_year = date_part('year', l.acquired_at))""",
+    "a month's spending is what was admitted in it": """
+        SELECT 'account ' || a.id, coalesce(u.cost, 0)::bigint, a.month_spent_nanodollars
+        FROM account a LEFT JOIN (
+            SELECT account_id, 12 * date_part('year', at) + date_part('month', at) - 1 AS month, sum(cost) AS cost
+            FROM (SELECT account_id, created_at AT TIME ZONE 'UTC' AS at, cost_nanodollars AS cost FROM usage) one
+            GROUP BY 1, 2
+        ) u ON u.account_id = a.id AND u.month = a.month
+        WHERE a.month_spent_nanodollars <> coalesce(u.cost, 0)""",
+}
+"""About sums over all there ever was."""
+
+RULES = STATE_RULES | RECORD_RULES | HISTORY_RULES
+
+# What the rules call usage and transfer are the newer ones only.
+_SINCE = """
+    WITH usage AS (SELECT * FROM usage WHERE request_id >= $1),
+         transfer AS (SELECT * FROM transfer WHERE cause >= $1) """
 
 
-async def verify(connection: AsyncConnection) -> list[Discrepancy]:
-    """Every rule of the books against every row; empty if they balance.
+async def verify(connection: AsyncConnection, since: datetime | None = None) -> list[Discrepancy]:
+    """The rules against every row; empty if the books balance.
 
-    Sees one moment: give it a transaction of isolation level REPEATABLE READ (``Database.snapshot``).
+    With ``since``, what can be checked without reading everything: the state, and the records of requests that
+    came after it. Sees one moment: give it a transaction of isolation level REPEATABLE READ
+    (``Database.snapshot``).
     """
+    if since is None:
+        return await _check(connection, RULES)
+    newer = await _check(connection, RECORD_RULES, _SINCE, lowest_id(since))
+    return await _check(connection, STATE_RULES) + newer
+
+
+async def _check(
+    connection: AsyncConnection, rules: Mapping[str, str], prefix: str = "", *parameters: object
+) -> list[Discrepancy]:
     return [
         Discrepancy(rule, row.subject, row.expected, row.found)
-        for rule, query in RULES.items()
-        for row in await fetch(connection, f"SELECT * FROM ({query}) AS broken (subject, expected, found)")
+        for rule, query in rules.items()
+        for row in await fetch(
+            connection, f"{prefix}SELECT * FROM ({query}) AS broken (subject, expected, found)", *parameters
+        )
     ]

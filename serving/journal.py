@@ -1,6 +1,7 @@
 """Ended meters in files, so that they outlive their replica: one line of numbers a request, no content.
 
-``<home>/meters/<model>/<replica>-<hour>.jsonl``; a file is deleted when its last line is six hours old.
+``<home>/meters/<model>/<replica>-<hour>.jsonl``; a file is deleted when its last line is three days old, so
+that the nightly reconciliation can read it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from uuid import UUID
 
 import msgspec
 
-from serving.meter import KEEP_SECONDS, Meter, decisive
+from serving.meter import Meter, decisive
 
 HOUR_SECONDS = 3600
+KEEP_SECONDS = 3 * 24 * HOUR_SECONDS
 CLOCKS_DIFFER_SECONDS = 300  # the gateway's, which dates the id, and the replica's, which dates the file
 UUID_WITH_TIME = 7
 
@@ -75,7 +77,7 @@ def read_journal(directory: Path, request_id: str) -> Meter | None:
     """
     needle = json.dumps(request_id).encode()
     found: list[Meter] = []
-    for path in _files_since(directory, _begun_at(request_id) - CLOCKS_DIFFER_SECONDS):
+    for path in files_since(directory, _begun_at(request_id)):
         found += _meters_of(path, request_id, needle)
     return decisive(found)
 
@@ -89,9 +91,17 @@ def _begun_at(request_id: str) -> float:
     return (uuid.int >> 80) / 1000 if uuid.version == UUID_WITH_TIME else 0.0
 
 
-def _files_since(directory: Path, at: float) -> list[Path]:
-    """Those whose hour ended later, or whose name tells no hour."""
-    return [path for path in directory.glob("*.jsonl") if _hour_of(path) >= at // HOUR_SECONDS]
+def files_since(directory: Path, begun_at: float) -> list[Path]:
+    """The journals that may have requests that began at ``begun_at`` (Unix time) or later, in no order."""
+    hour = (begun_at - CLOCKS_DIFFER_SECONDS) // HOUR_SECONDS
+    return [path for path in directory.glob("*.jsonl") if _hour_of(path) >= hour]
+
+
+def read_file(path: Path) -> Iterator[Meter]:
+    """Every whole line of a journal."""
+    for line in _content(path).splitlines():
+        if (meter := _decode(line)) is not None:
+            yield meter
 
 
 def _hour_of(path: Path) -> float:
@@ -106,12 +116,17 @@ def _meters_of(path: Path, request_id: str, needle: bytes) -> Iterator[Meter]:
     for line in content.splitlines():
         if needle not in line:
             continue
-        try:
-            meter = msgspec.json.decode(line, type=Meter)
-        except msgspec.DecodeError:
-            continue  # a line that a kill or a full disk cut off
-        if meter.request_id == request_id:
+        meter = _decode(line)
+        if meter is not None and meter.request_id == request_id:
             yield meter
+
+
+def _decode(line: bytes) -> Meter | None:
+    """None for a line that a kill or a full disk cut off."""
+    try:
+        return msgspec.json.decode(line, type=Meter)
+    except msgspec.DecodeError:
+        return None
 
 
 def delete_old(directory: Path, now: float) -> None:

@@ -49,16 +49,13 @@ def decisive(meters: Iterable[Meter]) -> Meter | None:
 
     Of attempts that broke off, the one with the most tokens; a refusal says nothing if another replica began.
     """
-    return max(meters, key=_weight, default=None)
+    return max(meters, key=rank, default=None)
 
 
-def _weight(meter: Meter) -> tuple[bool, bool, bool, int]:
-    return (
-        meter.ended is None,
-        meter.ended == "complete",
-        meter.ended != "refused",
-        meter.prompt_tokens + meter.completion_tokens,
-    )
+def rank(meter: Meter) -> int:
+    """Higher is more decisive."""
+    state = 4 * (meter.ended is None) + 2 * (meter.ended == "complete") + (meter.ended != "refused")
+    return (state << 48) + meter.prompt_tokens + meter.completion_tokens
 
 
 class Sequence(Protocol):

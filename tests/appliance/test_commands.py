@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from typer.testing import CliRunner, Result
 
 from appliance import secrets
 from appliance.cli import app
+from billing.ids import new_id
 from billing.keys import is_well_formed
+from serving.journal import FileJournal, meters_directory
+from serving.meter import Meter
 
 
 @pytest.fixture
@@ -86,6 +90,23 @@ def test_usage_is_summed_and_exported(run: Any, tmp_path: Path) -> None:
     assert "--by takes any of" in run("usage", "summary", "--by", "weekday").output
     backwards = run("usage", "summary", "--first", "2026-02-01", "--last", "2026-01-01")
     assert (backwards.exit_code, "before its first day" in backwards.output) == (1, True)
+
+
+def test_what_was_metered_and_never_charged_ends_reconcile_with_status_1(run: Any, tmp_path: Path) -> None:
+    journal = FileJournal(meters_directory(tmp_path, "m"), "replica")
+    now = datetime.now(UTC)
+    request, yesterdays = new_id(now), new_id(now - timedelta(days=1))
+    journal.append(Meter(str(request), 5, 0, 7, "complete"))
+    journal.append(Meter(str(yesterdays), 0, 0, 0, "refused"))
+    journal.append(Meter(str(yesterdays), 1, 0, 1, "complete"))
+    found = run("reconcile", "--day", f"{now:%Y-%m-%d}")
+    assert found.exit_code == 1
+    assert f"request {request} of m, account None: metered, never charged; metered 5/0/7" in found.output
+    assert str(yesterdays) not in found.output
+    document = json.loads(run("reconcile", "--json").output)
+    assert [one["metered"] for one in document["differences"]] == [[1, 0, 1]]
+    quiet = run("reconcile", "--day", "2026-01-01")
+    assert (quiet.exit_code, "transfers of 0 requests agree" in quiet.output) == (0, True)
 
 
 def test_prices_are_announced_negotiated_and_listed(run: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -84,3 +85,4 @@ async def test_kill_9_in_the_middle_of_twenty_streams(ready: System, part: str, 
     spent = 5 * 10**9 - ready.ask("account", "show", account)["balance_nanodollars"]
     assert spent == sum(row["cost_nanodollars"] for row in rows.values())
     ready.appliance("ledger", "verify")
+    ready.appliance("reconcile", "--day", f"{datetime.now(UTC):%Y-%m-%d}")

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import subprocess
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -169,6 +170,9 @@ async def test_two_hundred_streams_of_which_two_in_five_hang_up_are_charged_as_m
     figure("200 streams, charged as the meter says (of these hung up)", f"{len(rows)} ({cut_off})")
     figure("200 streams, finished and charged as the client's usage says", sum(a.finished for a in answers))
     ready.appliance("ledger", "verify")
+    said = ready.appliance("reconcile", "--day", f"{datetime.now(UTC):%Y-%m-%d}").stdout
+    assert "requests agree" in said
+    figure("200 streams, reconciled with the replicas' journals", said.splitlines()[-2])
 
 
 async def test_fifty_requests_at_once_spend_no_more_than_a_tenth_of_a_cent(ready: System, figure: Figure) -> None:

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from serving.journal import FileJournal, read_journal
-from serving.meter import KEEP_SECONDS, Limits, Meter, MeterBook, decisive
+from serving.journal import KEEP_SECONDS, FileJournal, read_journal
+from serving.meter import Limits, Meter, MeterBook, decisive
 
 HOUR = 3600
 
@@ -180,7 +180,7 @@ async def test_a_full_disk_spoils_no_answer(tmp_path: Path, caplog: pytest.LogCa
     assert read_journal(tmp_path, "kept") == Meter("kept", 10, 0, 3, "complete")
 
 
-def test_journals_are_deleted_after_six_hours(tmp_path: Path) -> None:
+def test_journals_are_deleted_after_three_days(tmp_path: Path) -> None:
     clock = Clock()
     journal = FileJournal(tmp_path, "r", clock)
     journal.append(Meter("old", ended="complete"))

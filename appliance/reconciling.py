@@ -1,0 +1,47 @@
+"""What the engines of this node metered, for ``billing.reconciliation``; and what it found, in words."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from uuid import UUID
+
+from billing.reconciliation import Difference, Reading
+from serving.journal import files_since, read_file
+from serving.meter import Meter, rank
+
+
+async def read_meters(meters: Path, day: date) -> AsyncIterator[list[Reading]]:
+    """Every ended meter of requests that began on the day, from all models' journals, a file at a time."""
+    start = datetime.combine(day, time(), UTC).timestamp()
+    for directory in sorted(path for path in meters.glob("*") if path.is_dir()):
+        for file in files_since(directory, start):
+            yield await asyncio.to_thread(_readings, file, directory.name)
+
+
+def _readings(file: Path, model: str) -> list[Reading]:
+    return [_reading(meter, model) for meter in read_file(file)]
+
+
+def _reading(meter: Meter, model: str) -> Reading:
+    return Reading(
+        UUID(meter.request_id),
+        model,
+        meter.prompt_tokens,
+        meter.cached_tokens,
+        meter.completion_tokens,
+        rank(meter),
+    )
+
+
+def describe(difference: Difference) -> str:
+    """One line, tokens as prompt/cached/completion."""
+
+    def tokens(counts: tuple[int, int, int] | None) -> str:
+        return "nothing" if counts is None else "/".join(map(str, counts))
+
+    return (
+        f"request {difference.request_id} of {difference.model}, account {difference.account_id}:"
+        f" {difference.what}; metered {tokens(difference.metered)}, charged {tokens(difference.charged)} tokens"
+        f" for {difference.charged_nanodollars} nano-dollars, moved {difference.moved_nanodollars}"
+    )
