@@ -37,7 +37,11 @@ def async_url(url: str) -> URL:
 
 
 class Database:
-    """Hands out transactions. Every failure to reach PostgreSQL is a DatabaseUnavailable."""
+    """Hands out transactions. Every failure to reach PostgreSQL is a DatabaseUnavailable.
+
+    The driver's InternalClientError is one too: a server that goes away tells its idle connections, and the driver
+    cannot begin anything on one between that and its end.
+    """
 
     def __init__(self, url: str, *, application_name: str = "appliance", pool_size: int = 4) -> None:
         connect_args = {
@@ -80,7 +84,7 @@ class Database:
         try:
             async with asyncio.timeout(timeout_seconds), self._engine.begin() as connection:
                 yield connection
-        except (PoolTimeout, OSError, TimeoutError) as error:
+        except (PoolTimeout, OSError, TimeoutError, asyncpg.InternalClientError) as error:
             raise DatabaseUnavailable("PostgreSQL cannot be reached") from error
         except DBAPIError as error:
             if is_transient(error):
@@ -97,7 +101,7 @@ class Database:
                 pool = await self._raw_pool()
                 async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
                     yield connection
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             raise DatabaseUnavailable("PostgreSQL cannot be reached") from error
         except asyncpg.PostgresError as error:
             if _is_transient_state(error.sqlstate):

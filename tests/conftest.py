@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,27 @@ from billing import migrations
 from billing.db import async_url, execute
 from serving.prepare import prepare
 from tests.appliance.postgres_server import running_cluster
+
+Figure = Callable[[str, object], None]
+FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Notes a measured figure; all of them are printed when the tests are over."""
+    noted = request.config.stash.setdefault(FIGURES, [])
+
+    def note(name: str, value: object) -> None:
+        noted.append(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if noted := config.stash.get(FIGURES, []):
+        terminalreporter.section("figures")
+        for line in noted:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,34 +1,13 @@
 """One system for all stories: its start is the expensive part."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.ports import free_port
 from tests.scenarios.system import System, running
-
-Figure = Callable[[str, object], None]
-FIGURES = pytest.StashKey[list[str]]()
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Figure:
-    """Notes a measured figure; all of them are printed when the tests are over."""
-    noted = request.config.stash.setdefault(FIGURES, [])
-
-    def note(name: str, value: object) -> None:
-        noted.append(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
-
-    return note
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if noted := config.stash.get(FIGURES, []):
-        terminalreporter.section("figures")
-        for line in noted:
-            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

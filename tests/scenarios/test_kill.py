@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.scenarios.conftest import Figure
+from tests.conftest import Figure
 from tests.scenarios.system import Answer, System, stream
 from tests.scenarios.test_main_job import cost
 

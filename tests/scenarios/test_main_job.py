@@ -10,7 +10,7 @@ import aiohttp
 import openai
 import pytest
 
-from tests.scenarios.conftest import Figure
+from tests.conftest import Figure
 from tests.scenarios.system import Answer, System, gather_limited, stream
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
