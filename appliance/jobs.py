@@ -8,14 +8,16 @@ from pathlib import Path
 from appliance.metrics import WorkerMetrics
 from appliance.reconciling import describe, read_meters
 from appliance.recovery import Recovery
-from billing import ledger
+from billing import accounts, ledger
 from billing import seals as chain
+from billing.archive import archive_year, drop_archived_months, years_due
 from billing.clock import Clock
 from billing.db import Database
 from billing.holds import count_holds
 from billing.partitions import make_partitions
 from billing.reconciliation import reconcile
 from billing.seals import BrokenSeal
+from billing.standing import Standings
 from billing.statements import Period
 from billing.sweep import Sweeper
 
@@ -30,15 +32,19 @@ class Jobs:
         database: Database,
         recovery: Recovery,
         sweeper: Sweeper,
+        standings: Standings,
         metrics: WorkerMetrics,
         meters: Path,
+        archive: Path,
         clock: Clock,
     ) -> None:
         self._database = database
         self._recovery = recovery
         self._sweeper = sweeper
+        self._standings = standings
         self._metrics = metrics
         self._meters = meters
+        self._archive = archive
         self._clock = clock
         self._closed: date | None = None
 
@@ -65,6 +71,23 @@ class Jobs:
                 log.info("day %s is sealed: %d records, %s", sealed.day, sealed.records, sealed.digest.hex())
             broken = await chain.verify_seals(connection, (self._clock() - RECENT).date())
         self._report_seals("recent", broken)
+
+    async def archive(self) -> None:
+        async with self._database.snapshot() as connection:
+            due = await years_due(connection, self._clock)
+        for year in due:
+            async with self._database.begin(timeout_seconds=None) as connection:
+                for one in await archive_year(connection, year, self._archive, self._clock):
+                    log.info("%d records are archived in %s, SHA-256 %s", one.records, one.file, one.digest.hex())
+        async with self._database.begin() as connection:
+            await drop_archived_months(connection)
+
+    async def delete_accounts(self) -> None:
+        async with self._database.begin() as connection:
+            due = await accounts.due_for_deletion(connection, self._clock)
+        for account_id in due:
+            await self._standings.delete(account_id, "appliance")
+            log.info("account %d is deleted", account_id)
 
     async def verify(self) -> None:
         await self._verify("recent", self._clock() - RECENT)

@@ -92,6 +92,11 @@ class Settings:
         return self.home / "meters"
 
     @property
+    def archive(self) -> Path:
+        """Where records go when they leave the database."""
+        return self.home / "archive"
+
+    @property
     def base_url(self) -> str:
         """Where OpenAI's client libraries find the API from this machine."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 -- compared, not bound

@@ -19,6 +19,7 @@ from billing.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.postgres import PostgresStore
 from billing.settlement import Settlement
+from billing.standing import Standings
 from billing.sweep import Sweeper
 from serving.client import Directory, EngineClient
 
@@ -50,7 +51,16 @@ async def run(settings: Settings) -> None:
     store = PostgresStore(database)
     recovery = Recovery(database, Settlement(store, system_clock), engine_client, system_clock)
     metrics = WorkerMetrics(CollectorRegistry())
-    does = Jobs(database, recovery, Sweeper(store, system_clock), metrics, settings.meters, system_clock)
+    does = Jobs(
+        database,
+        recovery,
+        Sweeper(store, system_clock),
+        Standings(store, system_clock),
+        metrics,
+        settings.meters,
+        settings.archive,
+        system_clock,
+    )
     jobs = (
         Job("recovery", RECOVERY_PERIOD_SECONDS, does.recover),
         Job("sweep", SWEEP_PERIOD_SECONDS, does.sweep),
@@ -58,6 +68,8 @@ async def run(settings: Settings) -> None:
         Job("months", DAILY_PERIOD_SECONDS, does.make_months),
         Job("seals", DAILY_PERIOD_SECONDS, does.seal),
         Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
+        Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
+        Job("archive", DAILY_PERIOD_SECONDS, does.archive),
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -13,6 +13,7 @@ from billing.errors import Conflict, InvalidName, NotFound
 from billing.standing import Limits
 
 NAME_CHARACTERS = 200
+ADDRESS_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,10 @@ async def create_account(
 ) -> Account:
     """``role`` is ``operator`` or ``customer``. Raises Conflict if the name is taken, InvalidName."""
     if not is_name(name):
-        raise InvalidName(f"an account's name has 1 to {NAME_CHARACTERS} printable characters, not digits alone")
+        raise InvalidName(
+            f"an account's name has 1 to {NAME_CHARACTERS} printable characters, not digits alone,"
+            " and does not begin with deleted-"
+        )
     limits = limits or Limits()
     statement = (
         insert(tables.account)
@@ -106,8 +110,15 @@ async def create_account(
 
 
 def is_name(name: str) -> bool:
-    """A name of digits alone would be taken for an id."""
+    """A name of digits alone would be taken for an id, and ``deleted-`` begins those of deleted accounts."""
+    if name.startswith("deleted-"):
+        return False
     return 0 < len(name) <= NAME_CHARACTERS and name.isprintable() and not name.isspace() and not name.isdigit()
+
+
+def is_address(text: str) -> bool:
+    lines = text.split("\n")
+    return 0 < len(text.strip()) <= len(text) <= ADDRESS_CHARACTERS and all(line.isprintable() for line in lines)
 
 
 async def get_account(connection: AsyncConnection, account_id: int) -> Account:
@@ -130,11 +141,25 @@ async def list_accounts(connection: AsyncConnection) -> list[Account]:
     return [Account(**row) for row in (await connection.execute(query)).mappings()]
 
 
-async def set_billing_address(connection: AsyncConnection, account_id: int, address: str) -> None:
-    """Where invoices go. Raises NotFound."""
+async def set_billing_address(
+    connection: AsyncConnection, account_id: int, address: str | None, actor: str, clock: Clock
+) -> None:
+    """Where invoices go; None removes it. Raises NotFound, and InvalidName if it is not lines of text."""
+    if address is not None and not is_address(address):
+        raise InvalidName(f"a billing address has 1 to {ADDRESS_CHARACTERS} printable characters, in lines")
     statement = update(tables.account).where(tables.account.c.id == account_id).values(billing_address=address)
     if (await connection.execute(statement)).rowcount != 1:
         raise NotFound(f"there is no account {account_id}")
+    action = "billing address removed" if address is None else "billing address set"
+    entry = {"at": clock(), "actor": actor, "action": action, "account_id": account_id}
+    await connection.execute(insert(tables.audit).values(**entry, subject="account", reason="-"))
+
+
+async def due_for_deletion(connection: AsyncConnection, clock: Clock) -> list[int]:
+    """Ids of the accounts whose 30 days are over."""
+    table = tables.account
+    query = select(table.c.id).where(table.c.status == "deleting", table.c.delete_at <= clock())
+    return list((await connection.execute(query.order_by(table.c.id))).scalars())
 
 
 async def list_audit(connection: AsyncConnection, account_id: int) -> list[Entry]:

@@ -165,7 +165,8 @@ HISTORY_RULES: dict[str, str] = {
             FROM (SELECT account_id, created_at AT TIME ZONE 'UTC' AS at, cost_nanodollars AS cost FROM usage) one
             GROUP BY 1, 2
         ) u ON u.account_id = a.id AND u.month = a.month
-        WHERE a.month_spent_nanodollars <> coalesce(u.cost, 0)""",
+        WHERE a.month_spent_nanodollars <> coalesce(u.cost, 0)
+          AND a.month / 12 > coalesce((SELECT max(financial_year) FROM archive), 0)""",
 }
 """About sums over all there ever was."""
 

@@ -48,6 +48,16 @@ async def make_partitions(connection: AsyncConnection, clock: Clock) -> list[str
     return made
 
 
+async def drop_empty_partitions(connection: AsyncConnection, before: int) -> None:
+    """Drops the partitions of months before ``before`` that have no row."""
+    for (name,) in await fetch(connection, _PARTITIONS):
+        if name == DEFAULT or name >= name_of(before):
+            continue
+        ((empty,),) = await fetch(connection, f"SELECT NOT EXISTS (SELECT 1 FROM {name})")
+        if empty:
+            await execute(connection, f"DROP TABLE {name}")
+
+
 async def _make(connection: AsyncConnection, month: int) -> None:
     low, high = first_id(month), first_id(month + 1)
     (row,) = await fetch(

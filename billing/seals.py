@@ -8,7 +8,7 @@ logs each one, and `appliance ledger verify` prints the newest.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -85,12 +85,19 @@ async def newest_seal(connection: AsyncConnection) -> Seal | None:
     return _seal(rows[0]) if rows else None
 
 
+async def seals_between(connection: AsyncConnection, first: date, last: date) -> list[Seal]:
+    """Both days included."""
+    rows = await fetch(connection, f"{_SEALS} WHERE day >= $1 AND day <= $2 ORDER BY day", first, last)
+    return [_seal(row) for row in rows]
+
+
 async def verify_seals(connection: AsyncConnection, since: date | None = None) -> list[BrokenSeal]:
     """The sealed days (from ``since`` on) whose records, or whose place in the chain, are not what was sealed.
 
-    Days whose records were archived are checked by their place in the chain alone; their file has the records.
+    Archived records are not here any more; their file has them (``billing.archive``).
     """
-    archived = {row[0] for row in await fetch(connection, "SELECT DISTINCT financial_year FROM archive")}
+    rows = await fetch(connection, "SELECT financial_year, relation FROM archive")
+    archived = {(row.financial_year, row.relation) for row in rows}
     broken = []
     previous, before = GENESIS, None
     for row in await fetch(connection, f"{_SEALS} ORDER BY day"):
@@ -99,11 +106,10 @@ async def verify_seals(connection: AsyncConnection, since: date | None = None) -
             broken.append(BrokenSeal(sealed.day, "the day before is missing"))
         if _chained(previous, sealed.day, sealed.digests) != sealed.digest:
             broken.append(BrokenSeal(sealed.day, "the chain"))
-        elif sealed.day.year not in archived and (since is None or sealed.day >= since):
-            found = await _compute(connection, sealed.day, previous)
-            broken += [
-                BrokenSeal(sealed.day, kind) for kind in RECORDS if found.digests[kind] != sealed.digests[kind]
-            ]
+        elif since is None or sealed.day >= since:
+            here = [kind for kind in RECORDS if (sealed.day.year, kind) not in archived]
+            found = await _digests(connection, sealed.day, here)
+            broken += [BrokenSeal(sealed.day, kind) for kind in here if found[kind][0] != sealed.digests[kind]]
         previous, before = sealed.digest, sealed.day
     return broken
 
@@ -123,18 +129,25 @@ async def _first_day(connection: AsyncConnection) -> date | None:
 
 
 async def _compute(connection: AsyncConnection, day: date, previous: bytes) -> Seal:
-    digests, records = {}, 0
-    for kind in RECORDS:
-        hashed = hashlib.sha256()
-        async for row in _rows(connection, kind, day):
+    found = await _digests(connection, day, RECORDS)
+    digests = {kind: digest for kind, (digest, _) in found.items()}
+    return Seal(day, sum(count for _, count in found.values()), digests, _chained(previous, day, digests))
+
+
+async def _digests(connection: AsyncConnection, day: date, kinds: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Of each kind its hash, in hexadecimal, and how many there are."""
+    found = {}
+    for kind in kinds:
+        hashed, records = hashlib.sha256(), 0
+        async for row in read_records(connection, kind, day):
             hashed.update(row.encode() + b"\n")
             records += 1
-        digests[kind] = hashed.hexdigest()
-    return Seal(day, records, digests, _chained(previous, day, digests))
+        found[kind] = hashed.hexdigest(), records
+    return found
 
 
-async def _rows(connection: AsyncConnection, kind: str, day: date) -> AsyncIterator[str]:
-    """Each row as text that does not depend on the session's settings but UTC."""
+async def read_records(connection: AsyncConnection, kind: str, day: date) -> AsyncIterator[str]:
+    """The day's records as they are sealed: text that does not depend on the session's settings but UTC."""
     at, key = RECORDS[kind]
     start = datetime.combine(day, time(), UTC)
     query = text(f"SELECT to_jsonb(r)::text FROM {kind} r WHERE {at} >= :start AND {at} < :end ORDER BY {key}")

@@ -73,6 +73,20 @@ class Standings:
             after = replace(account, status=account.status_before, status_before=None, delete_at=None)
             return await self._write(transaction, Changes(now), after, actor, "account restored", reason)
 
+    async def delete(self, account_id: int, actor: str) -> Standing:
+        """For good, 30 days after the request: unused credit is forfeited, no key works, nothing names the owner.
+
+        What the account used and paid stays, without a name. Terms: "Accounts are permanently deleted 30 days
+        after the deletion request"; "We keep activity and billing logs for a minimum of 5 years".
+        """
+        async with self._locked(account_id, "-") as (transaction, account, now):
+            if account.status != "deleting" or account.delete_at is None or now < account.delete_at:
+                raise Conflict(f"account {account_id} is not due for deletion")
+            changes = Changes(now)
+            after = await _forfeit(transaction, replace(account, status="deleted"), changes)
+            await transaction.forget(account_id, now)
+            return await self._write(transaction, changes, after, actor, "account deleted", "30 days are over")
+
     async def set_limits(self, account_id: int, actor: str, limits: Limits, key_id: int | None = None) -> None:
         """The account's, or one key's own, in place of those before. A key's month counts from the first ones."""
         async with self._locked(account_id, "-") as (transaction, account, now):

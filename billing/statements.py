@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, ColumnElement, Date, Row, and_, cast, func, s
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import tables
+from billing.errors import NotFound
 from billing.ids import ID_SLACK, lowest_id
 
 ROWS_AT_ONCE = 10_000
@@ -78,6 +79,13 @@ class Line:
 _SUMS = (
     "prompt_tokens", "cached_tokens", "completion_tokens", "images", "audio_seconds", "cost_nanodollars",
 )  # fmt: skip
+
+
+async def require_kept(connection: AsyncConnection, period: Period) -> None:
+    """Raises NotFound if requests of the period are archived: sums without them would be wrong."""
+    year = (await connection.execute(select(func.max(tables.archive.c.financial_year)))).scalar_one()
+    if year is not None and period.first.year <= year:
+        raise NotFound(f"requests before {year + 1} are archived: they are in the files of their years")
 
 
 def within(period: Period, account_id: int | None) -> ColumnElement[bool]:

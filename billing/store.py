@@ -257,6 +257,10 @@ class Transaction(Protocol):
         """What resolved requests cost, in nano-dollars."""
         ...
 
+    async def forget(self, account_id: int, now: datetime) -> None:
+        """Removes the names that its owner gave, and the address, and revokes its keys."""
+        ...
+
     async def open_lot(self, new: NewLot, now: datetime) -> Lot:
         """Its ledger account, the lot with all of its credit, and the transfer that fills it."""
         ...

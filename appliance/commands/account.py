@@ -161,6 +161,21 @@ def terms(
 
 
 @app.command()
+def address(
+    account: AccountArgument,
+    text: Annotated[str | None, typer.Argument(help="Lines of text; without it the address is removed.")] = None,
+) -> None:
+    """Where an account's invoices go."""
+
+    async def work(connection: AsyncConnection) -> str:
+        owner = await resolve(connection, account)
+        await accounts.set_billing_address(connection, owner.id, text, actor(), system_clock)
+        return owner.name
+
+    typer.echo(f"the billing address of {transact(work)} is {'removed' if text is None else 'set'}")
+
+
+@app.command()
 def audit(account: AccountArgument, as_json: AsJson = False) -> None:
     """Who did what with the account, why and when, oldest first."""
 

@@ -4,12 +4,19 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AsJson
-from appliance.commands.session import as_document, print_json, transact
+from appliance.commands.session import as_document, print_json, print_table, settings, transact
 from billing import ledger
+from billing.archive import check_file, list_archives
 from billing.ledger import Discrepancy
 from billing.seals import BrokenSeal, Seal, newest_seal, verify_seals
 
 app = typer.Typer(help="Check the books.", no_args_is_help=True)
+
+
+ARCHIVES = {
+    "financial_year": "YEAR", "relation": "WHAT", "file": "FILE", "records": "RECORDS", "archived_at": "ARCHIVED",
+    "state": "STATE",
+}  # fmt: skip
 
 
 @app.callback()
@@ -38,6 +45,20 @@ def verify(as_json: AsJson = False) -> None:
         _print(found, broken, newest)
     if found or broken:
         raise typer.Exit(1)
+
+
+@app.command()
+def archives(as_json: AsJson = False) -> None:
+    """What was removed after its retention, and whether its files are here, as they were written."""
+    folder = settings().archive
+    documents = [
+        as_document(one) | {"digest": one.digest.hex(), "state": check_file(one, folder)}
+        for one in transact(list_archives)
+    ]
+    if as_json:
+        print_json(documents)
+    else:
+        print_table(ARCHIVES, documents)
 
 
 def _print(found: list[Discrepancy], broken: list[BrokenSeal], newest: Seal | None) -> None:

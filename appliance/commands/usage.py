@@ -14,7 +14,7 @@ from appliance.commands.session import as_document, fail, print_json, print_tabl
 from billing.clock import system_clock
 from billing.export import Exported, write_usage
 from billing.money import format_dollars
-from billing.statements import By, Line, Period, read_usage, summarize
+from billing.statements import By, Line, Period, read_usage, require_kept, summarize
 from billing.usage import Usage, list_usage
 
 Result = TypeVar("Result")
@@ -80,7 +80,7 @@ def summary(
         lines = await summarize(connection, period, groups, account_id)
         return lines, await summarize(connection, period, (), account_id)
 
-    lines, total = _of(account, work)
+    lines, total = _of(period, account, work)
     if as_json:
         print_json({"lines": [_document(line) for line in lines], "total": _document(total[0])})
         return
@@ -105,7 +105,7 @@ def export(
         return await write_usage(file, read_usage(connection, period, account_id), _progress)
 
     try:
-        done = _of(account, work)
+        done = _of(period, account, work)
     except (OSError, ValueError) as error:
         raise fail(str(error)) from None
     cost = format_dollars(done.nanodollars)
@@ -120,10 +120,13 @@ def _period(first: datetime | None, last: datetime | None) -> Period:
         raise fail(str(error)) from None
 
 
-def _of(account: str | None, work: Callable[[AsyncConnection, int | None], Awaitable[Result]]) -> Result:
-    """Runs ``work`` on one moment of the database, for an account or for all."""
+def _of(
+    period: Period, account: str | None, work: Callable[[AsyncConnection, int | None], Awaitable[Result]]
+) -> Result:
+    """Runs ``work`` on one moment of the database that has the whole period, for an account or for all."""
 
     async def run(connection: AsyncConnection) -> Result:
+        await require_kept(connection, period)
         owner = None if account is None else (await resolve(connection, account)).id
         return await work(connection, owner)
 

@@ -14,10 +14,10 @@ from appliance.gateway.caller import require_key, wrong_key
 from billing.accounts import get_account
 from billing.clock import Clock
 from billing.db import Database
-from billing.errors import DatabaseUnavailable
+from billing.errors import DatabaseUnavailable, NotFound
 from billing.keys import Key, list_keys, owner_of
 from billing.money import NANODOLLARS_PER_DOLLAR, decimal
-from billing.statements import By, Line, Period, summarize
+from billing.statements import By, Line, Period, require_kept, summarize
 
 MOST_DAYS = 366
 COUNTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "images", "audio_seconds")
@@ -93,6 +93,10 @@ def _group(word: str) -> By:
 
 
 async def _answer(connection: AsyncConnection, account_id: int, query: Query) -> dict[str, Any]:
+    try:
+        await require_kept(connection, query.period)
+    except NotFound as error:
+        raise InvalidRequest(f"{error}.".capitalize(), param="start_date") from None
     lines = await summarize(connection, query.period, query.by, account_id)
     (total,) = await summarize(connection, query.period, (), account_id)
     keys = {key.id: key for key in await list_keys(connection, account_id)} if By.KEY in query.by else {}

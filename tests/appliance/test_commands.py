@@ -125,3 +125,40 @@ def test_prices_are_announced_negotiated_and_listed(run: Any) -> None:
     ]  # fmt: skip
     assert len(json.loads(run("rate", "list", "--account", "alice", "--json").output)) == 1
     assert "$0.001" in run("rate", "list").output
+
+
+def test_a_billing_address_is_kept_and_on_record(run: Any) -> None:
+    run("account", "create", "alice")
+    assert "is set" in run("account", "address", "alice", "Storgata 1\n0155 Oslo").output
+    assert (
+        json.loads(run("account", "show", "alice", "--json").output)["billing_address"] == "Storgata 1\n0155 Oslo"
+    )
+    assert "printable" in run("account", "address", "alice", "\x1b[2J").output
+    assert "is removed" in run("account", "address", "alice").output
+    actions = [entry["action"] for entry in json.loads(run("account", "audit", "alice", "--json").output)]
+    assert actions == ["billing address set", "billing address removed"]
+    assert "begin with deleted-" in run("account", "create", "deleted-1").output
+    assert json.loads(run("ledger", "archives", "--json").output) == []
+
+
+def test_standing_and_limits_by_command(run: Any) -> None:
+    run("account", "create", "alice")
+    run("credit", "grant", "alice", "5")
+    assert (
+        "postpaid up to $100.00"
+        in run(
+            "account", "terms", "alice", "--credit-limit", "100", "--priority", "3", "--reason", "contract"
+        ).output
+    )
+    assert run("account", "limit", "alice", "--requests-per-minute", "60", "--budget", "50").exit_code == 0
+    for command, status in (
+        ("suspend", "suspended"), ("resume", "active"), ("delete", "deleting"), ("restore", "active"),
+        ("terminate", "terminated"),
+    ):  # fmt: skip
+        done = run("account", command, "alice", "--reason", "test")
+        assert done.exit_code == 0, done.output
+        shown = json.loads(run("account", "show", "alice", "--json").output)
+        assert shown["status"] == status
+    assert (shown["balance_nanodollars"], shown["priority"], shown["requests_per_minute"]) == (0, 3, 60)
+    assert len(json.loads(run("account", "audit", "alice", "--json").output)) == 8
+    assert json.loads(run("ledger", "verify", "--json").output)["balanced"]

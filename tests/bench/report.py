@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,3 +27,9 @@ def show(title: str, figures: Mapping[str, float | int | str]) -> None:
     for name, value in figures.items():
         text = f"{value:,.2f}" if isinstance(value, float) else str(value)
         print(f"  {name.ljust(width)}  {text:>12}")  # noqa: T201
+
+
+def show_progress(text: str) -> None:
+    """One line that the next one replaces, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)  # noqa: T201

@@ -56,13 +56,13 @@ async def _measure(url: str, server: psutil.Process) -> dict[str, float | int | 
     await upgrade(url)
     spare_the_collector()
     database = Database(url, pool_size=8)
-    askers = await _prepare(database)
+    askers = await prepare(database)
     figures: dict[str, float | int | str] = {}
-    figures["pairs_per_second_hot"] = await _median(lambda: _batched(database, askers[:1]))
+    figures["pairs_per_second_hot"] = await _median(lambda: batched(database, askers[:1]))
     before, pairs = (time.process_time(), cpu_seconds(server)), 0.0
     spread = []
     for _ in range(ROUNDS):
-        spread.append(await _batched(database, askers))
+        spread.append(await batched(database, askers))
         pairs += spread[-1] * SECONDS
     figures["pairs_per_second_spread"] = sorted(spread)[ROUNDS // 2]
     figures["python_cpu_us_per_pair"] = (time.process_time() - before[0]) * 1e6 / pairs
@@ -80,7 +80,7 @@ async def _measure(url: str, server: psutil.Process) -> dict[str, float | int | 
     return figures
 
 
-async def _prepare(database: Database) -> list[Asker]:
+async def prepare(database: Database) -> list[Asker]:
     async with database.begin(timeout_seconds=None) as connection:
         await first_rates(connection, {MODEL: Prices(100_000, 20_000, 400_000)}, system_clock)
         askers = [await _asker(connection, number) for number in range(ACCOUNTS)]
@@ -104,7 +104,7 @@ def _request(asker: Asker) -> Request:
     return Request(request_id(time.time()), asker.digest, MODEL, "/v1/chat/completions", 100, 50)
 
 
-async def _batched(database: Database, askers: list[Asker]) -> float:
+async def batched(database: Database, askers: list[Asker]) -> float:
     """Pairs a second."""
     store = PostgresStore(database)
     admission, settlement = Admission(store, system_clock), Settlement(store, system_clock)

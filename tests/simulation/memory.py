@@ -110,6 +110,9 @@ class MemoryTransaction:
     async def keys(self, key_ids: Collection[int]) -> dict[int, Allowance]:
         return {id_: self.tables["keys"][id_] for id_ in key_ids if id_ in self.tables["keys"]}
 
+    async def forget(self, account_id: int, now: datetime) -> None:
+        """No names are kept here."""
+
     async def owns(self, account_id: int, key_id: int) -> bool:
         return (key_id, account_id) in self._store.owners.values()
 
