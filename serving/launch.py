@@ -46,7 +46,7 @@ def flags(model: Model, directory: Path, gpus: int) -> list[str]:
         "uvicorn_log_level": "error",
         "disable_fastapi_docs": True,
     }
-    defaults: dict[str, EngineArg] = {}
+    defaults: dict[str, EngineArg] = {"scheduling_policy": "priority"}
     if gpus:
         defaults["tensor_parallel_size"] = gpus
     else:

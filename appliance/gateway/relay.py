@@ -233,6 +233,7 @@ class Relay:
             engine.HEADER_PROMPT_LIMIT: str(admitted.request.prompt_limit),
             engine.HEADER_COMPLETION_LIMIT: str(admitted.completion_limit),
             engine.HEADER_SEQUENCES: str(admitted.request.sequences),
+            engine.HEADER_PRIORITY: str(-admitted.priority),  # vLLM takes the lowest number first
             engine.HEADER_SALT: self._books.salt(admitted.account_id),
         }
         async with self._engine.reach(exchange.model, exchange.endpoint, body, headers, tried) as response:

@@ -16,8 +16,10 @@ from appliance.gateway.asgi import ClientGone, Exchange, Hangup
 from billing.clock import system_clock
 from billing.db import execute
 from billing.keys import generate_key
+from billing.postgres import PostgresStore
 from billing.rates import Prices, change_rate
-from billing.standing import Limits
+from billing.standing import Limits, Standings
+from serving.client import HEADER_PRIORITY
 from tests.gateway.conftest import DOLLAR, House, publish, served
 from tests.stub_engine import PROMPT_TOKENS
 
@@ -185,6 +187,34 @@ async def test_tenants_do_not_share_a_cache_salt(house: House) -> None:
     salts = [headers["x-appliance-salt"] for stub in house.stubs for headers in stub.seen]
     assert len(salts) == 3
     assert len(set(salts)) == 2
+
+
+async def test_who_has_a_higher_priority_stands_first_in_the_engines_queue(house: House) -> None:
+    customer, other = await house.customer(), await house.customer()
+    standings = Standings(PostgresStore(house.database), system_clock)
+    await standings.set_terms(customer.account_id, "kari", credit_limit=None, priority=7, reason="contract")
+    for one in (customer, other):
+        async with one.post() as response:
+            assert response.status == 200
+    sent = sorted(int(headers[HEADER_PRIORITY]) for stub in house.stubs for headers in stub.seen)
+    assert sent == [-7, 0]
+
+
+async def test_limits_are_told_with_each_answer_as_openai_tells_them(house: House) -> None:
+    customer = await house.customer(limits=Limits(requests_per_minute=2, tokens_per_minute=1000))
+    seen = []
+    for _ in range(3):
+        async with customer.post() as response:
+            await response.read()
+            seen.append((response.status, response.headers))
+    assert [status for status, _ in seen] == [200, 200, 429]
+    first, second, refused = (headers for _, headers in seen)
+    assert (first["x-ratelimit-limit-requests"], first["x-ratelimit-remaining-requests"]) == ("2", "1")
+    assert (second["x-ratelimit-remaining-requests"], refused["x-ratelimit-remaining-requests"]) == ("0", "0")
+    assert first["x-ratelimit-limit-tokens"] == first["x-ratelimit-remaining-tokens"] == "1000"
+    assert int(second["x-ratelimit-remaining-tokens"]) < 1000
+    assert first["x-ratelimit-reset-requests"].endswith("s")
+    assert 15 <= int(refused["retry-after"]) <= 30
 
 
 async def test_the_model_list_announces_the_next_price(house: House) -> None:

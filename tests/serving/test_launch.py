@@ -15,6 +15,7 @@ def test_what_the_operator_writes_becomes_the_command_line() -> None:
     assert line[line.index("--max-num-seqs") + 1] == "8"
     assert "--no-async-scheduling" in line
     assert "--enforce-eager" in line
+    assert line[line.index("--scheduling-policy") + 1] == "priority"
     assert line[line.index("--max-model-len") + 1] == "4096"
 
 
