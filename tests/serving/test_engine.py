@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from serving.journal import meters_directory, read_journal
-from tests.serving.conftest import SECRET, Node
+from tests.serving.conftest import SEATS, SECRET, Node
 
 pytestmark = pytest.mark.engine
 
@@ -262,3 +262,27 @@ async def test_nothing_of_a_request_is_written(client: Client) -> None:
         for file in folder.rglob("*"):
             if file.is_file():
                 assert CANARY.encode() not in file.read_bytes(), file
+
+
+async def test_of_those_who_wait_for_a_full_engine_the_higher_priority_is_served_first(client: Client) -> None:
+    requests = [str(uuid.uuid4()) for _ in range(SEATS)]
+    lengths = [40, 50, *[60] * (SEATS - 2)]
+    filling = [
+        asyncio.create_task(client.chat(request, max_tokens=length, ignore_eos=True))
+        for request, length in zip(requests, lengths, strict=True)
+    ]
+    async with asyncio.timeout(60):
+        while not (await client.running(requests[-1]))["completion_tokens"]:
+            await asyncio.sleep(0.05)
+    served = []
+
+    async def ask(who: str, priority: int) -> None:
+        reply = await client.chat(max_tokens=1, headers={"priority": str(priority)})
+        assert reply.status == 200, reply.text
+        served.append(who)
+
+    first_come = asyncio.create_task(ask("first come", 0))
+    await asyncio.sleep(0.2)
+    await asyncio.gather(first_come, ask("higher priority", -5))
+    assert [reply.status for reply in await asyncio.gather(*filling)] == [200] * SEATS
+    assert served == ["higher priority", "first come"]
