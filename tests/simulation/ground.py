@@ -12,6 +12,12 @@ from billing.pricing import Rate
 from billing.store import Allowance, Lot, Standing, Store, Transaction, Transfer
 from tests.simulation.memory import Crash, MemoryStore
 
+Prices = tuple[int, int, int, int, int, int]
+
+
+def keys_of(account_id: int) -> tuple[int, int]:
+    return 2 * account_id, 2 * account_id + 1
+
 
 class Ground(Protocol):
     """``crash`` makes the next transaction die ``before`` or ``after`` its commit."""
@@ -22,10 +28,21 @@ class Ground(Protocol):
     def store(self) -> Store: ...
 
     async def settle_accounts(self, count: int, now: datetime) -> list[int]:
-        """New accounts, each with a key of the same id whose digest is its number in ASCII."""
+        """New accounts, each with the keys of ``keys_of``, whose digests are their numbers in ASCII."""
         ...
 
-    async def set_rate(self, model: str, prices: tuple[int, int, int], now: datetime) -> None: ...
+    async def set_rate(
+        self,
+        model: str,
+        prices: Prices,
+        at: datetime,
+        account_id: int | None = None,
+        end: datetime | None = None,
+    ) -> None:
+        """The list's, or one negotiated for the account."""
+        ...
+
+    async def revoke(self, key_id: int, now: datetime) -> None: ...
 
     async def opened(self, cause: UUID) -> int | None: ...
 
@@ -59,12 +76,23 @@ class MemoryGround:
     async def settle_accounts(self, count: int, now: datetime) -> list[int]:
         for number in range(1, count + 1):
             self._memory.tables["accounts"][number] = Standing(number, "active", 0, 0, None, Allowance())
-            self._memory.owners[b"%d" % number] = (number, number)
+            for key in keys_of(number):
+                self._memory.owners[b"%d" % key] = (key, number)
         return list(range(1, count + 1))
 
-    async def set_rate(self, model: str, prices: tuple[int, int, int], now: datetime) -> None:
+    async def set_rate(
+        self,
+        model: str,
+        prices: Prices,
+        at: datetime,
+        account_id: int | None = None,
+        end: datetime | None = None,
+    ) -> None:
         rates = self._memory.rates
-        rates.append((model, None, now, None, Rate(len(rates) + 1, *prices)))
+        rates.append((model, account_id, at, end, Rate(len(rates) + 1, *prices)))
+
+    async def revoke(self, key_id: int, now: datetime) -> None:
+        self._memory.revoked.add(key_id)
 
     async def opened(self, cause: UUID) -> int | None:
         return self._memory.tables["opened"].get(cause)
@@ -113,21 +141,38 @@ class PostgresGround:
             )
             await connection.execute(
                 "INSERT INTO api_key (id, account_id, name, digest, hint, created_at)"
-                " SELECT id, id, 'key', id::text::bytea, '', $2 FROM unnest($1::bigint[]) id",
-                ids,
+                " SELECT id, account_id, 'key', id::text::bytea, '', $3 FROM unnest($1::bigint[], $2::bigint[])"
+                " AS k(id, account_id)",
+                [key for id_ in ids for key in keys_of(id_)],
+                [id_ for id_ in ids for _ in keys_of(id_)],
                 now,
             )
         return ids
 
-    async def set_rate(self, model: str, prices: tuple[int, int, int], now: datetime) -> None:
+    async def set_rate(
+        self,
+        model: str,
+        prices: Prices,
+        at: datetime,
+        account_id: int | None = None,
+        end: datetime | None = None,
+    ) -> None:
         async with self._database.begin_raw() as connection:
             await connection.execute(
-                "INSERT INTO rate (model, effective_at, announced_at, input, cached_input, output)"
-                " VALUES ($1, $2, $2, $3, $4, $5)",
+                "INSERT INTO rate (model, effective_at, announced_at, account_id, ends_at,"
+                " input, cached_input, output, request, image, audio_second)"
+                " VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                 model,
-                now,
+                at,
+                account_id,
+                end,
                 *prices,
             )
+            await connection.execute("UPDATE account SET negotiated = true WHERE id = $1", account_id)
+
+    async def revoke(self, key_id: int, now: datetime) -> None:
+        async with self._database.begin_raw() as connection:
+            await connection.execute("UPDATE api_key SET revoked_at = $2 WHERE id = $1", key_id, now)
 
     async def opened(self, cause: UUID) -> int | None:
         async with self._inside.begin() as transaction:

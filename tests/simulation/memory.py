@@ -38,6 +38,7 @@ class MemoryStore:
             name: {} for name in ("accounts", "keys", "lots", "holds", "usage", "ledger", "opened", "causes")
         }
         self.owners: dict[bytes, tuple[int, int]] = {}
+        self.revoked: set[int] = set()
         self.rates: list[tuple[str, int | None, datetime, datetime | None, Rate]] = []
         self.transfers: list[Transfer] = []
         self.crash: str | None = None
@@ -82,7 +83,9 @@ class MemoryTransaction:
                 continue
             key_id, account_id = owner
             accounts[account_id] = self.tables["accounts"][account_id]
-            asked.append(Asked(key_id, account_id, False, self._rate(model, account_id, now)))
+            asked.append(
+                Asked(key_id, account_id, key_id in self._store.revoked, self._rate(model, account_id, now))
+            )
         return asked, accounts
 
     def _rate(self, model: str, account_id: int, now: datetime) -> Rate | None:

@@ -9,6 +9,9 @@ from fractions import Fraction
 from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Prices = tuple[int, int, int, int, int, int]
+Used = tuple[int, int, int, int, int]
+Asked = tuple[int, int, int, bool, int, int]
 MINUTE = 60_000_000
 DAY = 86_400_000_000
 
@@ -27,6 +30,11 @@ def a_year_later(at: int) -> int:
     if (moment.month, moment.day) == (2, 29):
         moment = moment.replace(month=3, day=1)
     return micros(moment.replace(year=moment.year + 1))
+
+
+def beside(rate: Prices, images: int, audio: int) -> int:
+    """Pico-dollars of what is not tokens."""
+    return 1000 * (rate[3] + images * rate[4] + audio * rate[5])
 
 
 @dataclass
@@ -53,7 +61,9 @@ class Hold:
     key: int
     amount: int
     created: int
-    rate: tuple[int, int, int]
+    rate: "Prices"
+    images: int
+    audio: int
 
 
 @dataclass
@@ -87,7 +97,9 @@ class Account:
     stops_until: int | None = None
     lots: list[Lot] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
-    key_limits: Limits | None = None
+    key_limits: dict[int, Limits] = field(default_factory=dict)
+    revoked: set[int] = field(default_factory=set)
+    negotiated: list[tuple[int, int | None, Prices]] = field(default_factory=list)
     gone: dict[str, int] = field(default_factory=dict)
 
     def balance(self) -> int:
@@ -95,19 +107,34 @@ class Account:
 
 
 class Model:
-    """One key for each account, numbered like it."""
+    """Prices: micro-dollars per million tokens of input, cached input and output, then nano-dollars for each.
+
+    A request is asked with (prompt, completion, sequences, counted, images, seconds of audio), and used
+    (prompt, cached, completion, images, seconds of audio).
+    """
 
     def __init__(self, accounts: list[int]) -> None:
         self.accounts = {number: Account(number) for number in accounts}
         self.holds: dict[Any, Hold] = {}
         self.charged: dict[Any, int] = {}
-        self.rates: list[tuple[int, tuple[int, int, int]]] = []
+        self.rates: list[tuple[int, int | None, Prices]] = []
 
-    def held(self, number: int) -> int:
-        return sum(hold.amount for hold in self.holds.values() if hold.account == number)
+    def held(self, number: int, key: int | None = None) -> int:
+        return sum(hold.amount for hold in self.running(number, key))
 
-    def running(self, number: int) -> list[Hold]:
-        return [hold for hold in self.holds.values() if hold.account == number]
+    def running(self, number: int, key: int | None = None) -> list[Hold]:
+        return [hold for hold in self.holds.values() if hold.account == number and key in (None, hold.key)]
+
+    def rate(self, account: Account, now: int) -> Prices | None:
+        for versions in (account.negotiated, self.rates):
+            in_force = [
+                (at, place, prices)
+                for place, (at, end, prices) in enumerate(versions)
+                if at <= now and (end is None or now < end)
+            ]
+            if in_force:
+                return max(in_force)[2]
+        return None
 
     def lot(self, number: int) -> tuple[Account, Lot]:
         return next((one, lot) for one in self.accounts.values() for lot in one.lots if lot.number == number)
@@ -141,50 +168,52 @@ class Model:
 
     # Admission
 
-    def ask(self, number: int, request: Any, asked: tuple[int, int, int, bool], now: int) -> tuple[Any, ...]:
+    def ask(self, number: int, key: int, request: Any, asked: Asked, now: int) -> tuple[Any, ...]:
         """("admitted", hold, completion) or (reason,). The batch's accounts were swept and rolled before."""
-        prompt, _, sequences, _ = asked
+        prompt, _, sequences, _, images, audio = asked
         account = self.accounts[number]
+        if key in account.revoked:
+            return ("invalid_key",)
         if account.status != "active":
             return (f"account_{account.status}",)
-        in_force = [(at, position, rate) for position, (at, rate) in enumerate(self.rates) if at <= now]
-        if not in_force:
+        rate = self.rate(account, now)
+        if rate is None:
             return ("unknown_model",)
-        rate = max(in_force)[2]
-        for limits in filter(None, (account.limits, account.key_limits)):
-            if reason := self._limited(limits, number, now):
+        both = ((account.limits, None), (account.key_limits.get(key), key))
+        for limits, of_key in both:
+            if limits is not None and (reason := self._limited(limits, number, of_key, now)):
                 return (reason,)
-        fitted = self._fit(account, rate, asked, now)
+        fitted = self._fit(account, key, rate, asked, now)
         if isinstance(fitted, str):
             return (fitted,)
         completion, dearest = fitted, max(rate[0], rate[1])
-        amount = round(Fraction(prompt * dearest + completion * sequences * rate[2], 1000))
-        self.holds[request] = Hold(request, number, number, amount, now, rate)
-        for limits in filter(None, (account.limits, account.key_limits)):
-            if limits.per_minute:
+        picos = prompt * dearest + completion * sequences * rate[2] + beside(rate, images, audio)
+        amount = round(Fraction(picos, 1000))
+        self.holds[request] = Hold(request, number, key, amount, now, rate, images, audio)
+        for limits, _ in both:
+            if limits is not None and limits.per_minute:
                 limits.full_at = max(limits.full_at, now) + round(Fraction(MINUTE, limits.per_minute))
         return ("admitted", amount, completion)
 
-    def _fit(
-        self, account: Account, rate: tuple[int, int, int], asked: tuple[int, int, int, bool], now: int
-    ) -> int | str:
+    def _fit(self, account: Account, key: int, rate: Prices, asked: Asked, now: int) -> int | str:
         """The completion tokens a sequence that the account can pay, or why it cannot."""
-        prompt, completion, sequences, counted = asked
-        available, want = self._available(account, now)
+        prompt, completion, sequences, counted, images, audio = asked
+        available, want = self._available(account, key, now)
         dearest = max(rate[0], rate[1])
-        picos = available * 1000 - prompt * dearest
+        rest = available * 1000 - beside(rate, images, audio)
+        picos = rest - prompt * dearest
         most = picos // (rate[2] * sequences) if rate[2] else 10**12
         if picos < 0:
             most = -1
         if most >= completion:
             return completion
-        least = available * 1000 - dearest - rate[2] * sequences * min(1, completion)
+        least = rest - dearest - rate[2] * sequences * min(1, completion)
         if not counted and available > 0 and least >= 0:
             return "count_needed"
         return want if most < 1 else most
 
-    def _limited(self, limits: Limits, number: int, now: int) -> str | None:
-        if limits.at_once is not None and len(self.running(number)) >= limits.at_once:
+    def _limited(self, limits: Limits, number: int, key: int | None, now: int) -> str | None:
+        if limits.at_once is not None and len(self.running(number, key)) >= limits.at_once:
             return "concurrent_requests"
         for per_minute, full_at, name in (
             (limits.per_minute, limits.full_at, "requests_per_minute"),
@@ -194,7 +223,7 @@ class Model:
                 return name
         return None
 
-    def _available(self, account: Account, now: int) -> tuple[int, str]:
+    def _available(self, account: Account, key: int, now: int) -> tuple[int, str]:
         held = self.held(account.number)
         available, want = account.balance() - held, "insufficient_credit"
         if account.credit_limit is not None:
@@ -202,20 +231,26 @@ class Model:
         if account.stops_until is not None and now < account.stops_until:
             allowed = sum(lot.left for lot in account.lots if lot.source == "allowance" and lot.ends > now)
             available = min(available, allowed - held)
-        for limits, name in ((account.limits, "budget_spent"), (account.key_limits, "key_budget_spent")):
+        for limits, of_key, name in (
+            (account.limits, None, "budget_spent"),
+            (account.key_limits.get(key), key, "key_budget_spent"),
+        ):
             if limits is not None and limits.budget is not None:
-                rest = limits.budget - limits.this_month() - held
+                rest = limits.budget - limits.this_month() - self.held(account.number, of_key)
                 if rest < available:
                     available, want = rest, name
         return available, want
 
     # Settlement
 
-    def cost(self, request: Any, tokens: tuple[int, int, int]) -> int:
-        rate, (prompt, cached, completion) = self.holds[request].rate, tokens
-        return round(Fraction((prompt - cached) * rate[0] + cached * rate[1] + completion * rate[2], 1000))
+    def cost(self, request: Any, tokens: Used) -> int:
+        rate, (prompt, cached, completion, images, audio) = self.holds[request].rate, tokens
+        if not any(tokens):
+            return 0
+        picos = (prompt - cached) * rate[0] + cached * rate[1] + completion * rate[2]
+        return round(Fraction(picos + beside(rate, images, audio), 1000))
 
-    def settle(self, request: Any, tokens: tuple[int, int, int], now: int) -> tuple[Any, ...]:
+    def settle(self, request: Any, tokens: Used, now: int) -> tuple[Any, ...]:
         """("settled", cost), or ("exceeded",), or ("unknown",). Sweeping comes after the batch."""
         if request in self.charged:
             return ("settled", self.charged[request])
@@ -233,7 +268,7 @@ class Model:
                 need -= part
         assert need == 0 or account.credit_limit is not None, "the model's own lots are short"
         account.owed += need
-        for limits in filter(None, (account.limits, account.key_limits)):
+        for limits in filter(None, (account.limits, account.key_limits.get(hold.key))):
             if limits.tokens:
                 used = round(Fraction(MINUTE * (tokens[0] + tokens[2]), limits.tokens))
                 limits.tokens_full_at = max(limits.tokens_full_at, now) + used

@@ -19,13 +19,27 @@ from billing.standing import Limits as RealLimits
 from billing.standing import Standings
 from billing.store import Lot as RealLot
 from billing.sweep import Sweeper
-from tests.simulation.ground import Ground
+from tests.simulation.ground import Ground, keys_of
 from tests.simulation.memory import Crash
-from tests.simulation.model import DAY, EPOCH, Account, Limits, Lot, Model, a_year_later, micros, month
+from tests.simulation.model import (
+    DAY,
+    EPOCH,
+    Account,
+    Asked,
+    Limits,
+    Lot,
+    Model,
+    Prices,
+    Used,
+    a_year_later,
+    beside,
+    micros,
+    month,
+)
 
 ACCOUNTS = 6
 START = datetime(2026, 1, 28, 12, tzinfo=EPOCH.tzinfo)
-OF_AN_ACCOUNT = frozenset({"buy", "grant", "allow", "pay", "move", "limit", "terms"})
+OF_AN_ACCOUNT = frozenset({"buy", "grant", "allow", "pay", "move", "limit", "terms", "negotiate", "revoke"})
 Operation = tuple[Any, ...]
 
 
@@ -53,7 +67,7 @@ class World:
     @classmethod
     async def create(cls, ground: Ground) -> "World":
         world = cls(ground, await ground.settle_accounts(ACCOUNTS, START))
-        await world._rate(100_000, 20_000, 400_000)
+        await world._rate((100_000, 20_000, 400_000, 0, 0, 0))
         return world
 
     def clock(self) -> datetime:
@@ -73,11 +87,27 @@ class World:
         self.now += round(seconds * 1_000_000)
         return 1
 
-    async def _rate(self, input_: int, cached: int, output: int) -> int:
-        if any(at == self.now for at, _ in self.model.rates):
+    async def _rate(self, prices: Prices) -> int:
+        if any(at == self.now for at, *_ in self.model.rates):
             return 0
-        await self.ground.set_rate(self.priced, (input_, cached, output), self.clock())
-        self.model.rates.append((self.now, (input_, cached, output)))
+        await self.ground.set_rate(self.priced, prices, self.clock())
+        self.model.rates.append((self.now, None, prices))
+        return 1
+
+    async def _negotiate(self, number: int, prices: Prices, days: int | None) -> int:
+        negotiated = self.model.accounts[number].negotiated
+        if any(at == self.now for at, *_ in negotiated):
+            return 0
+        end = None if days is None else self.now + days * DAY
+        ends_at = None if end is None else EPOCH + timedelta(microseconds=end)
+        await self.ground.set_rate(self.priced, prices, self.clock(), number, ends_at)
+        negotiated.append((self.now, end, prices))
+        return 1
+
+    async def _revoke(self, number: int, which: int) -> int:
+        key = keys_of(number)[which]
+        await self.ground.revoke(key, self.clock())
+        self.model.accounts[number].revoked.add(key)
         return 1
 
     # Credit
@@ -195,12 +225,13 @@ class World:
         account.status = after.get(verb) or ("deleting" if verb == "mark_for_deletion" else account.before or "")
         return 1
 
-    async def _limit(self, number: int, of_key: bool, values: Sequence[int | None]) -> int:
+    async def _limit(self, number: int, which: int | None, values: Sequence[int | None]) -> int:
         account = self.model.accounts[number]
-        await self.standings.set_limits(number, "kari", RealLimits(*values), number if of_key else None)
-        if of_key and account.key_limits is None:
-            account.key_limits = Limits(month=month(self.now))
-        limits = account.key_limits if of_key and account.key_limits else account.limits
+        key = None if which is None else keys_of(number)[which]
+        await self.standings.set_limits(number, "kari", RealLimits(*values), key)
+        limits = account.limits
+        if key is not None:
+            limits = account.key_limits.setdefault(key, Limits(month=month(self.now)))
         limits.per_minute, limits.tokens, limits.at_once, limits.budget = values
         limits.full_at = limits.tokens_full_at = 0
         return 1
@@ -222,12 +253,14 @@ class World:
 
     # Requests
 
-    async def _ask(self, wanted: Sequence[tuple[int, tuple[int, int, int, bool]]], crash: str | None) -> int:
-        asked = [(self.ids[number - 1], what) for number, what in wanted]
-        requests = [
-            Request(self._id(), b"%d" % number, self.priced, "/v1/completions", *what) for number, what in asked
+    async def _ask(self, wanted: Sequence[tuple[int, int, Asked]], crash: str | None) -> int:
+        asked = [
+            (self.ids[number - 1], keys_of(self.ids[number - 1])[which], what) for number, which, what in wanted
         ]
-        self.owners.update((request.id, number) for request, (number, _) in zip(requests, asked, strict=True))
+        requests = [
+            Request(self._id(), b"%d" % key, self.priced, "/v1/completions", *what) for _, key, what in asked
+        ]
+        self.owners.update((request.id, number) for request, (number, *_) in zip(requests, asked, strict=True))
         self.ground.crash = crash
         try:
             decisions = await self.admission.admit_all(requests)
@@ -235,14 +268,14 @@ class World:
             if crash == "before":
                 return await self._ask(wanted, None)
             decisions = []
-        for number, _ in asked:
+        for number, key, _ in asked:
             account = self.model.accounts[number]
             self.model.sweep(account, self.now)
-            for limits in filter(None, (account.limits, account.key_limits)):
+            for limits in filter(None, (account.limits, account.key_limits.get(key))):
                 limits.roll(self.now)
         expected = [
-            self.model.ask(number, request.id, what, self.now)
-            for request, (number, what) in zip(requests, asked, strict=True)
+            self.model.ask(number, key, request.id, what, self.now)
+            for request, (number, key, what) in zip(requests, asked, strict=True)
         ]
         for request, decision, foreseen in zip(requests, decisions, expected, strict=False):
             found: tuple[Any, ...]
@@ -254,11 +287,11 @@ class World:
                 raise Difference(f"request {request} is {found}, foreseen {foreseen}")
         return len(asked)
 
-    async def _settle(self, parts: Sequence[tuple[int, float, float, float]], crash: str | None) -> int:
+    async def _settle(self, parts: Sequence[tuple[int, float, float, float, bool]], crash: str | None) -> int:
         batch = []
-        for pick, prompt_share, cached_share, completion_share in parts:
+        for pick, prompt, cached, completion, nothing in parts:
             if (request := self._pick_request(pick)) is not None:
-                batch.append((request, self._tokens(request, prompt_share, cached_share, completion_share)))
+                batch.append((request, self._used(request, prompt, cached, completion, nothing)))
         if not batch:
             return 0
         metered = [
@@ -275,14 +308,15 @@ class World:
                 raise Difference(f"settling {request} with {tokens} is {found}, foreseen {foreseen[request]}")
         return len(batch)
 
-    def _foresee(self, batch: dict[UUID, tuple[int, int, int]]) -> dict[UUID, tuple[Any, ...]]:
+    def _foresee(self, batch: dict[UUID, Used]) -> dict[UUID, tuple[Any, ...]]:
         """A batch in which nothing is open looks only what was charged."""
         opened = {self.owners[request] for request in batch if request in self.model.holds}
         touched = [self.model.accounts[number] for number in {self.owners[request] for request in batch}]
         for account in touched if opened else []:
             account.limits.roll(self.now)
-            if account.key_limits is not None and account.number in opened:
-                account.key_limits.roll(self.now)
+        for hold in [self.model.holds[request] for request in batch if request in self.model.holds]:
+            if (limits := self.model.accounts[hold.account].key_limits.get(hold.key)) is not None:
+                limits.roll(self.now)
         foreseen = {request: self.model.settle(request, tokens, self.now) for request, tokens in batch.items()}
         for account in touched if opened else []:
             self.model.sweep(account, self.now)
@@ -290,13 +324,15 @@ class World:
 
     # Helpers
 
-    def _tokens(self, request: UUID, prompt_share: float, cached_share: float, completion_share: float) -> Any:
-        """Shares of what is held, above 1 for more than that."""
+    def _used(self, request: UUID, prompt: float, cached: float, completion: float, nothing: bool) -> Used:
+        """Shares of what is held for tokens, above 1 for more than that."""
         hold = self.model.holds.get(request)
-        amount = hold.amount * 1000 if hold else 10_000_000
-        rate = hold.rate if hold else (1000, 1000, 1000)
-        prompt = int(amount * prompt_share / max(rate[0], rate[1], 1))
-        return prompt, int(prompt * cached_share), int(amount * completion_share / max(rate[2], 1))
+        if hold is None or nothing:
+            return (0, 0, 0, 0, 0)
+        rate = hold.rate
+        amount = max(0, hold.amount * 1000 - beside(rate, hold.images, hold.audio))
+        tokens = int(amount * prompt / max(rate[0], rate[1], 1))
+        return tokens, int(tokens * cached), int(amount * completion / max(rate[2], 1)), hold.images, hold.audio
 
     def _pick_request(self, pick: int) -> UUID | None:
         """Mostly an open one; every eighth number picks one that is charged already."""
@@ -401,10 +437,10 @@ def _operation(rng: random.Random, batch: int) -> Operation:  # noqa: C901 -- a 
         return ("settle", [_used(rng) for _ in range(batch * rng.choice([1, 1, 2, 5]))], crash)
     if roll < 0.86:
         long = rng.choice([1, 10, 100, 86_400, 86_400 * 20, 86_400 * 200])
-        return ("tick", round(rng.uniform(0, long), rng.choice([0, 6])) * rng.choice([1] * 30 + [-0.001]))
+        return ("tick", round(rng.uniform(0, long), rng.choice([0, 6])) * rng.choice([1] * 14 + [-0.001]))
     if roll < 0.90:
         return ("buy", number, amount, crash)
-    rare = rng.randrange(12)
+    rare = rng.randrange(14)
     if rare == 0:
         return ("grant", number, amount, rng.randint(1, 500))
     if rare == 1:
@@ -422,20 +458,33 @@ def _operation(rng: random.Random, batch: int) -> Operation:  # noqa: C901 -- a 
         return ("move", number, rng.choice(verbs))
     if rare == 7:
         few = [None, None, rng.randint(1, 5), rng.randint(1, 100)]
-        return ("limit", number, rng.random() < 0.5, (rng.choice(few), rng.choice([None, None, 500]),
+        return ("limit", number, rng.choice([None, 0, 1]), (rng.choice(few), rng.choice([None, None, 500]),
                 rng.choice([*few, 9]), rng.choice([None, None, amount])))  # fmt: skip
     if rare == 8:
         return ("terms", number, rng.choice([None, 0, amount]))
     if rare == 9:
-        return ("rate", rng.randrange(300_000), rng.randrange(300_000), rng.choice([0, rng.randrange(900_000)]))
+        return ("rate", _prices(rng))
+    if rare == 10:
+        return ("negotiate", number, _prices(rng), rng.choice([None, 1, 30]))
+    if rare == 11 and rng.random() < 0.2:
+        return ("revoke", number, rng.randrange(2))
     return ("sweep",)
 
 
-def _asked(rng: random.Random) -> tuple[int, tuple[int, int, int, bool]]:
+def _prices(rng: random.Random) -> Prices:
+    each = [rng.choice([0, 0, rng.randrange(2_000)]) for _ in range(3)]
+    tokens = rng.randrange(300_000), rng.randrange(300_000), rng.choice([0, rng.randrange(900_000)])
+    return (*tokens, each[0], each[1], each[2])
+
+
+def _asked(rng: random.Random) -> tuple[int, int, Asked]:
     prompt, completion = rng.randint(0, rng.choice([10, 1000])), rng.randint(0, rng.choice([10, 500]))
-    return rng.randint(1, ACCOUNTS), (prompt, completion, rng.choice([1, 1, 1, 3]), rng.random() < 0.5)
+    beside_tokens = rng.choice([0, 0, 0, rng.randint(1, 4)]), rng.choice([0, 0, 0, rng.randint(1, 90)])
+    what = (prompt, completion, rng.choice([1, 1, 1, 3]), rng.random() < 0.5, *beside_tokens)
+    return rng.randint(1, ACCOUNTS), rng.choice([0, 0, 1]), what
 
 
-def _used(rng: random.Random) -> tuple[int, float, float, float]:
+def _used(rng: random.Random) -> tuple[int, float, float, float, bool]:
     prompt = rng.choice([0.0, rng.random(), 1.1 * rng.random()])
-    return rng.randrange(8000), prompt, rng.choice([0.0, rng.random()]), rng.random() * (1.02 - min(prompt, 1.0))
+    completion = rng.random() * (1.02 - min(prompt, 1.0))
+    return rng.randrange(8000), prompt, rng.choice([0.0, rng.random()]), completion, rng.random() < 0.05
