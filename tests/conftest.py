@@ -62,14 +62,20 @@ def prepared_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def fresh_url(database_url: str) -> AsyncIterator[str]:
+async def fresh_url(empty_url: str) -> str:
     """The URL of a migrated database of this test's own, gone after it."""
+    await migrations.upgrade(empty_url)
+    return empty_url
+
+
+@pytest.fixture
+async def empty_url(database_url: str) -> AsyncIterator[str]:
+    """The same before any migration."""
     name = f"test_{uuid.uuid4().hex}"
     admin = create_async_engine(async_url(database_url), isolation_level="AUTOCOMMIT")
     async with admin.connect() as connection:
         await execute(connection, f'CREATE DATABASE "{name}"')
     url = make_url(database_url).set(database=name).render_as_string(hide_password=False)
-    await migrations.upgrade(url)
     yield url
     async with admin.connect() as connection:
         await execute(connection, f'DROP DATABASE "{name}" WITH (FORCE)')
