@@ -1,0 +1,113 @@
+"""What the worker does in the background, each job on a real database."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from appliance.jobs import Jobs
+from appliance.metrics import WorkerMetrics
+from billing.db import execute, fetch
+from billing.ids import new_id
+from billing.pricing import Tokens
+from billing.sweep import Sweeper
+from serving.journal import FileJournal, meters_directory
+from serving.meter import Meter
+from tests.billing.conftest import MODEL, Bank, bank
+
+__all__ = ["bank"]
+DOLLAR = 10**9
+
+
+class Worker:
+    def __init__(self, bank: Bank, home: Path) -> None:
+        self.registry = CollectorRegistry()
+        nobody: Any = None
+        self.jobs = Jobs(
+            bank.database,
+            nobody,
+            Sweeper(bank.store, bank.clock),
+            bank.standings,
+            WorkerMetrics(self.registry),
+            home / "meters",
+            home / "archive",
+            bank.clock,
+        )
+
+    def gauge(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"appliance_{name}", labels)
+
+
+async def test_a_day_that_is_over_is_reconciled_once_and_any_difference_is_an_alarm(
+    bank: Bank, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    customer = await bank.customer(DOLLAR)
+    journal = FileJournal(meters_directory(tmp_path, MODEL), "replica", lambda: bank.clock().timestamp())
+    admitted = await customer.admitted()
+    journal.append(Meter(str(admitted.request.id), 10, 0, 10, "complete"))
+    await customer.settle(admitted, Tokens(10, 0, 10))
+    nobodys = new_id(bank.clock())
+    journal.append(Meter(str(nobodys), 3, 0, 4, "complete"))
+    bank.clock.turn(hours=14)
+    worker = Worker(bank, tmp_path)
+    for _ in range(2):
+        await worker.jobs.seal()
+        await worker.jobs.verify()
+        await worker.jobs.close_day()
+    assert worker.gauge("reconciliation_differences") == 1
+    assert worker.gauge("reconciled_until_timestamp_seconds") == datetime(2026, 2, 1, tzinfo=UTC).timestamp()
+    (said,) = [record.message for record in caplog.records if str(nobodys) in record.message]
+    assert "account None: metered, never charged; metered 3/0/4, charged nothing" in said
+    for scope in ("recent", "all"):
+        assert worker.gauge("ledger_discrepancies", scope=scope) == 0
+        assert worker.gauge("seals_broken", scope=scope) == 0
+    bank.clock.turn(days=1)
+    await worker.jobs.close_day()
+    assert worker.gauge("reconciliation_differences") == 0
+
+
+async def test_books_that_do_not_balance_are_an_alarm_within_minutes_or_at_night(
+    bank: Bank, tmp_path: Path
+) -> None:
+    customer = await bank.customer(DOLLAR)
+    await customer.settle(await customer.admitted(), Tokens(10, 0, 10))
+    async with bank.database.begin() as connection:
+        await execute(connection, "SET session_replication_role = replica")
+        await execute(connection, "UPDATE usage SET completion_tokens = 2")
+        await execute(connection, "SET session_replication_role = origin")
+    worker = Worker(bank, tmp_path)
+    await worker.jobs.verify()
+    assert worker.gauge("ledger_discrepancies", scope="recent") == 1
+    bank.clock.turn(days=10)
+    await worker.jobs.verify()
+    await worker.jobs.close_day()
+    assert worker.gauge("ledger_discrepancies", scope="recent") == 0
+    assert worker.gauge("ledger_discrepancies", scope="all") == 1
+
+
+async def test_what_is_due_is_deleted_and_archived(bank: Bank, tmp_path: Path) -> None:
+    leaving, staying = await bank.customer(DOLLAR), await bank.customer(DOLLAR)
+    await bank.standings.mark_for_deletion(leaving.account_id, "kari", "asked")
+    worker = Worker(bank, tmp_path)
+    await worker.jobs.delete_accounts()
+    assert (await leaving.account()).status == "deleting"
+    bank.clock.turn(days=31)
+    await worker.jobs.delete_accounts()
+    assert [(await one.account()).status for one in (leaving, staying)] == ["deleted", "active"]
+    bank.clock.now = datetime(2032, 1, 1, 2, tzinfo=UTC)
+    await worker.jobs.make_months()
+    await worker.jobs.sweep()
+    await worker.jobs.seal()
+    for _ in range(2):
+        await worker.jobs.archive()
+    assert sorted(path.name for path in (tmp_path / "archive").iterdir()) == [
+        "transfer-2026.parquet", "usage-2026.parquet",
+    ]  # fmt: skip
+    async with bank.database.begin() as connection:
+        ((old,),) = await fetch(
+            connection, "SELECT count(*) FROM transfer WHERE created_at < $1", bank.clock() - timedelta(days=1)
+        )
+    assert old == 0
+    assert await bank.discrepancies() == []
