@@ -64,15 +64,12 @@ async def list_archives(connection: AsyncConnection) -> list[Archived]:
 
 
 async def years_due(connection: AsyncConnection, clock: Clock) -> list[int]:
-    """The years with records that are due and not archived, oldest first."""
-    ((first,),) = await fetch(
-        connection, "SELECT least((SELECT min(created_at) FROM transfer), (SELECT min(settled_at) FROM usage))"
-    )
+    """The years since the first seal that are due and not archived, oldest first."""
+    ((first,),) = await fetch(connection, "SELECT min(day) FROM day_seal")
     if first is None:
         return []
     done = {one.financial_year for one in await list_archives(connection)}
-    years = range(first.astimezone(UTC).year, newest_year_due(clock()) + 1)
-    return [year for year in years if year not in done]
+    return [year for year in range(first.year, newest_year_due(clock()) + 1) if year not in done]
 
 
 async def archive_year(connection: AsyncConnection, year: int, folder: Path, clock: Clock) -> list[Archived]:

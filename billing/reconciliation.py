@@ -34,13 +34,15 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 class Group:
     """A model's requests for an account; ``account_id`` is None for those that nobody was charged for.
 
-    Tokens are prompt + completion. ``open`` requests are not settled yet; they are in nothing else.
+    Tokens are prompt + completion. ``open`` requests are not settled yet; they are in nothing else. ``waived`` are
+    those that an engine broke off before the client saw anything of them, which cost nothing.
     """
 
     model: str
     account_id: int | None
     requests: int
     open: int
+    waived: int
     metered_tokens: int
     charged_tokens: int
     charged_nanodollars: int
@@ -95,6 +97,8 @@ WITH meter AS (
     SELECT request_id, coalesce(c.model, h.model, m.model, '') AS model,
            coalesce(c.account_id, h.account_id) AS account_id,
            h.request_id IS NOT NULL OR c.settled_at >= $3 AND m.rank IS NULL AS open,
+           c.ended = 'failed' AND c.prompt_tokens + c.completion_tokens = 0
+               AND m.prompt + m.completion > 0 AS waived,
            m.rank IS NOT NULL AS has_meter, c.rate_id IS NOT NULL AS has_charge,
            m.model AS metered_model, m.prompt, m.cached, m.completion,
            c.prompt_tokens, c.cached_tokens, c.completion_tokens,
@@ -103,7 +107,7 @@ WITH meter AS (
     FULL JOIN (SELECT * FROM hold WHERE request_id >= $1 AND request_id < $2) h USING (request_id)
 )
 SELECT *, CASE
-    WHEN open THEN NULL
+    WHEN open OR waived THEN NULL
     WHEN NOT has_charge AND moved > 0 THEN 'moved without a usage row'
     WHEN NOT has_charge AND prompt + completion > 0 THEN 'metered, never charged'
     WHEN has_charge AND NOT has_meter AND prompt_tokens + completion_tokens > 0 THEN 'charged, in no meter'
@@ -118,6 +122,7 @@ FROM side_by_side
 
 _GROUPS = """
 SELECT model, account_id, count(*) FILTER (WHERE NOT open), count(*) FILTER (WHERE open),
+       count(*) FILTER (WHERE waived AND NOT open),
        coalesce(sum(prompt + completion) FILTER (WHERE NOT open), 0)::bigint,
        coalesce(sum(prompt_tokens + completion_tokens) FILTER (WHERE NOT open), 0)::bigint,
        coalesce(sum(cost) FILTER (WHERE NOT open), 0)::bigint,

@@ -3,7 +3,7 @@
 A request belongs to the day (UTC) on which it was admitted.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -105,7 +105,7 @@ def within(period: Period, account_id: int | None) -> ColumnElement[bool]:
 async def summarize(
     connection: AsyncConnection, period: Period, by: Collection[By], account_id: int | None = None
 ) -> list[Line]:
-    """A line for each group that used anything, in order; without ``by`` one line, even if nothing was used."""
+    """A line for each group that used anything, in order."""
     table = tables.usage
     groups: dict[By, ColumnElement[Any]] = {
         By.DAY: cast(func.timezone("UTC", table.c.created_at), Date).label("day"),
@@ -123,6 +123,13 @@ async def summarize(
     )
     nothing = {"day": None, "model": None, "key_id": None, "endpoint": None}
     return [Line(**nothing | dict(row)) for row in (await connection.execute(query)).mappings()]
+
+
+def total_of(lines: Iterable[Line]) -> Line:
+    """The sum of all lines."""
+    lines = list(lines)
+    sums = {name: sum(getattr(line, name) for line in lines) for name in ("requests", *_SUMS)}
+    return Line(None, None, None, None, **sums)
 
 
 async def read_usage(

@@ -20,8 +20,8 @@ from billing.reconciliation import reconcile as compare
 
 COLUMNS = {
     "model": "MODEL", "account_id": "ACCOUNT", "requests": "REQUESTS", "open": "OPEN",
-    "metered_tokens": "METERED", "charged_tokens": "CHARGED", "charged": "CHARGED $", "moved": "MOVED $",
-    "differences": "DIFFERENCES",
+    "waived": "WAIVED", "metered_tokens": "METERED", "charged_tokens": "CHARGED", "charged": "CHARGED $",
+    "moved": "MOVED $", "differences": "DIFFERENCES",
 }  # fmt: skip
 
 

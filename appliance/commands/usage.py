@@ -14,7 +14,7 @@ from appliance.commands.session import as_document, fail, print_json, print_tabl
 from billing.clock import system_clock
 from billing.export import Exported, write_usage
 from billing.money import format_dollars
-from billing.statements import By, Line, Period, read_usage, require_kept, summarize
+from billing.statements import By, Line, Period, read_usage, require_kept, summarize, total_of
 from billing.usage import Usage, list_usage
 
 Result = TypeVar("Result")
@@ -76,16 +76,16 @@ def summary(
         raise fail(f"--by takes any of {', '.join(By)}, with commas: {by}") from None
     period = _period(first, last)
 
-    async def work(connection: AsyncConnection, account_id: int | None) -> tuple[list[Line], list[Line]]:
-        lines = await summarize(connection, period, groups, account_id)
-        return lines, await summarize(connection, period, (), account_id)
+    async def work(connection: AsyncConnection, account_id: int | None) -> list[Line]:
+        return await summarize(connection, period, groups, account_id)
 
-    lines, total = _of(period, account, work)
+    lines = _of(period, account, work)
+    total = total_of(lines)
     if as_json:
-        print_json({"lines": [_document(line) for line in lines], "total": _document(total[0])})
+        print_json({"lines": [_document(line) for line in lines], "total": _document(total)})
         return
     columns = {GROUPS[one]: one.upper() for one in By if one in groups}
-    rows = [_document(line) for line in (lines + total if groups else total)]
+    rows = [_document(line) for line in (*(lines if groups else ()), total)]
     if columns:
         rows[-1][next(iter(columns))] = "total"
     print_table(columns | SUMS, rows)

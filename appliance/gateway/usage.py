@@ -1,5 +1,6 @@
 """``GET /v1/usage``: what the account of the key used, summed by day, model, key and endpoint. Never content."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,9 +18,10 @@ from billing.db import Database
 from billing.errors import DatabaseUnavailable, NotFound
 from billing.keys import Key, list_keys, owner_of
 from billing.money import NANODOLLARS_PER_DOLLAR, decimal
-from billing.statements import By, Line, Period, require_kept, summarize
+from billing.statements import By, Line, Period, require_kept, summarize, total_of
 
 MOST_DAYS = 366
+AT_ONCE = 2
 COUNTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "images", "audio_seconds")
 
 
@@ -30,8 +32,9 @@ class Query:
 
 
 def usage_router(database: Database, books: Books, clock: Clock) -> APIRouter:
-    """An account that is suspended may still see what it used."""
+    """An account that is suspended may still see what it used. Sums that take long wait for each other."""
     router = APIRouter()
+    gate = asyncio.Semaphore(AT_ONCE)
 
     @router.get("/v1/usage")
     async def usage(request: Request, response: Response) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def usage_router(database: Database, books: Books, clock: Clock) -> APIRouter:
         query = _parse(request.query_params.multi_items(), clock().date())
         response.headers["cache-control"] = "no-store"
         try:
-            async with database.begin() as connection:
+            async with gate, database.begin() as connection:
                 account_id = await owner_of(connection, digest)
                 if account_id is None:
                     raise wrong_key()
@@ -98,7 +101,6 @@ async def _answer(connection: AsyncConnection, account_id: int, query: Query) ->
     except NotFound as error:
         raise InvalidRequest(f"{error}.".capitalize(), param="start_date") from None
     lines = await summarize(connection, query.period, query.by, account_id)
-    (total,) = await summarize(connection, query.period, (), account_id)
     keys = {key.id: key for key in await list_keys(connection, account_id)} if By.KEY in query.by else {}
     account = await get_account(connection, account_id)
     return {
@@ -108,7 +110,7 @@ async def _answer(connection: AsyncConnection, account_id: int, query: Query) ->
         "group_by": list(query.by),
         "currency": "USD",
         "data": [_groups(line, query.by, keys) | _sums(line) for line in lines],
-        "total": _sums(total),
+        "total": _sums(total_of(lines)),
         "balance": decimal(account.balance_nanodollars, NANODOLLARS_PER_DOLLAR),
     }
 

@@ -107,6 +107,14 @@ async def test_what_was_generated_and_never_charged_is_listed(bank: Bank) -> Non
     }
 
 
+async def test_what_an_engine_broke_off_before_anybody_saw_it_is_waived_and_counted(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    admitted = await customer.admitted()
+    await customer.settle(admitted, Tokens(0, 0, 0), Ended.FAILED)
+    found = await look(bank, reading(admitted.request.id, Tokens(8, 0, 2)))
+    assert (found.count, found.groups[0].waived, found.groups[0].charged_nanodollars) == (0, 1, 0)
+
+
 async def test_what_was_charged_and_metered_nowhere_is_listed_unless_it_came_after_the_meters_were_read(
     bank: Bank,
 ) -> None:

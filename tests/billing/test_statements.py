@@ -15,7 +15,7 @@ from billing.db import fetch
 from billing.export import COLUMNS, write_usage
 from billing.ids import ID_SLACK, lowest_id
 from billing.pricing import Tokens
-from billing.statements import By, Period, read_usage, summarize
+from billing.statements import By, Period, read_usage, summarize, total_of
 from tests.billing.conftest import PEPPER, Bank, Customer
 
 DOLLAR = 10**9
@@ -48,7 +48,7 @@ async def test_usage_is_summed_by_day_model_key_and_endpoint(bank: Bank) -> None
         by_key = await summarize(connection, both, {By.KEY, By.ENDPOINT}, one.account_id)
         (january,) = await summarize(connection, Period.month(date(2026, 1, 5)), (), one.account_id)
         (everybody,) = await summarize(connection, both, ())
-        (nobody,) = await summarize(connection, Period.month(date(2025, 1, 1)), (), one.account_id)
+        nobody = await summarize(connection, Period.month(date(2025, 1, 1)), {By.DAY}, one.account_id)
     assert [(line.day, line.requests, line.cost_nanodollars) for line in by_day] == [
         (date(2026, 1, 31), 2, first + same_day), (date(2026, 2, 1), 1, next_month),
     ]  # fmt: skip
@@ -59,7 +59,8 @@ async def test_usage_is_summed_by_day_model_key_and_endpoint(bank: Bank) -> None
     ]
     assert (january.cached_tokens, january.completion_tokens, january.day) == (4, 3, None)
     assert everybody.requests == 4
-    assert (nobody.requests, nobody.cost_nanodollars) == (0, 0)
+    assert (nobody, total_of(nobody).requests) == ([], 0)
+    assert (total_of(by_day).requests, total_of(by_key).cost_nanodollars) == (3, first + same_day + next_month)
 
 
 async def test_an_export_has_every_request_of_the_period_and_adds_up(bank: Bank, tmp_path: Path) -> None:
