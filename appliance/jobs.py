@@ -13,6 +13,7 @@ from billing import seals as chain
 from billing.archive import archive_year, drop_archived_months, years_due
 from billing.clock import Clock
 from billing.db import Database
+from billing.errors import Conflict
 from billing.holds import count_holds
 from billing.partitions import make_partitions
 from billing.reconciliation import reconcile
@@ -76,9 +77,14 @@ class Jobs:
         async with self._database.snapshot() as connection:
             due = await years_due(connection, self._clock)
         for year in due:
-            async with self._database.begin(timeout_seconds=None) as connection:
-                for one in await archive_year(connection, year, self._archive, self._clock):
-                    log.info("%d records are archived in %s, SHA-256 %s", one.records, one.file, one.digest.hex())
+            try:
+                async with self._database.begin(timeout_seconds=None) as connection:
+                    archived = await archive_year(connection, year, self._archive, self._clock)
+            except Conflict as error:
+                log.error("%d is not archived: %s", year, error)
+                break
+            for one in archived:
+                log.info("%d records are archived in %s, SHA-256 %s", one.records, one.file, one.digest.hex())
         async with self._database.begin() as connection:
             await drop_archived_months(connection)
 
@@ -86,8 +92,12 @@ class Jobs:
         async with self._database.begin() as connection:
             due = await accounts.due_for_deletion(connection, self._clock)
         for account_id in due:
-            await self._standings.delete(account_id, "appliance")
-            log.info("account %d is deleted", account_id)
+            try:
+                await self._standings.delete(account_id, "appliance")
+            except Conflict as error:
+                log.warning("account %d is not deleted: %s", account_id, error)
+            else:
+                log.info("account %d is deleted", account_id)
 
     async def verify(self) -> None:
         await self._verify("recent", self._clock() - RECENT)

@@ -99,6 +99,8 @@ async def test_what_is_due_is_deleted_and_archived(bank: Bank, tmp_path: Path) -
     bank.clock.now = datetime(2032, 1, 1, 2, tzinfo=UTC)
     await worker.jobs.make_months()
     await worker.jobs.sweep()
+    await worker.jobs.archive()
+    assert not (tmp_path / "archive").exists(), "no day is sealed yet"
     await worker.jobs.seal()
     for _ in range(2):
         await worker.jobs.archive()
