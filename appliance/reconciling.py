@@ -38,10 +38,11 @@ def describe(difference: Difference) -> str:
     """One line, tokens as prompt/cached/completion."""
 
     def tokens(counts: tuple[int, int, int] | None) -> str:
-        return "nothing" if counts is None else "/".join(map(str, counts))
+        return "none" if counts is None else "/".join(map(str, counts))
 
+    owner = "no account" if difference.account_id is None else f"account {difference.account_id}"
     return (
-        f"request {difference.request_id} of {difference.model}, account {difference.account_id}:"
-        f" {difference.what}; metered {tokens(difference.metered)}, charged {tokens(difference.charged)} tokens"
-        f" for {difference.charged_nanodollars} nano-dollars, moved {difference.moved_nanodollars}"
+        f"request {difference.request_id} of {difference.model}, {owner}: {difference.what};"
+        f" tokens metered {tokens(difference.metered)}, charged {tokens(difference.charged)};"
+        f" nano-dollars charged {difference.charged_nanodollars}, moved {difference.moved_nanodollars}"
     )

@@ -101,7 +101,7 @@ def test_what_was_metered_and_never_charged_ends_reconcile_with_status_1(run: An
     journal.append(Meter(str(yesterdays), 1, 0, 1, "complete"))
     found = run("reconcile", "--day", f"{now:%Y-%m-%d}")
     assert found.exit_code == 1
-    assert f"request {request} of m, account None: metered, never charged; metered 5/0/7" in found.output
+    assert f"request {request} of m, no account: metered, never charged; tokens metered 5/0/7" in found.output
     assert str(yesterdays) not in found.output
     document = json.loads(run("reconcile", "--json").output)
     assert [one["metered"] for one in document["differences"]] == [[1, 0, 1]]

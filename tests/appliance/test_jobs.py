@@ -59,7 +59,7 @@ async def test_a_day_that_is_over_is_reconciled_once_and_any_difference_is_an_al
     assert worker.gauge("reconciliation_differences") == 1
     assert worker.gauge("reconciled_until_timestamp_seconds") == datetime(2026, 2, 1, tzinfo=UTC).timestamp()
     (said,) = [record.message for record in caplog.records if str(nobodys) in record.message]
-    assert "account None: metered, never charged; metered 3/0/4, charged nothing" in said
+    assert "no account: metered, never charged; tokens metered 3/0/4, charged none" in said
     for scope in ("recent", "all"):
         assert worker.gauge("ledger_discrepancies", scope=scope) == 0
         assert worker.gauge("seals_broken", scope=scope) == 0
