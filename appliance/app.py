@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 
 from appliance import secrets
 from appliance.errors import ApiError, InternalError, MethodNotAllowed, NotFound
+from appliance.gateway import dialects
 from appliance.gateway.asgi import Message, Receive, Scope, Send
 from appliance.gateway.books import Books
 from appliance.gateway.health import health_router
 from appliance.gateway.models import models_router
 from appliance.gateway.observe import metrics_router
 from appliance.gateway.relay import Relay
-from appliance.gateway.request import Endpoint
 from appliance.gateway.usage import usage_router
 from appliance.metrics import GatewayMetrics
 from appliance.settings import Settings
@@ -29,12 +29,11 @@ from billing.ids import request_id
 from billing.postgres import PostgresStore
 from billing.settlement import Settlement
 from serving.client import Directory, EngineClient
-
-RELAYED = frozenset(endpoint.value for endpoint in Endpoint)
+from serving.endpoints import ENDPOINTS, Dialect, why_closed
 
 
 class Gateway:
-    """Generating endpoints go straight to the relay; everything else to FastAPI."""
+    """The endpoints that replicas serve go straight to the relay; everything else to FastAPI."""
 
     def __init__(self, settings: Settings, shared_metrics: Path | None) -> None:
         self._settings = settings
@@ -53,12 +52,12 @@ class Gateway:
             self._other.add_exception_handler(kind, _answer_error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in RELAYED or self._relay is None:
+        if scope["type"] != "http" or scope["path"] not in ENDPOINTS or self._relay is None:
             await self._other(scope, receive, _with_request_id(self._counted(send)))
         elif scope["method"] == "POST":
             await self._relay(scope, receive, send)
         else:
-            await _answer(MethodNotAllowed("POST"))(scope, receive, _with_request_id(send))
+            await _answer(MethodNotAllowed("POST"), scope["path"])(scope, receive, _with_request_id(send))
 
     def _counted(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -87,7 +86,9 @@ class Gateway:
             meters=settings.meters,
             metrics=metrics,
         )
-        self._other.include_router(models_router(settings.models, database, books, system_clock))
+        self._other.include_router(
+            models_router(settings.models, engine_client.directory, database, books, system_clock)
+        )
         self._other.include_router(usage_router(database, books, system_clock))
         self._other.include_router(health_router(database, engine_client))
         self._other.include_router(metrics_router(registry, self._shared_metrics, settings.metrics_networks))
@@ -113,17 +114,22 @@ def _with_request_id(send: Send) -> Send:
     return sending
 
 
-def _answer(error: ApiError) -> Response:
+def _answer(error: ApiError, path: str) -> Response:
     headers = {name.decode(): value.decode() for name, value in error.headers()}
-    return Response(error.body(), error.status, headers, "application/json")
+    dialect: Dialect = "anthropic" if path.startswith("/v1/messages") else "openai"
+    return Response(dialects.error_body(dialect, error), error.status, headers, "application/json")
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return _answer(_as_api_error(error, request.url.path), request.url.path)
+
+
+def _as_api_error(error: Exception, path: str) -> ApiError:
     match error:
         case ApiError():
-            return _answer(error)
+            return error
         case HTTPException(status_code=405, headers=headers):
-            return _answer(MethodNotAllowed((headers or {}).get("Allow", "another method")))
+            return MethodNotAllowed((headers or {}).get("Allow", "another method"))
         case HTTPException():
-            return _answer(NotFound("There is nothing at this path."))
-    return _answer(InternalError("Something went wrong on our side."))
+            return NotFound(why_closed(path) or "There is nothing at this path.")
+    return InternalError("Something went wrong on our side.")

@@ -24,6 +24,10 @@ class GatewayMetrics:
         self._tokens = Counter(
             "appliance_tokens", "Tokens charged, by kind.", ("model", "kind"), registry=registry
         )
+        self._images = Counter("appliance_images", "Images charged.", ("model",), registry=registry)
+        self._audio_seconds = Counter(
+            "appliance_audio_seconds", "Seconds of recordings charged.", ("model",), registry=registry
+        )
         self._first_token = Histogram(
             "appliance_time_to_first_token_seconds",
             "From a request's arrival to the first bytes of its answer.",
@@ -68,16 +72,20 @@ class GatewayMetrics:
             ("completion", meter.completion_tokens),
         ):
             self._tokens.labels(model, kind).inc(count)
+        if meter.images:
+            self._images.labels(model).inc(meter.images)
+        if meter.audio_seconds:
+            self._audio_seconds.labels(model).inc(meter.audio_seconds)
 
     def observe(self, exchange: Exchange) -> None:
         """Status 499 is a client that hung up, 502 an engine that failed in the middle of an answer."""
-        self._requests.labels(exchange.model, exchange.endpoint, exchange.outcome).inc()
+        self._requests.labels(exchange.model, exchange.endpoint.path, exchange.outcome).inc()
         if exchange.first_chunk_at is not None:
             self._first_token.labels(exchange.model).observe(exchange.first_chunk_at - exchange.begun_at)
         if exchange.settled_at is None or exchange.meter is None:
             return
         meter = exchange.meter
-        self._total.labels(exchange.model, exchange.endpoint).observe(exchange.settled_at - exchange.begun_at)
+        self._total.labels(exchange.model, exchange.endpoint.path).observe(exchange.settled_at - exchange.begun_at)
         if exchange.first_chunk_at and exchange.last_chunk_at and meter.completion_tokens > 1:
             generating = exchange.last_chunk_at - exchange.first_chunk_at
             if generating > 0:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from uuid import UUID
 
+from billing.pricing import Tokens
 from billing.reconciliation import Difference, Reading
 from serving.journal import files_since, read_file
 from serving.meter import Meter, rank
@@ -27,18 +28,22 @@ def _reading(meter: Meter, model: str) -> Reading:
     return Reading(
         UUID(meter.request_id),
         model,
-        meter.prompt_tokens,
-        meter.cached_tokens,
-        meter.completion_tokens,
+        Tokens(
+            meter.prompt_tokens, meter.cached_tokens, meter.completion_tokens, meter.images, meter.audio_seconds
+        ),
         rank(meter),
     )
 
 
 def describe(difference: Difference) -> str:
-    """One line, tokens as prompt/cached/completion."""
+    """One line, tokens as prompt/cached/completion, with images and seconds of audio where there are any."""
 
-    def tokens(counts: tuple[int, int, int] | None) -> str:
-        return "none" if counts is None else "/".join(map(str, counts))
+    def tokens(used: Tokens | None) -> str:
+        if used is None:
+            return "none"
+        text = f"{used.prompt}/{used.cached}/{used.completion}"
+        text += f" and {used.images} images" if used.images else ""
+        return text + (f" and {used.audio_seconds} s of audio" if used.audio_seconds else "")
 
     owner = "no account" if difference.account_id is None else f"account {difference.account_id}"
     return (

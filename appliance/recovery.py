@@ -38,7 +38,9 @@ def as_metered(request_id: UUID, account_id: int, meter: Meter | None) -> Metere
     """None is a request that no replica knows: it used nothing."""
     if meter is None or meter.ended is None:
         return Metered(request_id, account_id, Tokens(0, 0, 0), Ended.LOST)
-    tokens = Tokens(meter.prompt_tokens, meter.cached_tokens, meter.completion_tokens)
+    tokens = Tokens(
+        meter.prompt_tokens, meter.cached_tokens, meter.completion_tokens, meter.images, meter.audio_seconds
+    )
     return Metered(request_id, account_id, tokens, Ended(meter.ended))
 
 

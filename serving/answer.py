@@ -1,4 +1,4 @@
-"""One generation request on its way through vLLM's app, and the count behind its last byte.
+"""One request on its way through vLLM's app, and the count behind its last byte.
 
 Pure ASGI, so that an answer's bytes pass untouched. The engine's side (serving.engine) finds the request, with
 the gateway's decisions on it, in a context variable.
@@ -39,7 +39,7 @@ class Engine(Protocol):
 
 
 class Answer:
-    """One generation request on its way through vLLM's app, from its first byte to its final count."""
+    """One request on its way through vLLM's app, from its first byte to its final count."""
 
     def __init__(
         self, app: App, engine: Engine, book: MeterBook, request: Request, receive: Receive, send: Send
@@ -117,10 +117,12 @@ class Answer:
         return "cancelled" if cut_off else "complete"
 
 
-async def count_prompts(app: App, path: str, body: bytes) -> tuple[Request, list[Message]]:
-    """Takes a generation request as far as its prompts' tokens, and no further.
+async def count_prompts(
+    app: App, path: str, body: bytes, content_type: bytes = b"application/json"
+) -> tuple[Request, list[Message]]:
+    """Takes a request as far as its prompts' tokens, and no further.
 
-    ``asked_sequences`` is 0 if vLLM refused the request; the messages are then its answer.
+    The request has ``asked`` nothing if vLLM refused it; the messages are then its answer.
     """
     request = Request("", Limits(), count_only=True)
     messages: list[Message] = []
@@ -145,7 +147,7 @@ async def count_prompts(app: App, path: str, body: bytes) -> tuple[Request, list
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+        "headers": [(b"content-type", content_type), (b"content-length", str(len(body)).encode())],
     }
     mark = current_request.set(request)
     try:

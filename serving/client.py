@@ -18,6 +18,7 @@ import aiohttp
 import msgspec
 
 from serving.meter import Meter, decisive
+from serving.traits import Traits
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 900.0
@@ -31,6 +32,8 @@ HEADER_REQUEST = "x-appliance-request"
 HEADER_PROMPT_LIMIT = "x-appliance-prompt-limit"
 HEADER_COMPLETION_LIMIT = "x-appliance-completion-limit"
 HEADER_SEQUENCES = "x-appliance-sequences"
+HEADER_IMAGES = "x-appliance-images"
+HEADER_AUDIO_SECONDS = "x-appliance-audio-seconds"
 HEADER_SALT = "x-appliance-salt"
 HEADER_PRIORITY = "x-appliance-priority"
 HEADER_PATH = "x-appliance-path"
@@ -66,12 +69,12 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """A model as the directory shows it. ``template_tokens`` is the most its chat template adds to a prompt."""
+    """A model as the directory shows it."""
 
     state: str
     message: str
     context_length: int
-    template_tokens: int
+    traits: Traits
     replicas: tuple[Replica, ...]
 
 
@@ -120,7 +123,7 @@ def _view(entry: Mapping[str, Any]) -> ModelView:
         state=entry["state"],
         message=entry["message"],
         context_length=entry["context_length"],
-        template_tokens=entry["template_tokens"],
+        traits=msgspec.convert(entry["traits"], Traits),
         replicas=tuple(Replica(**{field: replica[field] for field in fields}) for replica in entry["replicas"]),
     )
 
@@ -196,10 +199,10 @@ class EngineClient:
         if not self._in_flight[replica.id]:
             del self._in_flight[replica.id]
 
-    async def count(self, replica: Replica, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the replica's exact count of the prompt. Raises ReplicaUnreachable."""
+    async def count(self, replica: Replica, path: str, body: bytes, content_type: str) -> tuple[int, bytes]:
+        """Status and body of the replica's exact count of what the request asks. Raises ReplicaUnreachable."""
         timeout = aiohttp.ClientTimeout(total=COUNT_TIMEOUT_SECONDS)
-        url, headers = f"{replica.endpoint}/count", {HEADER_PATH: path}
+        url, headers = f"{replica.endpoint}/count", {HEADER_PATH: path, "content-type": content_type}
         try:
             async with self._session.post(url, data=body, headers=headers, timeout=timeout) as response:
                 return response.status, await response.read()

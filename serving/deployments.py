@@ -21,7 +21,7 @@ import uvicorn
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
-from serving import engine
+from serving.engine import start as engine
 from serving.guard import Guard
 from serving.journal import FileJournal, meters_directory
 from serving.meter import MeterBook
@@ -80,7 +80,7 @@ class Replica:
         )
         return {
             "replica": msgspec.structs.asdict(description),
-            "template_tokens": self._engine.template_tokens,
+            "traits": msgspec.to_builtins(self._engine.traits),
         }
 
     async def check_health(self) -> None:
@@ -138,7 +138,7 @@ def version(model: Model, directory: Path, home: Path, secret: str, gpus: int) -
     """
     settings = dataclasses.asdict(model)
     del settings["rates"], settings["replicas"]
-    program = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    program = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
     parts = (settings, str(directory), str(home), gpus, _files_of(model, directory), program, _vllm_version())
     return hmac.digest(secret.encode(), msgspec.json.encode(parts, order="deterministic"), "sha256").hex()[:16]
 

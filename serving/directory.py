@@ -48,7 +48,7 @@ class ModelState:
         self.deployed = False
         self.state = "starting"
         self.message = ""
-        self.template_tokens = 0
+        self.traits: dict[str, Any] = {}
         self.replicas: list[dict[str, Any]] = []
         self._drain = Drain()
 
@@ -57,21 +57,21 @@ class ModelState:
             "state": self.state,
             "message": self.message,
             "context_length": self.model.context_length,
-            "template_tokens": self.template_tokens,
+            "traits": self.traits,
             "replicas": self.replicas,
         }
 
     def listed_earlier(self, document: dict[str, Any]) -> None:
         """What this process's predecessor published: its replicas go on serving while Ray is asked."""
         self.state, self.message = document["state"], document["message"]
-        self.template_tokens, self.replicas = document["template_tokens"], document["replicas"]
+        self.traits, self.replicas = document["traits"], document["replicas"]
 
     async def described(self, answers: Sequence[dict[str, Any]]) -> None:
         """Every replica that Ray lets work answered. The others finish their answers, or are dead."""
         listed = [answer["replica"] for answer in answers]
         leaving = await _still_open(self._drain.leaving(self.replicas, listed, time.monotonic()))
         self.replicas = listed + leaving
-        self.template_tokens = max(answer["template_tokens"] for answer in answers)
+        self.traits = answers[-1]["traits"]
         self.state, self.message = "ready", ""
 
     async def unheard(self, application: Any) -> None:

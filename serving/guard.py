@@ -10,9 +10,9 @@ import json
 from urllib.parse import parse_qs
 
 from serving.answer import Answer, App, Engine, Headers, Receive, Scope, Send, count_prompts
+from serving.endpoints import ENDPOINTS, Endpoint
 from serving.meter import Limits, MeterBook
 
-GENERATION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 PASSED_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 MOST_WAIT_SECONDS = 60.0
 MOST_COUNTS_AT_ONCE = 32
@@ -41,8 +41,8 @@ class Guard:
             await _error(send, 403, "This port is for the gateway.")
             return
         method, path = scope["method"], scope["path"]
-        if method == "POST" and path in GENERATION_PATHS:
-            await self._generate(scope, headers, receive, send)
+        if method == "POST" and path in ENDPOINTS:
+            await self._serve(ENDPOINTS[path], scope, headers, receive, send)
         elif method == "POST" and path == "/count":
             await self._count(headers, receive, send)
         elif method == "GET" and path == "/health":
@@ -53,7 +53,9 @@ class Guard:
         else:
             await _error(send, 404, "There is nothing here.")
 
-    async def _generate(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, endpoint: Endpoint, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
         try:
             request_id, limits = _decisions(headers)
         except ValueError as error:
@@ -65,22 +67,25 @@ class Guard:
         if request is None:
             await _error(send, 409, "This request was served before.", refused="duplicate")
             return
-        await Answer(self._app, self._engine, self._book, request, receive, send).run(_inner(scope))
+        await Answer(self._app, self._engine, self._book, request, receive, send).run(_inner(scope, endpoint))
 
     async def _count(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        path = headers.get(b"x-appliance-path", b"").decode("latin-1")
-        if path not in GENERATION_PATHS:
-            await _error(send, 400, "x-appliance-path: expected the path of a generation request.")
+        endpoint = ENDPOINTS.get(headers.get(b"x-appliance-path", b"").decode("latin-1"))
+        if endpoint is None:
+            await _error(send, 400, "x-appliance-path: expected the path of a metered request.")
             return
         if await self._refused(send, full=self._counting >= MOST_COUNTS_AT_ONCE):
             return
         self._counting += 1
         try:
-            request, messages = await count_prompts(self._app, path, await _body(receive))
+            content_type = headers.get(b"content-type", b"application/json")
+            request, messages = await count_prompts(
+                self._app, endpoint.engine_path, await _body(receive), content_type
+            )
         finally:
             self._counting -= 1
-        if request.asked_sequences:
-            await _answer(send, 200, {"prompt_tokens": request.asked_prompt_tokens})
+        if request.asked:
+            await _answer(send, 200, request.count())
             return
         for message in messages:
             await send(message)
@@ -131,15 +136,18 @@ def _decisions(headers: dict[bytes, bytes]) -> tuple[str, Limits]:
         prompt_tokens=number("x-appliance-prompt-limit"),
         completion_tokens=number("x-appliance-completion-limit"),
         sequences=number("x-appliance-sequences"),
+        images=number("x-appliance-images"),
+        audio_seconds=number("x-appliance-audio-seconds"),
         salt=headers.get(b"x-appliance-salt", b"").decode("latin-1"),
         priority=number("x-appliance-priority") or 0,
     )
 
 
-def _inner(scope: Scope) -> Scope:
-    """What vLLM sees: no header that it would obey but those that describe the body."""
+def _inner(scope: Scope, endpoint: Endpoint) -> Scope:
+    """What vLLM sees: its own path, and no header that it would obey but those that describe the body."""
     headers = [(name, value) for name, value in scope["headers"] if name in PASSED_HEADERS]
-    return {**scope, "headers": headers}
+    path = endpoint.engine_path
+    return {**scope, "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers}
 
 
 async def _answer(send: Send, status: int, document: object, headers: Headers | None = None) -> None:

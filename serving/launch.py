@@ -9,6 +9,9 @@ from pathlib import Path
 
 from serving.models import EngineArg, Model
 
+MOST_AUDIO_SECONDS = 600
+"""Of one recording; vLLM's own default."""
+
 
 def environment(model: Model, gpus: int) -> dict[str, str]:
     """Set before vLLM is imported: nothing leaves the machine, no content is written or logged."""
@@ -22,6 +25,9 @@ def environment(model: Model, gpus: int) -> dict[str, str]:
         "VLLM_ENABLE_RESPONSES_API_STORE": "0",
         "VLLM_SERVER_DEV_MODE": "0",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
+        "VLLM_MEDIA_CACHE": "",
+        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+        "VLLM_MAX_AUDIO_DECODE_DURATION_S": str(MOST_AUDIO_SECONDS),
     }
     if gpus:
         return common
@@ -45,6 +51,7 @@ def flags(model: Model, directory: Path, gpus: int) -> list[str]:
         "disable_log_stats": True,
         "uvicorn_log_level": "error",
         "disable_fastapi_docs": True,
+        "mm_processor_cache_gb": 0,  # it would answer one tenant faster that sends another's image
     }
     defaults: dict[str, EngineArg] = {"scheduling_policy": "priority"}
     if gpus:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from typing import Literal, Protocol
 import msgspec
 
 Ended = Literal["complete", "cancelled", "failed", "refused"]
-Refused = Literal["prompt-limit", "sequences"]
+Refused = Literal["prompt-limit", "sequences", "images", "audio"]
 KEEP_SECONDS = 6 * 3600
 KEEP_METERS = 200_000
 
@@ -29,8 +30,8 @@ logger = logging.getLogger(__name__)
 class Meter(msgspec.Struct, frozen=True):
     """Tokens of one request; ``ended`` is None while it runs.
 
-    ``cached_tokens`` are those of the ``prompt_tokens`` that the prefix cache already held. A prompt counts once
-    the engine has read it, so a request that left the queue before is free.
+    ``cached_tokens`` are those of the ``prompt_tokens`` that the prefix cache already held. A prompt, with its
+    images, counts once the engine has read it, so a request that left the queue before is free.
     """
 
     request_id: str
@@ -38,6 +39,8 @@ class Meter(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     completion_tokens: int = 0
     ended: Ended | None = None
+    images: int = 0
+    audio_seconds: int = 0
 
     def document(self) -> dict[str, object]:
         """The meter as it rides behind an answer."""
@@ -55,7 +58,7 @@ def decisive(meters: Iterable[Meter]) -> Meter | None:
 def rank(meter: Meter) -> int:
     """Higher is more decisive."""
     state = 4 * (meter.ended is None) + 2 * (meter.ended == "complete") + (meter.ended != "refused")
-    return (state << 48) + meter.prompt_tokens + meter.completion_tokens
+    return (state << 48) + meter.prompt_tokens + meter.completion_tokens + meter.audio_seconds
 
 
 class Sequence(Protocol):
@@ -73,23 +76,46 @@ class Sequence(Protocol):
     def cached_tokens(self) -> int: ...
     @property
     def completion_tokens(self) -> int: ...
+    @property
+    def images(self) -> int: ...
 
 
 class Limits(msgspec.Struct, frozen=True):
     """What the gateway decided for a request; None is no limit.
 
-    ``prompt_tokens`` holds for the sum of all prompts, ``completion_tokens`` for each sequence.
+    ``prompt_tokens`` and ``images`` hold for the sum of all prompts, ``completion_tokens`` for each sequence.
     """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     sequences: int | None = None
+    images: int | None = None
+    audio_seconds: int | None = None
     salt: str = ""
     priority: int = 0
 
 
+class Recording(msgspec.Struct, frozen=True):
+    """``length`` in seconds; the engine hears it in so many ``parts``."""
+
+    length: float
+    parts: int
+
+    @property
+    def seconds(self) -> int:
+        """As OpenAI counts them, and as ``usage`` shows them: begun seconds are whole ones."""
+        return math.ceil(self.length)
+
+    def heard_seconds(self, parts: int) -> int:
+        """Of an answer that was cut off, the parts that the engine had heard."""
+        return math.ceil(self.length * min(parts, self.parts) / self.parts) if self.parts else 0
+
+
 class Request:
-    """A request under way, or one whose prompts are only to be counted."""
+    """A request under way, or one whose prompts are only to be counted.
+
+    ``recording`` is there once a recording was decoded: its request is measured in seconds, not in tokens.
+    """
 
     def __init__(self, request_id: str, limits: Limits, *, count_only: bool = False) -> None:
         self.id = request_id
@@ -97,32 +123,64 @@ class Request:
         self.count_only = count_only
         self.asked_prompt_tokens = 0
         self.asked_sequences = 0
+        self.asked_images = 0
+        self.recording: Recording | None = None
         self.refused: Refused | None = None
         self.sequences: list[Sequence] = []
 
-    def ask(self, prompt_tokens: int, sequences: int) -> None:
+    def ask(self, prompt_tokens: int, sequences: int, images: int = 0) -> None:
         """One more prompt, before it is handed to the engine; sets ``refused`` if a limit is passed."""
         self.asked_prompt_tokens += prompt_tokens
         self.asked_sequences += sequences
+        self.asked_images += images
         if _beyond(self.asked_prompt_tokens, self.limits.prompt_tokens):
             self.refused = "prompt-limit"
         elif _beyond(self.asked_sequences, self.limits.sequences):
             self.refused = "sequences"
+        elif _beyond(self.asked_images, self.limits.images):
+            self.refused = "images"
+
+    def listen(self, recording: Recording) -> None:
+        """What was sent is a recording; sets ``refused`` if it is longer than was held for."""
+        self.recording = recording
+        if _beyond(recording.seconds, self.limits.audio_seconds):
+            self.refused = "audio"
+
+    @property
+    def asked(self) -> bool:
+        """Whether it came as far as the engine."""
+        return bool(self.asked_sequences or self.recording)
+
+    def count(self) -> dict[str, int]:
+        """What was asked: the exact numbers behind the limits."""
+        return {
+            "prompt_tokens": self.asked_prompt_tokens,
+            "images": self.asked_images,
+            "audio_seconds": self.recording.seconds if self.recording else 0,
+        }
 
     def totals(self, ended: Ended | None = None) -> Meter:
         """The count at this moment."""
-        prompts: dict[str, tuple[int, int]] = {}
+        if self.recording is not None:
+            heard = sum(sequence.prefilled for sequence in self.sequences)
+            return Meter(request_id=self.id, audio_seconds=self.recording.heard_seconds(heard), ended=ended)
+        prompts: dict[str, tuple[int, int, int]] = {}
         for sequence in self.sequences:
             if not sequence.prefilled:
                 continue
             # The siblings of the first sequence find its prompt in the cache; that is no saving of the caller's.
-            _, cached = prompts.get(sequence.prompt, (0, sequence.prompt_tokens))
-            prompts[sequence.prompt] = (sequence.prompt_tokens, min(cached, sequence.cached_tokens))
+            _, cached, _ = prompts.get(sequence.prompt, (0, sequence.prompt_tokens, 0))
+            prompts[sequence.prompt] = (
+                sequence.prompt_tokens,
+                min(cached, sequence.cached_tokens),
+                sequence.images,
+            )
         return Meter(
             request_id=self.id,
-            prompt_tokens=sum(tokens for tokens, _ in prompts.values()),
-            cached_tokens=sum(cached for _, cached in prompts.values()),
+            prompt_tokens=sum(tokens for tokens, _, _ in prompts.values()),
+            cached_tokens=sum(cached for _, cached, _ in prompts.values()),
             completion_tokens=sum(sequence.completion_tokens for sequence in self.sequences),
+            images=sum(images for _, _, images in prompts.values()),
             ended=ended,
         )
 

@@ -68,6 +68,7 @@ RESERVED_ENGINE_ARGS = frozenset(
         "trust_request_chat_template", "enable_prompt_embeds", "kv_transfer_config", "kv_events_config",
         "otlp_traces_endpoint", "collect_detailed_traces", "profiler_config", "enable_prompt_tokens_details",
         "enable_force_include_usage", "data_parallel_size", "return_tokens_as_token_ids", "speculative_config",
+        "mm_processor_cache_gb", "allowed_local_media_path", "trust_request_mm_kwargs", "tool_server",
     }
 )  # fmt: skip
 

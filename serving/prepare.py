@@ -1,6 +1,6 @@
 """A model's source made ready for the engine: a directory of safetensors with tokenizer and chat template.
 
-A GGUF file inside an installed package is converted once; a directory is used as it is.
+A GGUF file inside an installed package is converted once; a directory, inside a package too, is used as it is.
 Run as ``python -m serving.prepare SOURCE MODEL_ID MODELS_DIRECTORY`` it prints what it does, then the directory.
 """
 
@@ -24,11 +24,13 @@ class PrepareError(Exception):
 def ready_directory(source: str, model_id: str, models_directory: Path) -> Path | None:
     """Where the engine finds the model, or None if it has to be converted first. Raises PrepareError."""
     kind, _, rest = source.partition(":")
-    if kind == "directory":
-        directory = Path(rest)
+    directory = Path(rest) if kind == "directory" else _packaged(source, model_id)
+    if directory.is_dir():
         if not (directory / "config.json").is_file():
             raise PrepareError(f"{model_id}: {directory} holds no config.json")
         return directory
+    if kind == "directory":
+        raise PrepareError(f"{model_id}: there is no directory {directory}")
     directory = models_directory / model_id
     return directory if _recorded_source(directory) == source else None
 
@@ -41,7 +43,7 @@ def prepare(source: str, model_id: str, models_directory: Path, progress: Progre
     ready = ready_directory(source, model_id, models_directory)
     if ready is not None:
         return ready
-    file = _packaged_file(source, model_id)
+    file = _packaged(source, model_id)
     models_directory.mkdir(parents=True, exist_ok=True)
     target = models_directory / model_id
     with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models_directory) as work:
@@ -61,14 +63,14 @@ def _recorded_source(directory: Path) -> str | None:
         return None
 
 
-def _packaged_file(source: str, model_id: str) -> Path:
+def _packaged(source: str, model_id: str) -> Path:
     package, _, name = source.removeprefix("package:").partition("/")
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise PrepareError(f"{model_id}: the Python package {package} is not installed")
     file = Path(spec.origin).parent / name
-    if not file.is_file():
-        raise PrepareError(f"{model_id}: the Python package {package} holds no file {name}")
+    if not file.exists():
+        raise PrepareError(f"{model_id}: the Python package {package} holds no {name}")
     return file
 
 

@@ -2,7 +2,8 @@
 
 ``python -m tests.stub_engine --port 9000 --secret … --chunks 64 --interval 0.01``. The body's ``user`` may order a
 fault: ``refuse`` (queue full), ``fail`` (a 500 before any answer), ``reject`` (a 400), ``die`` (the connection
-breaks after three chunks), ``slow`` (100 times the interval). Every prompt is ten tokens, every chunk is one.
+breaks after three chunks), ``slow`` (100 times the interval); or ``count`` (an answer that used nothing). Every
+prompt is ten tokens, every chunk is one.
 """
 
 import argparse
@@ -19,6 +20,15 @@ from serving import client
 
 PROMPT_TOKENS = 10
 COUNTS_AT_ONCE = 8
+CHUNKS = {
+    "/v1/responses": b'event: response.output_text.delta\ndata: {"delta":"word"}\n\n',
+    "/v1/messages": b'event: content_block_delta\ndata: {"delta":{"text":"word"}}\n\n',
+}
+ENDS = {
+    "/v1/responses": b'event: response.completed\ndata: {"response":{"text":"word word"}}\n\n',
+    "/v1/messages": b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+}
+DONE = b"data: [DONE]\n\n"
 CHUNK = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"smollm2",'
     b'"choices":[{"index":0,"delta":{"content":"word"},"finish_reason":null}]}\n\n'
@@ -63,7 +73,7 @@ class Stub:
             if path == "/count":
                 await self._count(send)
             elif body:
-                await self._generate(headers, json.loads(body), receive, send)
+                await self._generate(path, headers, json.loads(body), receive, send)
 
     async def _count(self, send: Any) -> None:
         if self.counting == COUNTS_AT_ONCE:
@@ -72,7 +82,7 @@ class Stub:
         self.counting += 1
         await asyncio.sleep(0.01)
         self.counting -= 1
-        await _json(send, 200, {"prompt_tokens": PROMPT_TOKENS})
+        await _json(send, 200, {"prompt_tokens": PROMPT_TOKENS, "images": 0, "audio_seconds": 0})
 
     async def _ended(self, request_id: str) -> dict[str, Any] | None:
         for _ in range(100):
@@ -82,10 +92,16 @@ class Stub:
             await asyncio.sleep(0.01)
         return meter
 
-    async def _generate(self, headers: dict[str, str], body: dict[str, Any], receive: Any, send: Any) -> None:
+    async def _generate(
+        self, path: str, headers: dict[str, str], body: dict[str, Any], receive: Any, send: Any
+    ) -> None:
         request_id = headers.get(client.HEADER_REQUEST) or str(uuid.uuid4())
         self.seen.append(headers)
         order = body.get("user")
+        if order == "count":
+            nothing = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "ended": "complete"}
+            await _json(send, 200, {"count": PROMPT_TOKENS}, {client.HEADER_METER: json.dumps(nothing)})
+            return
         if order == "refuse":
             await _json(send, 503, {}, {client.HEADER_REFUSED: "queue"})
             return
@@ -113,7 +129,7 @@ class Stub:
         ended = "cancelled"
         try:
             if body.get("stream"):
-                await self._stream(meter, count, interval, order, gone, send)
+                await self._stream(path, meter, count, interval, order, gone, send)
             else:
                 for _ in range(count):
                     await asyncio.sleep(interval)
@@ -134,7 +150,14 @@ class Stub:
             gone.cancel()
 
     async def _stream(
-        self, meter: dict[str, Any], count: int, interval: float, order: str | None, gone: Any, send: Any
+        self,
+        path: str,
+        meter: dict[str, Any],
+        count: int,
+        interval: float,
+        order: str | None,
+        gone: Any,
+        send: Any,
     ) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -145,8 +168,8 @@ class Stub:
             if order == "die" and number == 3:
                 raise BrokenPipe
             meter["completion_tokens"] += 1
-            await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
+            await send({"type": "http.response.body", "body": CHUNKS.get(path, CHUNK), "more_body": True})
+        await send({"type": "http.response.body", "body": ENDS.get(path, DONE), "more_body": True})
         meter["ended"] = "complete"
         tail = b": meter " + json.dumps(meter).encode() + b"\n\n"
         await send({"type": "http.response.body", "body": tail, "more_body": False})

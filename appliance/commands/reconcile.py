@@ -4,6 +4,7 @@ import asyncio
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from appliance.commands.account import AsJson
@@ -15,7 +16,7 @@ from billing.db import Database
 from billing.errors import BillingError
 from billing.ledger import Discrepancy
 from billing.money import format_dollars
-from billing.reconciliation import Group, Reconciliation
+from billing.reconciliation import Difference, Group, Reconciliation
 from billing.reconciliation import reconcile as compare
 
 COLUMNS = {
@@ -60,9 +61,14 @@ def _document(found: Reconciliation, discrepancies: list[Discrepancy]) -> dict[s
         "day": found.day.isoformat(),
         "agrees": not found.count and not discrepancies,
         "groups": [as_document(group) for group in found.groups],
-        "differences": [as_document(difference) for difference in found.differences],
+        "differences": [_as_document(difference) for difference in found.differences],
         "discrepancies": [as_document(row) for row in discrepancies],
     }
+
+
+def _as_document(difference: Difference) -> dict[str, Any]:
+    used = {"metered": difference.metered, "charged": difference.charged}
+    return as_document(difference) | {side: msgspec.to_builtins(tokens) for side, tokens in used.items()}
 
 
 def _print(found: Reconciliation, discrepancies: list[Discrepancy]) -> None:

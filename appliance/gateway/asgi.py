@@ -9,6 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from appliance.errors import ApiError
+from appliance.gateway import dialects
+from serving.endpoints import Endpoint
 from serving.meter import Meter
 
 Scope = MutableMapping[str, Any]
@@ -82,7 +84,7 @@ class Exchange:
     """One request and what became of it. Times are ``time.perf_counter()``; ``model`` is "" if not offered."""
 
     id: UUID
-    endpoint: str
+    endpoint: Endpoint
     send: Send
     model: str = ""
     status: int | None = None
@@ -106,7 +108,7 @@ class Exchange:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, *self.limit_headers, (b"x-request-id", str(self.id).encode())],
+                "headers": [*headers, *self.limit_headers, *dialects.id_headers(self.endpoint.dialect, self.id)],
             }
         )
 
@@ -130,9 +132,9 @@ class Exchange:
         await self.write(body, more=False)
 
     async def fail(self, error: ApiError) -> None:
-        """A stream that has begun ends with the error as its last event, as vLLM does it, and without [DONE]."""
+        """A stream that has begun ends with the error as its last event, without the end that clients expect."""
         if self.status is None:
             headers = [(b"content-type", b"application/json"), *error.headers()]
-            await self.finish(error.status, headers, error.body())
+            await self.finish(error.status, headers, dialects.error_body(self.endpoint.dialect, error))
         else:
-            await self.write(b"\n\ndata: " + error.body() + b"\n\n", more=False)
+            await self.write(b"\n\n" + dialects.error_event(self.endpoint, error), more=False)

@@ -1,4 +1,4 @@
-"""``GET /v1/models``: what is offered, in OpenAI's fields, with the prices in force and the next ones."""
+"""``GET /v1/models``: what is offered, in OpenAI's and Anthropic's fields, with the prices now and next."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,23 +7,27 @@ from fastapi import APIRouter, Request
 
 from appliance.errors import ModelNotFound, Unavailable
 from appliance.gateway.books import Books
-from appliance.gateway.caller import bearer_key, wrong_key
+from appliance.gateway.caller import sent_key, wrong_key
 from billing.clock import Clock
 from billing.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.keys import owner_of
 from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
 from billing.rates import Listed, Version, price_list
+from serving.client import Directory, ModelView
 from serving.models import Model
+from serving.traits import Traits
 
 
-def models_router(models: Sequence[Model], database: Database, books: Books, clock: Clock) -> APIRouter:
+def models_router(
+    models: Sequence[Model], directory: Directory, database: Database, books: Books, clock: Clock
+) -> APIRouter:
     """The price list is public; a key that is sent is checked all the same, as clients try theirs here."""
     router = APIRouter()
     offered = {model.id: model for model in models}
 
     async def prices(request: Request) -> dict[str, Listed]:
-        key = bearer_key(request.headers.raw)
+        key = sent_key(request.headers.raw, anthropic=True)
         try:
             async with database.begin() as connection:
                 if key is not None and await owner_of(connection, books.digest(key)) is None:
@@ -34,20 +38,28 @@ def models_router(models: Sequence[Model], database: Database, books: Books, clo
 
     @router.get("/v1/models")
     async def list_models(request: Request) -> dict[str, Any]:
-        rates = await prices(request)
-        return {"object": "list", "data": [_describe(model, rates.get(model.id)) for model in models]}
+        rates, views = await prices(request), directory.models()
+        return {
+            "object": "list",
+            "data": [_describe(model, views.get(model.id), rates.get(model.id)) for model in models],
+            "has_more": False,
+            "first_id": models[0].id,
+            "last_id": models[-1].id,
+        }
 
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str, request: Request) -> dict[str, Any]:
         rates = await prices(request)
         if model_id not in offered:
             raise ModelNotFound(model_id)
-        return _describe(offered[model_id], rates.get(model_id))
+        return _describe(offered[model_id], directory.model(model_id), rates.get(model_id))
 
     return router
 
 
-def _describe(model: Model, listed: Listed | None) -> dict[str, Any]:
+def _describe(model: Model, view: ModelView | None, listed: Listed | None) -> dict[str, Any]:
+    """OpenAI's fields, Anthropic's, and ours; what only a running engine knows is null until one ran."""
+    traits = Traits() if view is None else view.traits
     pricing: dict[str, Any] | None = None
     if listed is not None:
         pricing = {"currency": "USD", "unit": "million tokens", **_prices(listed.current)}
@@ -57,7 +69,12 @@ def _describe(model: Model, listed: Listed | None) -> dict[str, Any]:
         "object": "model",
         "created": 0,
         "owned_by": "operator",
+        "type": "model",
+        "display_name": model.id,
+        "created_at": "1970-01-01T00:00:00Z",
         "context_length": model.context_length,
+        "modalities": {"input": traits.input, "output": traits.output} if traits.endpoints else None,
+        "endpoints": traits.endpoints or None,
         "pricing": pricing,
     }
 

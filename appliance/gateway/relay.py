@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import aiohttp
 from msgspec.structs import replace
 
-from appliance.errors import ApiError, BodyTooLarge, InternalError, RequestTimeout, Unavailable
+from appliance.errors import ApiError, BodyTooLarge, InternalError, InvalidRequest, RequestTimeout, Unavailable
 from appliance.gateway import caller
 from appliance.gateway.asgi import (
     CLIENT_CLOSED,
@@ -28,10 +28,12 @@ from appliance.gateway.asgi import (
     Scope,
     Send,
 )
+from appliance.gateway.bodies import parse
+from appliance.gateway.bodies.parsed import Parsed
 from appliance.gateway.books import Books
 from appliance.gateway.engine_errors import engine_error
+from appliance.gateway.priority import priority_of
 from appliance.gateway.refusals import as_error, limit_headers
-from appliance.gateway.request import Endpoint, Parsed, parse
 from appliance.gateway.sse import StreamTail
 from appliance.metrics import GatewayMetrics
 from billing.admission import Admitted, Refusal, Request
@@ -41,11 +43,14 @@ from billing.ids import request_id as new_request_id
 from billing.settlement import Ended
 from serving import client as engine
 from serving.client import EngineClient, ModelView, NoReplica, Replica, ReplicaUnreachable
+from serving.endpoints import ENDPOINTS, Body
 from serving.meter import Meter
+from serving.traits import Traits
 
 log = logging.getLogger(__name__)
 
 EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+JSON = "application/json"
 AWAY_RETRY_SECONDS = 5.0
 BODY_SECONDS = 60.0
 COUNTS_AT_ONCE = 4
@@ -54,6 +59,15 @@ STRANGERS_BODY_BYTES = 64 << 10
 
 class AnswerCutOff(Exception):
     """The replica's connection broke in the middle of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The client's request: its body as it came, and what was read of it."""
+
+    body: bytes
+    content_type: str
+    parsed: Parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,7 @@ class End:
 
 
 class Relay:
-    """An ASGI application for the generating endpoints of ``models``."""
+    """An ASGI application for the endpoints of ``serving.endpoints``, on ``models``."""
 
     def __init__(
         self,
@@ -85,7 +99,7 @@ class Relay:
         self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(new_request_id(time.time()), Endpoint(scope["path"]).value, send)
+        exchange = Exchange(new_request_id(time.time()), ENDPOINTS[scope["path"]], send)
         try:
             await self._serve(exchange, scope, receive)
         except ClientGone:
@@ -99,12 +113,13 @@ class Relay:
             self._metrics.observe(exchange)
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
-        key = caller.require_key(scope["headers"])
+        key = caller.require_key(scope["headers"], anthropic=exchange.endpoint.dialect == "anthropic")
         body = await self._read_body(scope, receive, key)
-        parsed = parse(Endpoint(exchange.endpoint), body)
-        exchange.model = parsed.model if parsed.model in self._models else ""
-        admitted = await self._admit(exchange, key, parsed, body)
-        await self._answer(exchange, receive, admitted, body)
+        content_type = _content_type(scope) if exchange.endpoint.body is Body.AUDIO else JSON
+        asked = Asked(body, content_type, parse(exchange.endpoint, body, content_type))
+        exchange.model = asked.parsed.model if asked.parsed.model in self._models else ""
+        admitted = await self._admit(exchange, key, asked)
+        await self._answer(exchange, receive, admitted, asked)
 
     async def _read_body(self, scope: Scope, receive: Receive, key: str) -> bytes:
         """A body that takes room is only read for a key that exists."""
@@ -140,25 +155,33 @@ class Relay:
         if not known:
             raise caller.wrong_key()
 
-    async def _admit(self, exchange: Exchange, key: str, parsed: Parsed, body: bytes) -> Admitted:
+    async def _admit(self, exchange: Exchange, key: str, asked: Asked) -> Admitted:
         """A model that is not offered has no rate: admission refuses it, once it has looked at the key."""
-        view = self._view(exchange.model)
+        parsed, view = asked.parsed, self._view(exchange.model)
         if view is None:
             await self._require_known(key)
             raise Unavailable(f"The model `{exchange.model}` is not running at the moment.", AWAY_RETRY_SECONDS)
+        if view.traits.endpoints and exchange.endpoint.path not in view.traits.endpoints:
+            await self._require_known(key)
+            raise InvalidRequest(
+                f"The model `{exchange.model}` does not support {exchange.endpoint.path}.", param="model"
+            )
         request = Request(
             id=exchange.id,
             key_digest=self._books.digest(key),
             model=exchange.model,
-            endpoint=exchange.endpoint,
+            endpoint=exchange.endpoint.path,
             prompt_limit=_prompt_limit(parsed, view),
             completion_limit=_completion_limit(parsed, view),
-            sequences=parsed.prompts * parsed.choices,
+            sequences=max(1, parsed.prompts * parsed.answers),
+            counted=parsed.free,
+            images=parsed.images,
+            audio_seconds=view.traits.audio_seconds if parsed.recording else 0,
         )
         try:
             decision = await self._books.admit(request)
             if not isinstance(decision, Admitted) and decision.reason is Refusal.COUNT_NEEDED:
-                decision = await self._books.admit(await self._counted(request, parsed, view, body))
+                decision = await self._books.admit(await self._counted(request, asked, view))
         except (DatabaseUnavailable, QueueFull):
             raise Unavailable("Accounts cannot be read at the moment.") from None
         exchange.limit_headers = limit_headers(decision.limits)
@@ -169,38 +192,42 @@ class Relay:
     def _view(self, model: str) -> ModelView | None:
         """None if no replica of the model is there."""
         if not model:
-            return ModelView("unknown", "", context_length=1, template_tokens=0, replicas=())
+            return ModelView("unknown", "", context_length=1, traits=Traits(), replicas=())
         view = self._engine.directory.model(model)
         return view if view is not None and view.replicas else None
 
-    async def _counted(self, request: Request, parsed: Parsed, view: ModelView, body: bytes) -> Request:
-        """The same request with the exact number of its prompt's tokens, from a replica."""
+    async def _counted(self, request: Request, asked: Asked, view: ModelView) -> Request:
+        """The same request with the exact numbers of its prompt, from a replica."""
         try:
             async with self._counting:
                 replica = self._engine.pick(request.model)
                 if replica is None:
                     raise ReplicaUnreachable(request.model)
-                status, answer = await self._engine.count(replica, request.endpoint, body)
+                status, answer = await self._engine.count(
+                    replica, request.endpoint, asked.body, asked.content_type
+                )
         except ReplicaUnreachable:
             raise Unavailable("The model did not answer.") from None
         if status >= 500:
             raise Unavailable("The model is busy.")
         if status != 200:
             raise engine_error(status, answer)
-        prompt_tokens = int(json.loads(answer)["prompt_tokens"])
-        room = max(1, view.context_length - prompt_tokens // parsed.prompts)
+        exact = json.loads(answer)
+        room = max(1, view.context_length - exact["prompt_tokens"] // asked.parsed.prompts)
         return replace(
             request,
-            prompt_limit=prompt_tokens,
+            prompt_limit=exact["prompt_tokens"],
             completion_limit=min(request.completion_limit, room),
+            images=exact["images"],
+            audio_seconds=exact["audio_seconds"],
             counted=True,
         )
 
-    async def _answer(self, exchange: Exchange, receive: Receive, admitted: Admitted, body: bytes) -> None:
+    async def _answer(self, exchange: Exchange, receive: Receive, admitted: Admitted, asked: Asked) -> None:
         tried: list[Replica] = []
         try:
             with Hangup(receive, exchange):
-                end = await self._relay(exchange, admitted, body, tried)
+                end = await self._relay(exchange, admitted, asked, tried)
         except NoReplica:
             self._books.release(admitted, Ended.LOST)
             raise Unavailable("Every replica of the model is busy or away.") from None
@@ -226,17 +253,15 @@ class Relay:
             raise engine_error(end.status, end.body)
         await exchange.finish(end.status, end.headers, end.body)
 
-    async def _relay(self, exchange: Exchange, admitted: Admitted, body: bytes, tried: list[Replica]) -> End:
+    async def _relay(self, exchange: Exchange, admitted: Admitted, asked: Asked, tried: list[Replica]) -> End:
         """Everything but the end is with the client when this returns."""
-        headers = {
+        headers = _decisions(admitted, asked.parsed) | {
+            "content-type": asked.content_type,
             engine.HEADER_REQUEST: str(exchange.id),
-            engine.HEADER_PROMPT_LIMIT: str(admitted.request.prompt_limit),
-            engine.HEADER_COMPLETION_LIMIT: str(admitted.completion_limit),
-            engine.HEADER_SEQUENCES: str(admitted.request.sequences),
-            engine.HEADER_PRIORITY: str(-admitted.priority),  # vLLM takes the lowest number first
             engine.HEADER_SALT: self._books.salt(admitted.account_id),
         }
-        async with self._engine.reach(exchange.model, exchange.endpoint, body, headers, tried) as response:
+        path = exchange.endpoint.path
+        async with self._engine.reach(exchange.model, path, asked.body, headers, tried) as response:
             try:
                 if response.content_type == "text/event-stream":
                     return await _stream(exchange, response)
@@ -247,7 +272,7 @@ class Relay:
 
 async def _stream(exchange: Exchange, response: aiohttp.ClientResponse) -> End:
     await exchange.start(response.status, EVENT_STREAM)
-    tail = StreamTail()
+    tail = StreamTail(exchange.endpoint.ends)
     async for chunk in response.content.iter_any():
         exchange.saw_chunk(time.perf_counter())
         if data := tail.feed(chunk):
@@ -267,15 +292,44 @@ async def _whole(exchange: Exchange, response: aiohttp.ClientResponse) -> End:
     return End(engine.parse_meter(meter), body, response.status, [(b"content-type", content_type)])
 
 
+def _content_type(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return str(value, "latin-1")
+    return ""
+
+
+def _decisions(admitted: Admitted, parsed: Parsed) -> dict[str, str]:
+    """What admission decided, for the replica to enforce."""
+    request = admitted.request
+    headers = {
+        engine.HEADER_PROMPT_LIMIT: str(request.prompt_limit),
+        engine.HEADER_IMAGES: str(request.images),
+        engine.HEADER_AUDIO_SECONDS: str(request.audio_seconds),
+        # vLLM takes the lowest number first.
+        engine.HEADER_PRIORITY: str(-priority_of(parsed.tier, admitted.priority)),
+    }
+    if parsed.answers:
+        headers[engine.HEADER_COMPLETION_LIMIT] = str(admitted.completion_limit)
+        headers[engine.HEADER_SEQUENCES] = str(request.sequences)
+    return headers
+
+
 def _prompt_limit(parsed: Parsed, view: ModelView) -> int:
+    if parsed.free or parsed.recording:
+        return 0
     most = view.context_length * parsed.prompts
     if parsed.prompt_bytes is None:
         return most
-    return min(most, parsed.prompt_bytes + view.template_tokens * parsed.prompts)
+    traits = view.traits
+    bound = parsed.prompt_bytes * traits.tokens_per_byte + traits.template_tokens * parsed.prompts
+    return min(most, bound)
 
 
 def _completion_limit(parsed: Parsed, view: ModelView) -> int:
-    """At least one: vLLM generates a token even when it is asked for none."""
+    """At least one where anything is generated: vLLM does so even when it is asked for none."""
+    if not parsed.answers:
+        return 0
     if parsed.completion_limit is None:
         return view.context_length
     return max(1, min(parsed.completion_limit, view.context_length))

@@ -1,21 +1,24 @@
 """Cutting a stream of server-sent events where its end begins.
 
-The replica ends a stream with ``data: [DONE]`` and, behind it, a comment that carries the meter. The gateway
-passes everything before on as it comes, and keeps the end until the charge is durable. Nothing that a model writes
-can look like the end: inside a JSON string a newline is escaped, so both marks, which begin a line behind an empty
-one, are the replica's own.
+A stream ends with the event that its endpoint's clients wait for (``serving.endpoints``) and, behind it, a comment
+that carries the meter. The gateway passes everything before on as it comes, and keeps the end until the charge is
+durable. Nothing that a model writes can look like the end: inside a JSON string a newline is escaped, so every
+mark, which begins a line behind an empty one, is the replica's own.
 """
 
-DONE = b"data: [DONE]"
+from collections.abc import Sequence
+
 METER = b": meter "
-_MARKS = (DONE, METER)
 _BLANK = b"\n\n"
 
 
 class StreamTail:
     """``feed`` returns what may be passed on; ``end`` and ``meter`` hold what was kept, once all was fed."""
 
-    def __init__(self) -> None:
+    def __init__(self, ends: Sequence[bytes]) -> None:
+        self._marks = (*ends, METER)
+        self._first_bytes = tuple({mark[:1] for mark in self._marks})
+        self._longest = max(map(len, self._marks))
         self._kept = b""
         self._at_event_start = True
         self._ending = False
@@ -56,12 +59,12 @@ class StreamTail:
 
     def _find_end(self, data: bytes) -> int | None:
         """Where a mark begins, or what may become one when more comes."""
-        if self._at_event_start and data.startswith((b"d", b":")) and self._may_end(data):
+        if self._at_event_start and data.startswith(self._first_bytes) and self._may_end(data):
             return 0
         start = data.find(_BLANK)
         while start >= 0:
             start += len(_BLANK)
-            if start < len(data) and self._may_end(data[start : start + len(DONE)]):
+            if start < len(data) and self._may_end(data[start : start + self._longest]):
                 return start
             start = data.find(_BLANK, start)
         if data.endswith(b"\n") and not data.endswith(_BLANK):
@@ -69,8 +72,7 @@ class StreamTail:
         return None
 
     def _may_end(self, head: bytes) -> bool:
-        for mark in _MARKS:
-            if head.startswith(mark):
-                self._ending = True
-                return True
-        return any(mark.startswith(head) for mark in _MARKS)
+        if head.startswith(self._marks):
+            self._ending = True
+            return True
+        return any(mark.startswith(head) for mark in self._marks)

@@ -32,7 +32,7 @@ async def look(bank: Bank, *readings: Reading, day: date = DAY) -> Reconciliatio
 
 
 def reading(request_id: UUID, tokens: Tokens, model: str = MODEL, rank: int = 1) -> Reading:
-    return Reading(request_id, model, tokens.prompt, tokens.cached, tokens.completion, rank)
+    return Reading(request_id, model, tokens, rank)
 
 
 async def served(customer: Customer, tokens: Tokens, charged: Tokens | None = None) -> Reading:
@@ -70,6 +70,8 @@ async def test_of_two_replicas_meters_the_decisive_one_counts(bank: Bank) -> Non
             "charged for other tokens than were metered",
             "UPDATE usage SET completion_tokens = 6",
         ),
+        ("charged for other tokens than were metered", "UPDATE usage SET images = 1"),
+        ("charged for other tokens than were metered", "UPDATE usage SET audio_seconds = 1"),
         ("charged as another model", "UPDATE usage SET model = 'other'"),
         (
             "moved another amount than was charged",
@@ -102,8 +104,8 @@ async def test_what_was_generated_and_never_charged_is_listed(bank: Bank) -> Non
     after_all = reading(given_up.request.id, Tokens(8, 0, 2))
     found = await look(bank, nobodys, refused, after_all)
     assert {(one.what, one.account_id, one.metered, one.charged) for one in found.differences} == {
-        ("metered, never charged", None, (3, 0, 9), None),
-        ("charged for other tokens than were metered", customer.account_id, (8, 0, 2), (0, 0, 0)),
+        ("metered, never charged", None, Tokens(3, 0, 9), None),
+        ("charged for other tokens than were metered", customer.account_id, Tokens(8, 0, 2), Tokens(0, 0, 0)),
     }
 
 

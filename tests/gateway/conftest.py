@@ -5,7 +5,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,11 @@ class House:
             await credit.purchase(account.id, nanodollars, "test", uuid.uuid4())
         return Customer(self, account.id, key)
 
+    def replicas(self) -> list[str]:
+        """Where the stubs are."""
+        document = json.loads(self.settings.directory.read_text())
+        return [replica["endpoint"] for replica in document["models"]["smollm2"]["replicas"]]
+
     async def discrepancies(self) -> list[ledger.Discrepancy]:
         async with self.database.snapshot() as connection:
             return await ledger.verify(connection)
@@ -106,13 +111,15 @@ class Customer:
         raise AssertionError("a hold is left after five seconds")
 
 
-def publish(path: Path, endpoints: list[str]) -> None:
+def publish(path: Path, replica_endpoints: list[str], endpoints: Sequence[str] = ()) -> None:
+    """``endpoints`` are those of the API that the model has."""
     replicas = [
         {"id": endpoint, "endpoint": endpoint, "node": "n", "running": 0, "waiting": 0, "draining": False}
-        for endpoint in endpoints
+        for endpoint in replica_endpoints
     ]
     model = {
-        "state": "ready", "message": "", "context_length": 2048, "template_tokens": 64, "replicas": replicas,
+        "state": "ready", "message": "", "context_length": 2048, "replicas": replicas,
+        "traits": {"template_tokens": 64, "endpoints": list(endpoints)},
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")

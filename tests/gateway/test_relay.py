@@ -20,6 +20,7 @@ from billing.postgres import PostgresStore
 from billing.rates import Prices, change_rate
 from billing.standing import Limits, Standings
 from serving.client import HEADER_PRIORITY
+from serving.endpoints import ENDPOINTS
 from tests.gateway.conftest import DOLLAR, House, publish, served
 from tests.stub_engine import PROMPT_TOKENS
 
@@ -332,7 +333,7 @@ async def test_a_client_that_is_gone_or_does_not_read_interrupts_its_block_alone
         await asyncio.sleep(10)
 
     async def serve() -> str:
-        exchange = Exchange(uuid4(), "/v1/completions", send)
+        exchange = Exchange(uuid4(), ENDPOINTS["/v1/completions"], send)
         try:
             with Hangup(receive, exchange):
                 if how == "hangs up":
@@ -424,3 +425,106 @@ async def test_tokens_of_answers_that_were_cut_off_are_in_the_metrics(house: Hou
         text = await response.text()
     assert 'appliance_tokens_total{kind="completion",model="smollm2"} 3.0' in text
     assert 'appliance_requests_total{endpoint="/v1/chat/completions",model="smollm2",status="502"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("/v1/responses", b"event: response.completed"),
+        ("/v1/messages", b"event: message_stop"),
+        ("/v1/chat/completions", b"data: [DONE]"),
+    ],
+)
+async def test_every_dialects_end_waits_until_its_charge_is_durable(house: House, path: str, end: bytes) -> None:
+    customer = await house.customer()
+    async with customer.post(path, stream=True) as response:
+        body = await response.read()
+        assert (await customer.account()).open_holds == 0
+    assert body.count(b"word") >= 8
+    assert body.split(b"\n\n")[-2].startswith(end)
+    assert b": meter" not in body
+    (usage,) = await customer.usage()
+    assert (usage.endpoint, usage.completion_tokens) == (path, 8)
+    assert await house.discrepancies() == []
+
+
+async def test_anthropics_clients_find_their_key_header_their_errors_and_their_request_id(house: House) -> None:
+    customer = await house.customer()
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
+    url = house.url + "/v1/messages"
+    async with house.http.post(url, json=body, headers={"x-api-key": customer.key}) as response:
+        assert response.status == 200
+        assert response.headers["request-id"] == response.headers["x-request-id"]
+    for headers, fields, status, kind in (
+        ({}, {}, 401, "authentication_error"),
+        ({"x-api-key": "nonsense"}, {}, 401, "authentication_error"),
+        ({"x-api-key": customer.key}, {"model": "claude"}, 404, "not_found_error"),
+        ({"x-api-key": customer.key}, {"user": "reject"}, 400, "invalid_request_error"),
+        ({"x-api-key": customer.key}, {"user": "refuse"}, 503, "overloaded_error"),
+    ):
+        async with house.http.post(url, json=body | fields, headers=headers) as response:
+            document = await response.json()
+            assert (response.status, document["type"], document["error"]["type"]) == (status, "error", kind)
+    async with house.http.get(url, headers={"x-api-key": customer.key}) as response:
+        assert (response.status, (await response.json())["type"]) == (405, "error")
+    async with house.http.post(
+        url, json=body | {"stream": True, "user": "die"}, headers={"x-api-key": customer.key}
+    ) as response:
+        last = (await response.read()).strip().split(b"\n\n")[-1]
+    assert last.startswith(b"event: error\ndata: ")
+    chat = house.url + "/v1/chat/completions"
+    async with house.http.post(chat, json=body, headers={"x-api-key": customer.key}) as response:
+        assert response.status == 401
+
+
+async def test_what_only_counts_tokens_is_admitted_and_free(house: House) -> None:
+    poor = await house.customer(nanodollars=0)
+    async with poor.post("/v1/tokenize", user="count") as response:
+        assert response.status == 200
+    (usage,) = await poor.usage()
+    assert (usage.endpoint, usage.cost_nanodollars, usage.prompt_tokens) == ("/v1/tokenize", 0, 0)
+    limited = await house.customer(limits=Limits(requests_per_minute=1))
+    for status in (200, 429):
+        async with limited.post("/v1/messages/count_tokens", user="count") as response:
+            assert response.status == status
+
+
+async def test_a_model_says_which_endpoints_it_has(house: House) -> None:
+    customer = await house.customer()
+    publish(house.settings.directory, house.replicas(), endpoints=["/v1/embeddings"])
+    await asyncio.sleep(0.15)
+    async with customer.post() as response:
+        error = await error_of(response, 400)
+    assert (error["param"], "does not support" in str(error["message"])) == ("model", True)
+    async with house.http.get(house.url + "/v1/models/smollm2") as response:
+        model = await response.json()
+    assert model["endpoints"] == ["/v1/embeddings"]
+    assert model["modalities"] == {"input": ["text"], "output": ["text"]}
+    customer.key = generate_key()
+    async with customer.post() as response:
+        assert (await error_of(response, 401))["code"] == "invalid_api_key"
+
+
+async def test_stored_responses_are_not_offered_and_it_says_so(house: House) -> None:
+    customer = await house.customer()
+    for param, value in (("background", True), ("previous_response_id", "resp_1")):
+        async with customer.post("/v1/responses", **{param: value}) as response:
+            assert (await error_of(response, 400))["param"] == param
+    async with house.http.get(house.url + "/v1/responses/resp_1") as response:
+        assert "not stored" in str((await error_of(response, 404))["message"])
+
+
+async def test_a_service_tier_lowers_the_priority_of_the_plan_and_never_raises_it(house: House) -> None:
+    customer, other = await house.customer(), await house.customer()
+    standings = Standings(PostgresStore(house.database), system_clock)
+    await standings.set_terms(customer.account_id, "kari", credit_limit=None, priority=7, reason="contract")
+    for one, tier, sent in (
+        (customer, "auto", -7), (customer, "priority", -7), (customer, "default", 0), (customer, "flex", 1),
+        (other, "priority", 0), (other, "flex", 1),
+    ):  # fmt: skip
+        for stub in house.stubs:
+            stub.seen.clear()
+        async with one.post(service_tier=tier) as response:
+            assert response.status == 200
+        (headers,) = [headers for stub in house.stubs for headers in stub.seen]
+        assert int(headers[HEADER_PRIORITY]) == sent, tier

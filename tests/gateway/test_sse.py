@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.gateway.sse import StreamTail
+from serving.endpoints import DONE
 
 METER = b'{"prompt_tokens":1}'
 events = st.lists(
@@ -34,7 +35,7 @@ def test_content_passes_and_the_end_is_kept_with_its_meter(
 ) -> None:
     done = b"data: [DONE]\n\n" if has_done else b""
     stream = b"".join(content) + done + b": meter " + METER + b"\n\n"
-    tail = StreamTail()
+    tail = StreamTail([DONE])
     passed = b"".join(tail.feed(chunk) for chunk in cut(stream, sizes))
     assert passed == b"".join(content)
     assert tail.end == done
@@ -47,13 +48,13 @@ def test_a_stream_that_breaks_has_no_meter_and_loses_nothing(
 ) -> None:
     stream = b"".join(content) + b"data: [DONE]\n\n: meter " + METER + b"\n\n"
     stream = stream[: len(stream) - 1 - missing]
-    tail = StreamTail()
+    tail = StreamTail([DONE])
     passed = b"".join(tail.feed(chunk) for chunk in cut(stream, sizes))
     assert tail.meter is None
     assert (b"".join(content) + b"data: [DONE]\n\n").startswith(passed + tail.end) or stream == passed + tail.end
 
 
 def test_a_chunk_is_passed_on_at_once() -> None:
-    tail = StreamTail()
+    tail = StreamTail([DONE])
     for _ in range(3):
         assert tail.feed(b'data: {"content":"hello"}\n\n') == b'data: {"content":"hello"}\n\n'

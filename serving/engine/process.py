@@ -25,10 +25,10 @@ def begin(gpus: int) -> ForkServerContext:
     os.environ[REPLICA_PID_VARIABLE] = str(os.getpid())
     os.environ[GPUS_VARIABLE] = str(gpus)
     path = os.environ.get("PYTHONPATH")
-    here = str(Path(__file__).resolve().parent.parent)
+    here = str(Path(__file__).resolve().parent.parent.parent)
     os.environ["PYTHONPATH"] = here if path is None else f"{here}{os.pathsep}{path}"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["serving.preload"])
+    context.set_forkserver_preload(["serving.engine.preload"])
     try:
         forkserver.ensure_running()
     finally:

@@ -1,0 +1,4 @@
+"""The only files that touch vLLM: its engine and its own OpenAI app, in this process, metered and silent.
+
+Written for vLLM 0.32; 0.25 keeps the same things in other modules.
+"""

@@ -1,0 +1,51 @@
+"""What a running engine knows of its model."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from serving.answer import App, count_prompts
+from serving.endpoints import ENDPOINTS, Body
+from serving.launch import MOST_AUDIO_SECONDS
+from serving.traits import Traits
+
+TEMPLATE_MARGIN_TOKENS = 64
+OUTPUT = ((Body.CHAT, "text"), (Body.AUDIO, "text"), (Body.EMBEDDINGS, "embedding"), (Body.SCORE, "score"))
+
+
+async def traits_of(llm: Any, app: Any, model_id: str) -> Traits:
+    routes = {route.path for route in app.routes}
+    served = [endpoint for endpoint in ENDPOINTS.values() if endpoint.engine_path in routes]
+    bodies = {endpoint.body for endpoint in served}
+    hears = Body.AUDIO in bodies
+    return Traits(
+        endpoints=tuple(endpoint.path for endpoint in served),
+        input=_modalities(llm),
+        output=(next((what for body, what in OUTPUT if body in bodies), "text"),),
+        template_tokens=await _template_tokens(app, model_id),
+        tokens_per_byte=tokens_per_byte(llm.get_tokenizer()),
+        audio_seconds=MOST_AUDIO_SECONDS if hears else 0,
+    )
+
+
+def _modalities(llm: Any) -> tuple[str, ...]:
+    if not llm.model_config.is_multimodal_model:
+        return ("text",)
+    return ("text", *sorted(llm.renderer.get_mm_processor().info.allowed_mm_limits))
+
+
+def tokens_per_byte(tokenizer: Any) -> int:
+    """More than one where the tokenizer rewrites a letter as several, as those do that normalise by NFKC."""
+    return max(
+        math.ceil(len(tokenizer.encode(letter * 32, add_special_tokens=False)) / len((letter * 32).encode()))
+        for letter in ("a", "\u00e9", "\ufdfa", "\u3349", "\U0001f600")
+    )
+
+
+async def _template_tokens(app: App, model_id: str) -> int:
+    """Tokens of a conversation whose one message is empty, and a margin; 0 if the model has no chat template."""
+    body = json.dumps({"model": model_id, "messages": [{"role": "user", "content": ""}]}).encode()
+    request, _ = await count_prompts(app, "/v1/chat/completions", body)
+    return request.asked_prompt_tokens + TEMPLATE_MARGIN_TOKENS if request.asked_sequences else 0

@@ -1,0 +1,85 @@
+"""Starting the engine and vLLM's app around it, in this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from serving import silence
+from serving.engine import handlers, process
+from serving.engine.inspect import traits_of
+from serving.engine.metering import Metering
+from serving.guard import Guard
+from serving.launch import environment, flags
+from serving.media import MediaFetcher
+from serving.meter import MeterBook, Request
+from serving.models import Model
+from serving.traits import Traits
+
+
+class RunningEngine:
+    """vLLM's engine with every request metered, and its app behind the guard."""
+
+    def __init__(self, llm: Any, app: Any, guard: Guard, traits: Traits) -> None:
+        self._llm = llm
+        self._app = app
+        self.guard = guard
+        self.traits = traits
+
+    def served_by(self, server: object) -> None:
+        """vLLM stops the server when its engine is dead."""
+        self._app.state.server = server
+
+    async def check(self) -> None:
+        """Raises if the engine is dead."""
+        await self._llm.check_health()
+
+    def stop(self) -> None:
+        self._llm.shutdown()
+
+
+class _Port:
+    """``serving.guard.Engine`` over AsyncLLM."""
+
+    def __init__(self, llm: Any) -> None:
+        self._llm = llm
+
+    def is_healthy(self) -> bool:
+        return not self._llm.errored
+
+    def unfinished(self, request: Request) -> list[str]:
+        states = self._llm.output_processor.request_states
+        return [sequence.id for sequence in request.sequences if sequence.id in states]
+
+    async def abort(self, sequence_ids: list[str]) -> None:
+        await self._llm.abort(sequence_ids, internal=True)
+
+
+async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secret: str) -> RunningEngine:
+    """Starts the engine; takes seconds to minutes. Raises whatever vLLM raises."""
+    os.environ.update(environment(model, gpus))
+    silence.no_core_files()
+    context = process.begin(gpus)
+    import vllm.v1.engine.utils as engine_utils
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    engine_utils.get_mp_context = lambda: context
+    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(flags(model, directory, gpus))
+    llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+    Metering(llm)
+    tasks = await llm.get_supported_tasks()
+    app = build_app(arguments, tasks, llm.model_config)
+    await init_app_state(llm, app.state, arguments, tasks)
+    handlers.refuse_beam_search(app.state)
+    handlers.measure_recordings(app.state)
+    handlers.fetch_media_by(MediaFetcher())
+    guard = Guard(app, engine=_Port(llm), book=book, secret=secret, queue_limit=model.queue_limit)
+    traits = await traits_of(llm, app, model.id)
+    silence.begin()
+    return RunningEngine(llm, app, guard, traits)
