@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from serving.meter import Ended, Limits, Meter, MeterBook, Request
@@ -87,6 +88,8 @@ class Answer:
             await self._send_outer(message)
 
     async def _begin_response(self, message: Message) -> None:
+        if message["status"] == HTTPStatus.NOT_IMPLEMENTED:  # a wish that cannot be met is no fault of ours
+            message = {**message, "status": HTTPStatus.BAD_REQUEST}
         self._status = message["status"]
         headers: Headers = list(message.get("headers", []))
         self._streams = any(

@@ -1,4 +1,7 @@
-"""What vLLM's handlers do differently here: no beam search, recordings measured, media fetched with care."""
+"""What vLLM's handlers do differently here: no beam search, recordings measured, media fetched with care.
+
+Where vLLM has no setting for it, its objects and classes are changed, once, before the first request.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from serving.engine.metering import REFUSALS, request_of_this_task
 from serving.media import MediaFetcher, MediaRefused
 from serving.meter import Recording
 
+Serializer = Callable[[Any, Any], dict[str, Any]]
+
 GENERATING = (
     "openai_serving_chat", "openai_serving_completion", "openai_serving_responses", "anthropic_serving_messages",
 )  # fmt: skip
+MOST_UPLOAD_BYTES = 1 << 30  # the gateway's limit is the one that counts
 RECORDING = ("openai_serving_transcription", "openai_serving_translation")
 
 
@@ -48,6 +54,41 @@ def _measuring(decode: Callable[[bytes], Awaitable[tuple[Any, float]]]) -> Any:
     return decode_and_measure
 
 
+def keep_uploads_in_memory() -> None:
+    """A form's file of more than a megabyte would be spooled to a disk."""
+    from starlette.formparsers import MultiPartParser
+
+    MultiPartParser.spool_max_size = MOST_UPLOAD_BYTES
+
+
+def name_reasoning_twice() -> None:
+    """vLLM calls it ``reasoning``; most clients look for ``reasoning_content``, which it takes in requests too."""
+    from vllm.entrypoints.generate.base.protocol import DeltaMessage
+    from vllm.entrypoints.openai.chat_completion import protocol
+
+    for message in (DeltaMessage, protocol.ChatMessage):
+        serializer = message.__pydantic_decorators__.model_serializers["_serialize"]
+        serializer.func = _with_reasoning_content(serializer.func)
+        message.model_rebuild(force=True)
+    for holder in (
+        protocol.ChatCompletionResponseStreamChoice, protocol.ChatCompletionStreamResponse,
+        protocol.ChatCompletionResponseChoice, protocol.ChatCompletionResponse,
+    ):  # fmt: skip
+        holder.model_rebuild(force=True)
+
+
+def _with_reasoning_content(
+    serialize: Callable[[Any, Any], dict[str, Any]],
+) -> Callable[[Any, Any], dict[str, Any]]:
+    def serialize_twice(self: Any, handler: Any) -> dict[str, Any]:
+        data = serialize(self, handler)
+        if data.get("reasoning") is not None:
+            data["reasoning_content"] = data["reasoning"]
+        return data
+
+    return serialize_twice
+
+
 def _handlers(state: Any, *names: str) -> list[Any]:
     """Those of vLLM's handlers that this model has."""
     found = (getattr(state, name, None) for name in names)
@@ -58,6 +99,7 @@ def fetch_media_by(fetcher: MediaFetcher) -> None:
     """Instead of vLLM's own client, which fetches from anywhere."""
     from vllm.connections import global_http_connection
     from vllm.exceptions import VLLMValidationError
+    from vllm.multimodal.media import MediaConnector
 
     async def get(url: str, **_: Any) -> bytes:
         try:
@@ -68,5 +110,9 @@ def fetch_media_by(fetcher: MediaFetcher) -> None:
     def get_blocking(*_: Any, **__: Any) -> bytes:
         raise VLLMValidationError("Media cannot be fetched here.")
 
+    def refuse_file(*_: Any) -> None:
+        raise VLLMValidationError("Media cannot be files of this machine.")
+
     global_http_connection.async_get_bytes = get
     global_http_connection.get_bytes = get_blocking
+    MediaConnector._load_file_url = refuse_file  # noqa: SLF001

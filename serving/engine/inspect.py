@@ -22,7 +22,7 @@ async def traits_of(llm: Any, app: Any, model_id: str) -> Traits:
     hears = Body.AUDIO in bodies
     return Traits(
         endpoints=tuple(endpoint.path for endpoint in served),
-        input=_modalities(llm),
+        input=_modalities(llm) if bodies - {Body.AUDIO, Body.TOKENS} else ("audio",),
         output=(next((what for body, what in OUTPUT if body in bodies), "text"),),
         template_tokens=await _template_tokens(app, model_id),
         tokens_per_byte=tokens_per_byte(llm.get_tokenizer()),

@@ -79,6 +79,8 @@ async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secre
     handlers.refuse_beam_search(app.state)
     handlers.measure_recordings(app.state)
     handlers.fetch_media_by(MediaFetcher())
+    handlers.keep_uploads_in_memory()
+    handlers.name_reasoning_twice()
     guard = Guard(app, engine=_Port(llm), book=book, secret=secret, queue_limit=model.queue_limit)
     traits = await traits_of(llm, app, model.id)
     silence.begin()

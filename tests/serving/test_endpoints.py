@@ -221,3 +221,11 @@ async def test_what_is_closed_is_not_there(client: Client) -> None:
                 url = client.node.endpoint(name) + path.replace("{response_id}", "resp_1")
                 async with client.session.request(method, url, json={"model": name}) as answer:
                     assert answer.status == 404, (method, path)
+
+
+def test_reasoning_has_both_of_the_names_that_clients_look_for() -> None:
+    program = [sys.executable, "-m", "tests.serving.reasoning"]
+    thinking, speaking, whole = json.loads(subprocess.run(program, capture_output=True, check=True).stdout)
+    assert thinking == {"reasoning": "because", "reasoning_content": "because"}
+    assert speaking == {"content": "so"}
+    assert whole["reasoning"] == whole["reasoning_content"] == "because"
