@@ -90,6 +90,11 @@ class ModelState:
             return False
         return any(deployment.replica_states.get("RUNNING", 0) for deployment in application.deployments.values())
 
+    async def started(self) -> None:
+        """Until it answers, or will not. Engines that start at the same time on processors alone start later."""
+        while self.state == "starting":
+            await asyncio.sleep(PERIOD_SECONDS / 4)
+
     def forget(self) -> None:
         """Ray does not know the model, so what a predecessor published was of another Ray."""
         self.state, self.message, self.replicas = "starting", "", []
@@ -196,6 +201,8 @@ async def _deploy_all(states: Sequence[ModelState], home: Path, secret: str) -> 
             wait_for_applications_running=False,
         )
         state.deployed = True
+        if not gpus:
+            await state.started()
 
 
 def _has_failed(status: Any, model_id: str) -> bool:

@@ -130,4 +130,4 @@ CLOSED: Mapping[str, str] = {
 
 def why_closed(path: str) -> str | None:
     """What a client is told that asks for something it may know from elsewhere."""
-    return _NOT_STORED if path.startswith("/v1/responses/") else None
+    return _NOT_STORED if path.startswith("/v1/responses/resp_") else None

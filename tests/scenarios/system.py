@@ -69,9 +69,10 @@ class System:
         return {meter["request_id"]: meter for meter in map(json.loads, lines)}
 
     def is_ready(self) -> bool:
+        """Whether every model answers."""
         try:
             with urlopen(self.url + "/readyz", timeout=3) as response:
-                return bool(response.status == 200)
+                return all(json.load(response)["models"].values())
         except (URLError, OSError):
             return False
 
@@ -98,9 +99,9 @@ class System:
         return sorted(found, key=lambda process: process.create_time())
 
     def kill(self, part: str) -> None:
-        """`kill -9` of a part's main process; "replica" is the actor that holds the engine."""
+        """`kill -9` of a part's main process; "replica" is the actor that holds the engine of smollm2."""
         if part == "replica":
-            (victim,) = [p for p in self.processes("ray") if "ServeReplica" in " ".join(p.cmdline())]
+            (victim,) = [p for p in self.processes("ray") if "ServeReplica:smollm2" in " ".join(p.cmdline())]
         else:
             victim = self.processes(part)[0]
         victim.kill()

@@ -1,5 +1,6 @@
 """Zero retention: what a customer sends to the API or gets from it is written nowhere."""
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from appliance.paths import short_folder
 from appliance.postgres import find_binaries
 from appliance.settings import load_settings
+from serving.endpoints import ENDPOINTS
 from tests.scenarios.system import System
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
@@ -66,11 +68,57 @@ def hostile_bodies() -> Iterator[tuple[str, bytes]]:
         yield "/v1/completions", json.dumps(document).encode()
         del document["suffix"]
         yield "/v1/completions", json.dumps(document | {"stop": [CANARY]}).encode()
-    for path in ("/v1/chat/completions", "/v1/completions", f"/v1/{CANARY}", f"/v1/models/{CANARY}"):
+    for path, document in bodies_of_other_endpoints():
+        yield path, json.dumps(document).encode()
+        yield path, json.dumps(document | {"stream": True, CANARY: CANARY}).encode()
+        yield path, json.dumps(document | {"model": CANARY}).encode()
+        hostile = {name: {CANARY: [CANARY]} for name in document}
+        yield path, json.dumps(hostile | {"model": "smollm2"}).encode()
+    for path in (*ENDPOINTS, f"/v1/{CANARY}", f"/v1/models/{CANARY}", f"/v1/responses/{CANARY}"):
         yield path, b'{"model": "' + CANARY.encode()
         yield path, b"\xff" + CANARY.encode()
         yield path, CANARY.encode() * 10
         yield path, b"[" * 5000 + CANARY.encode()
+
+
+def bodies_of_other_endpoints() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every endpoint but the two above, with the text wherever it may stand."""
+    schema = {"type": "object", "properties": {CANARY: {"type": "string"}}, "required": [CANARY]}
+    said = [{"role": "user", "content": f"My secret is {CANARY}."}]
+    image = {"type": "image_url", "image_url": {"url": f"http://{CANARY}.invalid/{CANARY}"}}
+    data = base64.b64encode(CANARY.encode()).decode()
+    inline = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    generating = {"model": "smollm2", "max_tokens": 8, "max_output_tokens": 8}
+    yield "/v1/chat/completions", generating | {"messages": [{"role": "user", "content": [image]}]}
+    yield "/v1/chat/completions", generating | {"messages": [{"role": "user", "content": [inline]}]}
+    tool = {"type": "function", "name": CANARY, "parameters": schema}
+    yield "/v1/responses", generating | {"input": CANARY, "instructions": CANARY}
+    yield "/v1/responses", generating | {"input": said, "tools": [tool], "tool_choice": "required"}
+    yield "/v1/responses", generating | {"input": said, "metadata": {CANARY: CANARY}, "user": CANARY}
+    yield "/v1/responses", generating | {"input": [{"type": CANARY, CANARY: CANARY}]}
+    text = {"format": {"type": "json_schema", "name": CANARY, "schema": schema}}
+    yield "/v1/responses", generating | {"input": CANARY, "text": text}
+    yield "/v1/responses", generating | {"input": CANARY, "previous_response_id": CANARY}
+    anthropic = {"name": CANARY, "description": CANARY, "input_schema": schema}
+    yield "/v1/messages", generating | {"messages": said, "system": CANARY, "stop_sequences": [CANARY]}
+    yield "/v1/messages", generating | {"messages": said, "tools": [anthropic], "tool_choice": {"type": "any"}}
+    yield "/v1/messages", generating | {"messages": said, "metadata": {"user_id": CANARY}}
+    yield "/v1/messages", generating | {"messages": [{"role": CANARY, "content": [{"type": CANARY}]}]}
+    yield "/v1/messages/count_tokens", {"model": "smollm2", "messages": said, "tools": [anthropic]}
+    for path in ("/tokenize", "/v1/tokenize"):
+        yield path, {"model": "smollm2", "prompt": CANARY, "return_token_strs": True}
+    for path in ("/detokenize", "/v1/detokenize"):
+        yield path, {"model": "smollm2", "tokens": [CANARY]}
+    yield "/v1/embeddings", {"model": "minilm", "input": [CANARY, f"{CANARY} " * 400], "user": CANARY}
+    yield "/v1/embeddings", {"model": "minilm", "input": CANARY, "encoding_format": CANARY}
+    yield "/v1/embeddings", {"model": "minilm", "input": CANARY}
+    yield "/v2/embed", {"model": "minilm", "texts": [CANARY], "embedding_types": ["float"]}
+    for path in ("/v1/score", "/score"):
+        yield path, {"model": "minilm", "text_1": CANARY, "text_2": [CANARY, CANARY]}
+    for path in ("/v1/rerank", "/v2/rerank", "/rerank"):
+        yield path, {"model": "minilm", "query": CANARY, "documents": [CANARY, "x"]}
+    for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+        yield path, {"model": "smollm2", "file": CANARY, "prompt": CANARY}
 
 
 async def hear(system: System) -> list[str]:
@@ -106,6 +154,13 @@ async def send_all(system: System) -> list[int]:
             async with http.post(system.url + path + f"?q={CANARY}", data=body, headers=headers) as response:
                 await response.read()
                 statuses.append(response.status)
+        for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+            for model in ("smollm2", CANARY):
+                form = aiohttp.FormData({"model": model, "prompt": CANARY})
+                form.add_field("file", CANARY.encode() * 100_000, filename=CANARY)
+                kept = {name: value for name, value in headers.items() if name != "content-type"}
+                async with http.post(system.url + path, data=form, headers=kept) as response:
+                    statuses.append(response.status)
         wrong = headers | {"authorization": f"Bearer sk-{CANARY}"}
         async with http.post(system.url + "/v1/completions", data=b"{}", headers=wrong) as response:
             statuses.append(response.status)
@@ -149,7 +204,7 @@ async def test_a_canary_is_found_in_no_file_no_table_no_metric_and_no_log(ready:
     heard = await hear(ready)
     assert heard
     assert not [status for status in statuses if status >= 500], statuses
-    assert statuses.count(200) >= 8
+    assert statuses.count(200) >= 30
     ready.wait_until_no_holds(10)
     settings = load_settings(ready.env)
     ray = short_folder(settings.home / "ray", 35)

@@ -20,7 +20,9 @@ from typing import Any
 import aiohttp
 import pytest
 from PIL import Image
+from starlette.requests import Request
 
+from serving.engine import handlers
 from tests.serving.conftest import SECRET
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -118,6 +120,27 @@ def form(audio: bytes, **fields: str) -> aiohttp.FormData:
 def meter_of(headers: dict[str, str], text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(headers.get("x-appliance-meter") or text.rpartition("\n\n: meter ")[2])
     return found
+
+
+async def test_an_upload_is_spooled_to_no_disk() -> None:
+    handlers.keep_uploads_in_memory()
+    unread = [form(recording(65))()]
+    content_type, body = unread[0].content_type, b""
+
+    class Sink:
+        async def write(self, data: bytes) -> None:
+            nonlocal body
+            body += data
+
+    await unread[0].write(Sink())  # type: ignore[arg-type]
+    assert len(body) > 1 << 20
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", content_type.encode())]}
+    async with Request(scope, receive).form() as parsed:
+        assert parsed["file"].file._rolled is False  # type: ignore[union-attr]
 
 
 async def test_an_image_is_counted_and_its_tokens_are_those_of_usage(eye: One) -> None:

@@ -1,0 +1,100 @@
+"""Down the table of endpoints over the whole system: usage as its client sees it = metered = charged."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from serving.endpoints import ENDPOINTS, Body
+from tests.every_endpoint import AUDIO, BODIES, GENERATING, LONG, Reply
+from tests.scenarios.system import System
+
+pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
+
+MODELS = dict.fromkeys((Body.EMBEDDINGS, Body.EMBED, Body.SCORE, Body.RERANK), "minilm")
+NANODOLLARS = {"smollm2": (100, 20, 400), "minilm": (10, 10, 0)}  # per token of configs/models.yaml
+HANG_UP_AFTER_SECONDS = 0.4
+
+
+def body_for(path: str, **fields: Any) -> dict[str, Any]:
+    return {"model": MODELS.get(ENDPOINTS[path].body, "smollm2")} | BODIES[path] | fields
+
+
+async def ask(
+    http: aiohttp.ClientSession, system: System, key: str, path: str, **fields: Any
+) -> tuple[str, Reply]:
+    """The request's id, and its answer."""
+    headers = {"x-api-key" if ENDPOINTS[path].dialect == "anthropic" else "authorization": key}
+    if "authorization" in headers:
+        headers["authorization"] = f"Bearer {key}"
+    async with http.post(system.url + path, json=body_for(path, **fields), headers=headers) as answer:
+        text = await answer.text()
+        assert answer.status == 200, (path, text)
+        reply = Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, text)
+        return answer.headers["x-request-id"], reply
+
+
+async def hang_up(http: aiohttp.ClientSession, system: System, key: str, path: str, *, stream: bool) -> None:
+    """In the middle of its answer, or of waiting for it."""
+    asking = asyncio.create_task(
+        ask(http, system, key, path, stream=stream, temperature=1.5, ignore_eos=True, **LONG[path])
+    )
+    await asyncio.sleep(HANG_UP_AFTER_SECONDS)
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
+def cost(row: dict[str, Any]) -> int:
+    """Nano-dollars."""
+    prompt, cached, completion = counts(row)
+    rates = NANODOLLARS[row["model"]]
+    return (prompt - cached) * rates[0] + cached * rates[1] + completion * rates[2]
+
+
+def counts(row: dict[str, Any]) -> tuple[int, int, int]:
+    return row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]
+
+
+async def test_usage_is_what_is_metered_and_charged_whatever_the_endpoint(ready: System, figure: Any) -> None:
+    key = ready.customer("5", "table")
+    seen: dict[str, tuple[int, int, int]] = {}
+    async with aiohttp.ClientSession() as http:
+        for path in BODIES:
+            for stream in (False, True) if path in GENERATING else (False,):
+                fields: dict[str, Any] = {"stream": True} if stream else {}
+                if stream and path.endswith("completions"):
+                    fields["stream_options"] = {"include_usage": True}
+                request_id, reply = await ask(http, ready, key, path, **fields)
+                seen[request_id] = reply.usage(ENDPOINTS[path])
+        finished = set(seen)
+        for path in GENERATING:
+            for stream in (False, True):
+                await hang_up(http, ready, key, path, stream=stream)
+    ready.wait_until_no_holds(15)
+    charged, metered = ready.usage("table"), ready.meters()
+    assert finished <= charged.keys()
+    assert len(charged) == len(finished) + 2 * len(GENERATING)
+    assert {row["endpoint"] for row in charged.values()} == ENDPOINTS.keys() - AUDIO
+    for request_id, row in charged.items():
+        assert counts(row) == counts(metered[request_id])
+        assert row["cost_nanodollars"] == cost(row)
+        if request_id in seen:
+            assert counts(row) == seen[request_id], row["endpoint"]
+    cut_off = [row for row in charged.values() if row["ended"] == "cancelled"]
+    assert len(cut_off) >= len(GENERATING)
+    assert all(counts(row)[2] for row in cut_off)
+    ready.appliance("ledger", "verify")
+    figure("endpoints", f"{len(finished)} answers, {len(cut_off)} cut off: usage = metered = charged")
+
+
+async def test_a_model_is_not_asked_for_what_it_cannot_do(ready: System) -> None:
+    key = ready.customer("1", "confused")
+    headers = {"authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession() as http:
+        for path, model in (("/v1/embeddings", "smollm2"), ("/v1/chat/completions", "minilm")):
+            async with http.post(ready.url + path, json=body_for(path, model=model), headers=headers) as answer:
+                error = json.loads(await answer.text())["error"]
+                assert (answer.status, error["param"]) == (400, "model")
+    assert ready.usage("confused") == {}
