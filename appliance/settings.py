@@ -26,7 +26,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `gateway` of appliance.yaml."""
 
     processes: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-    body_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 8 << 20
+    body_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 32 << 20
     shutdown_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 20
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 

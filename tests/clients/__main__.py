@@ -1,0 +1,158 @@
+"""``make clients``: other people's clients and suites against ``appliance up``; ``ARGS=langchain`` for some.
+
+Each suite gets its own environment below ``var/clients``, with the newest packages there are. What is skipped
+says why; anything that fails ends the command with status 1. Figures go to ``var/clients.json``.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from tests.ports import free_port
+from tests.scenarios.system import System, running
+
+SUITES = Path(__file__).parent / "suites"
+NODE = "node"
+ENVIRONMENTS = Path("var/clients").resolve()
+PYTHON_SUITES: Mapping[str, tuple[str, ...]] = {
+    "openai": ("openai",),
+    "anthropic": ("anthropic",),
+    "langchain": ("langchain-openai", "langchain-tests", "pytest-asyncio"),
+    "instructor": ("instructor",),
+    "llm": ("llm",),
+}
+NODE_SUITES = {"openai-node": "openai.test.mjs", "ai-sdk": "ai-sdk.test.mjs"}
+SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Outcome:
+    passed: int
+    failed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def main(wanted: list[str]) -> int:
+    names = wanted or [*PYTHON_SUITES, *NODE_SUITES]
+    if unknown := set(names) - PYTHON_SUITES.keys() - NODE_SUITES.keys():
+        raise SystemExit(f"there is no suite {', '.join(unknown)}: {', '.join([*PYTHON_SUITES, *NODE_SUITES])}")
+    outcomes = {}
+    with started() as system:
+        environment = customer(system)
+        for name in names:
+            say(f"{name}: preparing")
+            command = prepare(name)
+            say(f"{name}: running")
+            outcomes[name] = run(command, environment)
+            show(name, outcomes[name])
+        system.wait_until_no_holds(30)
+        system.appliance("ledger", "verify")
+        say("the books balance")
+    figures = {name: asdict(outcome) for name, outcome in outcomes.items()}
+    Path("var/clients.json").write_text(json.dumps(figures, indent=2))
+    return 1 if any(one.failed for one in outcomes.values()) else 0
+
+
+@contextmanager
+def started() -> Iterator[System]:
+    with tempfile.TemporaryDirectory(prefix="appliance-", ignore_cleanup_errors=True) as home:
+        say("starting the system")
+        with running(Path(home), free_port()) as system:
+            system.wait_until_ready()
+            yield system
+
+
+def customer(system: System) -> dict[str, str]:
+    """What the clients of OpenAI and of Anthropic look for in their environment."""
+    key = system.customer("1000", "clients")
+    base = f"{system.url}/v1"
+    return {
+        "OPENAI_API_KEY": key,
+        "OPENAI_BASE_URL": base,
+        "ANTHROPIC_API_KEY": key,
+        "ANTHROPIC_BASE_URL": system.url,
+    }
+
+
+def prepare(name: str) -> list[str]:
+    """Installs what the suite needs; the command that runs it."""
+    if name in NODE_SUITES:
+        folder = ENVIRONMENTS / NODE
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (SUITES / NODE).iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        quietly(["npm", "install", "--no-audit", "--no-fund"], folder)
+        test = str(folder / NODE_SUITES[name])
+        return ["node", "--test", "--test-reporter=junit", test]
+    folder = ENVIRONMENTS / name
+    if not (folder / "bin/pip").exists():
+        venv.create(folder, with_pip=True)
+    quietly([str(folder / "bin/pip"), "install", "--upgrade", "pytest", *PYTHON_SUITES[name]], Path())
+    asyncio_mode = ["-o", "asyncio_mode=auto"] if "pytest-asyncio" in PYTHON_SUITES[name] else []
+    suite = folder / f"suite_{name}.py"  # there it finds nothing of ours
+    suite.write_bytes((SUITES / suite.name).read_bytes())
+    return [
+        str(folder / "bin/python"), "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={folder}",
+        f"--confcutdir={folder}", "-p", "no:cacheprovider", *asyncio_mode, str(suite), "--junitxml",
+    ]  # fmt: skip
+
+
+def quietly(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=SECONDS)
+    if done.returncode:
+        raise SystemExit(f"`{' '.join(command)}` failed:\n{done.stderr[-2000:]}")
+
+
+def run(command: list[str], environment: dict[str, str]) -> Outcome:
+    with tempfile.NamedTemporaryFile(suffix=".xml") as report:
+        if command[0] == "node":  # its options come before the file
+            command = [*command[:3], "--test-reporter-destination", report.name, command[3]]
+        else:
+            command = [*command, report.name]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "ANTHROPIC"))}
+        done = subprocess.run(
+            command, env=kept | environment, capture_output=True, text=True, check=False, timeout=SECONDS
+        )
+        try:
+            return read(ET.parse(report.name).getroot())
+        except ET.ParseError:
+            raise SystemExit(f"no report:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}") from None
+
+
+def read(report: ET.Element) -> Outcome:
+    passed, failed, skipped = 0, [], []
+    for case in report.iter("testcase"):
+        name = case.get("name", "")
+        problems = [*case.iter("failure"), *case.iter("error")]
+        if problems:
+            failed.append(f"{name}: {(problems[0].get('message') or '').partition(chr(10))[0][:200]}")
+        elif (reason := case.find("skipped")) is not None:
+            skipped.append(f"{name}: {reason.get('message')}")
+        else:
+            passed += 1
+    return Outcome(passed, tuple(failed), tuple(skipped))
+
+
+def show(name: str, outcome: Outcome) -> None:
+    say(f"{name}: {outcome.passed} passed, {len(outcome.failed)} failed, {len(outcome.skipped)} skipped")
+    for line in outcome.failed:
+        say(f"  failed   {line}")
+    for line in outcome.skipped:
+        say(f"  skipped  {line}")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
