@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from serving.line import Line, Ticket
 from serving.meter import Ended, Limits, Meter, MeterBook, Request
 
 Scope = MutableMapping[str, Any]
@@ -43,14 +45,24 @@ class Answer:
     """One request on its way through vLLM's app, from its first byte to its final count."""
 
     def __init__(
-        self, app: App, engine: Engine, book: MeterBook, request: Request, receive: Receive, send: Send
+        self,
+        app: App,
+        engine: Engine,
+        book: MeterBook,
+        line: Line | None,
+        request: Request,
+        receive: Receive,
+        send: Send,
     ) -> None:
+        """``line`` is None for what the engine has no part in."""
         self._app = app
         self._engine = engine
         self._book = book
+        self._line = line
         self._request = request
         self._receive_outer = receive
         self._send_outer = send
+        self._unread: deque[Message] = deque()
         self._hung_up = False
         self._status = 0
         self._meter: Meter | None = None
@@ -60,7 +72,10 @@ class Answer:
         """Ends the meter whatever happens; tokens that nobody will read are not generated further."""
         mark = current_request.set(self._request)
         try:
-            await self._app(scope, self._receive, self._send)
+            if self._line is None:
+                await self._app(scope, self._receive, self._send)
+            else:
+                await self._in_turn(self._line, scope)
         except BaseException:
             if not self._status:
                 self._status = 500
@@ -70,8 +85,39 @@ class Answer:
             if self._meter is None:
                 await asyncio.shield(self._end(interrupted=True))
 
+    async def _in_turn(self, line: Line, scope: Scope) -> None:
+        limits = self._request.limits
+        ticket = line.join(limits.salt, limits.priority, limits.sequences or 1)
+        try:
+            if not ticket.turn.done():
+                await self._wait(ticket)
+        except BaseException:
+            line.leave(ticket)
+            raise
+        if self._hung_up:
+            line.leave(ticket)
+            return
+        with line.seated(ticket):
+            await self._app(scope, self._receive, self._send)
+
+    async def _wait(self, ticket: Ticket) -> None:
+        """For its turn, or until the client hangs up; what it sends meanwhile is kept for the app."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait({ticket.turn, watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+        if not self._hung_up:
+            await ticket.turn
+
+    async def _watch(self) -> None:
+        while not self._hung_up:
+            message = await self._receive_outer()
+            self._unread.append(message)
+            self._hung_up = message["type"] == "http.disconnect"
+
     async def _receive(self) -> Message:
-        message = await self._receive_outer()
+        message = self._unread.popleft() if self._unread else await self._receive_outer()
         if message["type"] == "http.disconnect":
             self._hung_up = True
         return message

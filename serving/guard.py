@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from serving.answer import Answer, App, Engine, Headers, Receive, Scope, Send, count_prompts
 from serving.endpoints import ENDPOINTS, Endpoint
+from serving.line import Line
 from serving.meter import Limits, MeterBook
 
 PASSED_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
@@ -21,12 +22,15 @@ MOST_COUNTS_AT_ONCE = 32
 class Guard:
     """The ASGI app of a replica's private port."""
 
-    def __init__(self, app: App, *, engine: Engine, book: MeterBook, secret: str, queue_limit: int) -> None:
+    def __init__(
+        self, app: App, *, engine: Engine, book: MeterBook, secret: str, queue_limit: int, seats: int
+    ) -> None:
         self._app = app
         self._engine = engine
         self._book = book
         self._secret = secret.encode()
         self._queue_limit = queue_limit
+        self._line = Line(seats)
         self._counting = 0
         self.draining = False
 
@@ -67,7 +71,9 @@ class Guard:
         if request is None:
             await _error(send, 409, "This request was served before.", refused="duplicate")
             return
-        await Answer(self._app, self._engine, self._book, request, receive, send).run(_inner(scope, endpoint))
+        line = self._line if endpoint.metered else None
+        answer = Answer(self._app, self._engine, self._book, line, request, receive, send)
+        await answer.run(_inner(scope, endpoint))
 
     async def _count(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         endpoint = ENDPOINTS.get(headers.get(b"x-appliance-path", b"").decode("latin-1"))

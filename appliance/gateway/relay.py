@@ -309,9 +309,10 @@ def _decisions(admitted: Admitted, parsed: Parsed) -> dict[str, str]:
         # vLLM takes the lowest number first.
         engine.HEADER_PRIORITY: str(-priority_of(parsed.tier, admitted.priority)),
     }
+    if not parsed.recording:
+        headers[engine.HEADER_SEQUENCES] = str(parsed.prompts * max(1, parsed.answers))
     if parsed.answers:
         headers[engine.HEADER_COMPLETION_LIMIT] = str(admitted.completion_limit)
-        headers[engine.HEADER_SEQUENCES] = str(request.sequences)
     return headers
 
 

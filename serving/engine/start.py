@@ -88,7 +88,14 @@ async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secre
     handlers.fetch_media_by(MediaFetcher())
     handlers.keep_uploads_in_memory()
     handlers.name_reasoning_twice()
-    guard = Guard(app, engine=_Port(llm), book=book, secret=secret, queue_limit=model.queue_limit)
+    guard = Guard(
+        app,
+        engine=_Port(llm),
+        book=book,
+        secret=secret,
+        queue_limit=model.queue_limit,
+        seats=llm.vllm_config.scheduler_config.max_num_seqs,
+    )
     traits = await traits_of(llm, app, model.id)
     silence.begin()
     return RunningEngine(llm, app, guard, traits)

@@ -31,6 +31,7 @@ PYTHON_SUITES: Mapping[str, tuple[str, ...]] = {
 }
 NODE_SUITES = {"openai-node": "openai.test.mjs", "ai-sdk": "ai-sdk.test.mjs"}
 SECONDS = 1800
+ASYNCIO_MODE = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def prepare(name: str) -> list[str]:
     if not (folder / "bin/pip").exists():
         venv.create(folder, with_pip=True)
     quietly([str(folder / "bin/pip"), "install", "--upgrade", "pytest", *PYTHON_SUITES[name]], Path())
-    asyncio_mode = ["-o", "asyncio_mode=auto"] if "pytest-asyncio" in PYTHON_SUITES[name] else []
+    asyncio_mode = ASYNCIO_MODE if "pytest-asyncio" in PYTHON_SUITES[name] else ()
     suite = folder / f"suite_{name}.py"  # there it finds nothing of ours
     suite.write_bytes((SUITES / suite.name).read_bytes())
     return [

@@ -38,10 +38,10 @@ class Engine:
 class Port:
     """One request at a time, over ASGI."""
 
-    def __init__(self, app: App, tmp_path: Path) -> None:
+    def __init__(self, app: App, tmp_path: Path, seats: int = 8) -> None:
         self.engine = Engine()
         self.book = MeterBook(FileJournal(tmp_path, "r"))
-        self.guard = Guard(app, engine=self.engine, book=self.book, secret="s", queue_limit=2)
+        self.guard = Guard(app, engine=self.engine, book=self.book, secret="s", queue_limit=2, seats=seats)
         self.sent: list[Message] = []
 
     async def post(
@@ -60,6 +60,8 @@ class Port:
             messages.append({"type": "http.disconnect"})
 
         async def receive() -> Message:
+            if not messages:
+                await asyncio.Event().wait()
             return messages.pop(0)
 
         async def send(message: Message) -> None:
@@ -223,3 +225,45 @@ async def test_only_so_many_prompts_are_counted_at_once(tmp_path: Path) -> None:
         200,
         {"prompt_tokens": 7, "images": 0, "audio_seconds": 0},
     )
+
+
+async def test_who_hangs_up_while_waiting_in_line_is_not_served_and_pays_nothing(tmp_path: Path) -> None:
+    served = []
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        message = await receive()
+        served.append(message["body"])
+        _asked("s", 2)
+        await go_on.wait()
+        await _stream(send, b"data: [DONE]\n\n")
+
+    port = Port(app, tmp_path, seats=1)
+    first = asyncio.create_task(port.post())
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(port.post({"x-appliance-request": "b"}, hang_up=True))
+    await asyncio.wait_for(waiting, 1)
+    meter = await port.book.find("b", 0)
+    assert meter is not None
+    assert (meter.ended, meter.prompt_tokens) == ("cancelled", 0)
+    go_on.set()
+    await first
+    assert served == [b"{}"]
+
+
+async def test_who_waits_in_line_keeps_what_was_sent(tmp_path: Path) -> None:
+    served = []
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        served.append((await receive())["body"])
+        await go_on.wait()
+        await _stream(send, b"data: [DONE]\n\n")
+
+    port = Port(app, tmp_path, seats=1)
+    tasks = [asyncio.create_task(port.post({"x-appliance-request": name})) for name in "ab"]
+    await asyncio.sleep(0.05)
+    assert len(served) == 1
+    go_on.set()
+    await asyncio.gather(*tasks)
+    assert served == [b"{}", b"{}"]

@@ -32,6 +32,14 @@ class TestChat(ChatModelIntegrationTests):
         return True
 
     @property
+    def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def model_override_value(self) -> str:
+        return "smollm2"
+
+    @property
     def tool_choice_value(self) -> str:
         return "any"
 

@@ -156,7 +156,12 @@ def test_responses_streamed(client: OpenAI) -> None:
 
 def test_responses_parsed(client: OpenAI) -> None:
     answer = client.responses.parse(
-        model=CHAT, input="Paris", text_format=City, max_output_tokens=200, temperature=0
+        model=CHAT,
+        input="Paris",
+        text_format=City,
+        max_output_tokens=200,
+        temperature=0,
+        extra_body={"frequency_penalty": 0.5},
     )
     assert answer.output_parsed
 
