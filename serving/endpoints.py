@@ -32,6 +32,17 @@ class Body(Enum):
     TOKENS = "tokens"
     """Only the tokenizer works; the meter counts nothing, and nothing is charged."""
 
+    @property
+    def prompt_field(self) -> str:
+        """The field that holds what the model is to read."""
+        return _PROMPT_FIELDS.get(self, "input")
+
+
+_PROMPT_FIELDS = {
+    Body.CHAT: "messages", Body.MESSAGES: "messages", Body.COMPLETIONS: "prompt", Body.EMBED: "texts",
+    Body.SCORE: "documents", Body.RERANK: "documents", Body.AUDIO: "file", Body.TOKENS: "prompt",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

@@ -20,8 +20,11 @@ class EngineError(ApiError):
             self.type = "server_error"
 
 
-def engine_error(status: int, body: bytes) -> EngineError:
-    """The error in ``body``; whatever it is, an answer in OpenAI's shape."""
+def engine_error(status: int, body: bytes, prompt_field: str) -> EngineError:
+    """The error in ``body``; whatever it is, an answer in OpenAI's shape.
+
+    ``prompt_field`` is where the request's prompt stands, which vLLM calls ``input_tokens`` when it is too long.
+    """
     said = _error(body)
     message = said.get("message")
     param = said.get("param")
@@ -30,7 +33,7 @@ def engine_error(status: int, body: bytes) -> EngineError:
     return EngineError(
         status,
         message if isinstance(message, str) and message else "The engine refused the request.",
-        None if field in ("", "body") else "messages" if is_context else field,
+        None if field in ("", "body") else prompt_field if is_context else field,
         "context_length_exceeded" if is_context else None,
     )
 

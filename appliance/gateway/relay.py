@@ -211,7 +211,7 @@ class Relay:
         if status >= 500:
             raise Unavailable("The model is busy.")
         if status != 200:
-            raise engine_error(status, answer)
+            raise engine_error(status, answer, ENDPOINTS[request.endpoint].body.prompt_field)
         exact = json.loads(answer)
         room = max(1, view.context_length - exact["prompt_tokens"] // asked.parsed.prompts)
         return replace(
@@ -250,7 +250,7 @@ class Relay:
         exchange.meter = end.meter
         exchange.settled_at = time.perf_counter()
         if end.status is not None and end.status >= 400:
-            raise engine_error(end.status, end.body)
+            raise engine_error(end.status, end.body, exchange.endpoint.body.prompt_field)
         await exchange.finish(end.status, end.headers, end.body)
 
     async def _relay(self, exchange: Exchange, admitted: Admitted, asked: Asked, tried: list[Replica]) -> End:

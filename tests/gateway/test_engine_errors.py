@@ -21,7 +21,7 @@ from appliance.gateway.engine_errors import engine_error
     ],
 )  # fmt: skip
 def test_the_field_is_named_as_the_client_wrote_it(said: object, param: str | None, code: str | None) -> None:
-    error = engine_error(400, json.dumps(said).encode())
+    error = engine_error(400, json.dumps(said).encode(), "messages")
     assert error.document()["error"] == {
         "message": "m", "type": "invalid_request_error", "param": param, "code": code,
     }  # fmt: skip
@@ -29,6 +29,6 @@ def test_the_field_is_named_as_the_client_wrote_it(said: object, param: str | No
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))
 def test_whatever_the_engine_says_the_answer_has_the_shape(body: bytes) -> None:
-    error = engine_error(422, body).document()["error"]
+    error = engine_error(422, body, "input").document()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]

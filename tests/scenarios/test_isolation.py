@@ -17,8 +17,8 @@ from tests.scenarios.system import System
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(900)]
 
-PROMPT_WORDS = 1100
-PROMPTS = 10
+PROMPT_WORDS = 800
+PROMPTS = 9
 RATIO_ALLOWED = 1.25
 FLOOD = 200
 QUIET_REQUESTS = 15
@@ -83,7 +83,7 @@ async def test_a_prompt_that_another_tenant_sent_is_as_slow_as_a_new_one(ready: 
             cached_across.append(cached)
             shares.append(mine / tokens)
     assert cached_across == [0] * PROMPTS
-    assert min(shares) > 0.98
+    assert min(shares) > 0.95  # all but the last block
     ratio, p = math.exp(statistics.fmean(across)), sign_flip(across)
     ratio_again, p_again = math.exp(statistics.fmean(again)), sign_flip(again)
     figure("another tenant's prompt, time to first token / that of a new one", f"{ratio:.2f}, p {p:.3f}")
@@ -103,7 +103,7 @@ async def test_a_flood_does_not_keep_a_plan_with_priority_waiting(ready: System,
     async def ask_quietly(http: aiohttp.ClientSession) -> list[float]:
         found = []
         for _ in range(QUIET_REQUESTS):
-            seconds, _, _ = await first_token(http, ready, quiet, prompt(rng, 500), max_tokens=4)
+            seconds, _, _ = await first_token(http, ready, quiet, prompt(rng, 300), max_tokens=4)
             found.append(seconds)
             await asyncio.sleep(0.3)
         return sorted(found)
