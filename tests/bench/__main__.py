@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench import growth, relay, settlement
+from tests.bench import growth, isolation, relay, settlement
 from tests.bench.report import show, write_section
 
 RESULTS = Path("var/bench.json")
@@ -12,6 +12,7 @@ Measure = Callable[[], Mapping[str, float | int | str]]
 SECTIONS: dict[str, tuple[str, Measure]] = {
     "relay": ("gateway against a stub engine, 64 chunks at 10 ms, 32 at a time", relay.measure),
     "settlement": ("hold + settle through the real code, beside two plain transactions", settlement.measure),
+    "isolation": ("what tenants can tell of each other by time, over the whole system", isolation.measure),
     "growth": ("the same with ten million usage rows and a hundred thousand accounts", growth.measure),
 }
 

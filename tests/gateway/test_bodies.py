@@ -86,3 +86,59 @@ def test_deep_nesting_is_refused() -> None:
     for body in (b"[" * 100_000, b'{"model":"m","messages":' + b"[" * 100_000):
         with pytest.raises(InvalidRequest):
             parse(ENDPOINTS["/v1/chat/completions"], body)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "prompts", "prompt_bytes"),
+    [
+        ("/v1/embeddings", {"input": "abc"}, 1, 5),
+        ("/v1/embeddings", {"input": ["abc", "d"]}, 2, 11),
+        ("/v1/embeddings", {"input": [[1, 2], [3]]}, 2, 11),
+        ("/v1/embeddings", {"messages": [{"role": "user", "content": "x"}]}, 1, None),
+        ("/v2/embed", {"texts": ["abc", "d"]}, 2, 4),
+        ("/v1/rerank", {"query": "abc", "documents": ["d", "e"]}, 3, 8),
+        ("/v1/score", {"text_1": "abc", "text_2": ["d", "e"]}, 3, 8),
+        ("/v1/score", {"text_1": ["abc", "f"], "text_2": ["d", "e"]}, 4, 6),
+        ("/v1/score", {"queries": "abc", "documents": [{"content": []}]}, 2, None),
+        ("/v1/responses", {"input": "abc", "instructions": "d"}, 1, 8),
+        ("/v1/responses", {"input": [{"role": "user", "content": "x"}]}, 1, None),
+        ("/v1/messages", {"messages": [], "system": "abc", "max_tokens": 1}, 1, 7),
+        ("/v1/messages", {"messages": [], "tools": [{}], "max_tokens": 1}, 1, None),
+        ("/tokenize", {"prompt": "abc"}, 1, 0),
+    ],
+)
+def test_what_bounds_a_prompt_on_every_endpoint(
+    path: str, body: dict[str, Any], prompts: int, prompt_bytes: int | None
+) -> None:
+    parsed = parse(ENDPOINTS[path], json.dumps({"model": "m"} | body, separators=(",", ":")).encode())
+    assert (parsed.prompts, parsed.prompt_bytes) == (prompts, prompt_bytes)
+
+
+def test_images_are_counted_by_parts() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aaaa"}}
+    content = [{"type": "text", "text": "an image"}, image, image]
+    assert chat(messages=[{"role": "user", "content": content}]).images == 2
+    assert chat(messages=[{"role": "user", "content": "an image_url"}]).images == 0
+
+
+def test_a_form_is_read_up_to_its_file() -> None:
+    boundary = b"--b"
+    fields = {b"model": b"ear", b"stream": b"true"}
+    body = b"".join(
+        boundary + b'\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n' + value + b"\r\n"
+        for name, value in fields.items()
+    )
+    file = boundary + b'\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * 9999
+    end = b"\r\n--b--\r\n"
+    endpoint = ENDPOINTS["/v1/audio/transcriptions"]
+    parsed = parse(endpoint, body + file + end, "multipart/form-data; boundary=b")
+    assert (parsed.model, parsed.stream, parsed.recording) == ("ear", True, True)
+    for bad, content_type in (
+        (body + end, "multipart/form-data; boundary=b"),
+        (file + end, "multipart/form-data; boundary=b"),
+        (body + file + end, "multipart/form-data; boundary=other"),
+        (body + file + end, "application/json"),
+        (b"", "multipart/form-data"),
+    ):
+        with pytest.raises(InvalidRequest):
+            parse(endpoint, bad, content_type)

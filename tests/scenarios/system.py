@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -166,6 +167,42 @@ async def stream(
     except (aiohttp.ClientError, OSError):
         answer.finished = False
     return answer
+
+
+@dataclass(frozen=True)
+class FirstToken:
+    """``seconds`` from the request to the first token."""
+
+    seconds: float
+    prompt_tokens: int
+    cached_tokens: int
+
+
+async def first_token(
+    http: aiohttp.ClientSession, system: System, key: str, text: str, max_tokens: int = 1
+) -> FirstToken:
+    """One text completion, streamed and read to its end."""
+    body: dict[str, Any] = {
+        "model": "smollm2", "prompt": text, "max_tokens": max_tokens, "stream": True, "ignore_eos": True,
+        "stream_options": {"include_usage": True},
+    }  # fmt: skip
+    headers = {"authorization": f"Bearer {key}"}
+    began = time.perf_counter()
+    seconds: float | None = None
+    usage: dict[str, Any] = {}
+    async with http.post(system.url + "/v1/completions", json=body, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        async for line in answer.content:
+            if line.startswith(b"data: {"):
+                seconds = seconds or time.perf_counter() - began
+                usage = json.loads(line[6:]).get("usage") or usage
+    assert seconds is not None
+    return FirstToken(seconds, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"])
+
+
+def prompt(rng: random.Random, words: int) -> str:
+    """Nobody sent it before; about two tokens a word."""
+    return " ".join(f"{rng.choice(('red', 'old', 'big'))} {rng.randint(0, 99)}" for _ in range(words // 2))
 
 
 async def gather_limited(tasks: list[Any], at_once: int) -> list[Any]:

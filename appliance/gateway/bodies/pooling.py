@@ -89,17 +89,17 @@ def parse_rerank(raw: bytes) -> Parsed:
 
 
 def _pairs(model: str, one: bytes, other: bytes) -> Parsed:
-    """A model reads either each pair, or each text of either side once: the pairs are the more."""
+    """A model reads either each pair, or each text of either side once: the bound holds for both."""
     images = count_images(one) + count_images(other)
     try:
         left, right = _list_of(one), _list_of(other)
     except msgspec.ValidationError:
-        items = max(count_prompts(one, "queries"), count_prompts(other, "documents"))
-        return Parsed(model=model, prompts=items + 1, images=images * items)
+        texts = count_prompts(one, "queries") + count_prompts(other, "documents")
+        return Parsed(model=model, prompts=texts, images=images * texts)
     pairs = require_few(max(len(left), len(right)), "documents")
     return Parsed(
         model=model,
-        prompts=pairs + 1,
+        prompts=max(1, len(left) + len(right)),
         prompt_bytes=_bytes(left) * (pairs if len(left) == 1 else 1) + _bytes(right),
     )
 
