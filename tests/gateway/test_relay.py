@@ -234,8 +234,9 @@ async def test_the_model_list_announces_the_next_price(house: House) -> None:
 
 async def test_the_model_list_shows_prices_and_a_wrong_key_is_refused(house: House) -> None:
     async with house.http.get(house.url + "/v1/models") as response:
-        (model,) = (await response.json())["data"]
-    assert (model["id"], model["object"]) == ("smollm2", "model")
+        model, embedding = (await response.json())["data"]
+    assert [model["id"], embedding["id"]] == ["smollm2", "minilm"]
+    assert model["object"] == "model"
     assert model["pricing"]["output"] == "0.40"
     async with house.http.get(house.url + "/v1/models/smollm2") as response:
         assert (await response.json()) == model
