@@ -29,7 +29,9 @@ from billing.ids import request_id
 from billing.postgres import PostgresStore
 from billing.settlement import Settlement
 from serving.client import Directory, EngineClient
+from serving.declared import Declared
 from serving.endpoints import ENDPOINTS, Dialect, why_closed
+from serving.wanted import Wanted
 
 
 class Gateway:
@@ -74,6 +76,7 @@ class Gateway:
         registry = CollectorRegistry()
         metrics = self._metrics = GatewayMetrics(registry)
         database = Database(settings.sqlalchemy_url, application_name="appliance-gateway")
+        declared = Declared(settings.declared)
         engine_client = EngineClient(Directory(settings.directory), known.cluster_secret)
         store = PostgresStore(database)
         books = Books(
@@ -86,16 +89,15 @@ class Gateway:
             meters=settings.meters,
             metrics=metrics,
         )
-        self._other.include_router(
-            models_router(settings.models, engine_client.directory, database, books, system_clock)
-        )
+        self._other.include_router(models_router(declared, engine_client.directory, database, books, system_clock))
         self._other.include_router(usage_router(database, books, system_clock))
         self._other.include_router(health_router(database, engine_client))
         self._other.include_router(metrics_router(registry, self._shared_metrics, settings.metrics_networks))
         self._relay = Relay(
             books,
             engine_client,
-            frozenset(model.id for model in settings.models),
+            declared,
+            Wanted(settings.wanted),
             settings.gateway.body_limit_bytes,
             metrics,
         )

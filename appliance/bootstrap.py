@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance import secrets
@@ -13,6 +14,7 @@ from billing.db import Database
 from billing.money import NANODOLLARS_PER_DOLLAR
 from billing.postgres import PostgresStore
 from billing.rates import Prices, first_rates
+from serving.models import Model
 
 KEY_VARIABLE = "OPENAI_API_KEY="
 OPERATOR = "operator"
@@ -32,17 +34,18 @@ class Bootstrapped:
     different_rates: list[str]
 
 
+def declared_prices(models: Sequence[Model]) -> dict[str, Prices]:
+    """What models.yaml says that each model costs."""
+    return {model.id: Prices(model.rates.input, model.rates.cached_input, model.rates.output) for model in models}
+
+
 async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
     """Does what is not done yet; the key is on disk before it counts, and the demo's credit is given once."""
     pepper = secrets.read(settings.secrets).key_pepper
     database = Database(settings.sqlalchemy_url)
     try:
         async with database.begin() as connection:
-            declared = {
-                model.id: Prices(model.rates.input, model.rates.cached_input, model.rates.output)
-                for model in settings.models
-            }
-            _, different = await first_rates(connection, declared, clock)
+            _, different = await first_rates(connection, declared_prices(settings.models), clock)
             if await accounts.find_account(connection, OPERATOR) is None:
                 await accounts.create_account(connection, OPERATOR, "operator", clock)
             demo_key = None

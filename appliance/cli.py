@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands import account, credit, key, ledger, rate, usage
+from appliance.commands import account, credit, key, ledger, models, rate, usage
 from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for name, group in (
+    ("models", models.app),
     ("account", account.app),
     ("key", key.app),
     ("credit", credit.app),
@@ -70,14 +71,14 @@ def worker() -> None:
 def serving() -> None:
     """Apply the models to Ray and publish their replicas until stopped."""
     from appliance import logs, secrets
-    from serving.directory import run_serving
+    from serving.controller import run_serving
 
     logs.configure()
     chosen = settings()
     if chosen.ray_address is None:
         raise fail("RAY_ADDRESS is not set: `appliance up` starts Ray and sets it")
     secret = secrets.read(chosen.secrets).cluster_secret
-    raise typer.Exit(asyncio.run(run_serving(chosen.home, chosen.models, secret, chosen.ray_address)))
+    raise typer.Exit(asyncio.run(run_serving(chosen.home, secret, chosen.ray_address)))
 
 
 @app.command()

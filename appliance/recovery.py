@@ -3,9 +3,9 @@
 Any hold that has been open for a while is looked into. A replica that knows the request settles it: running,
 it is left alone; ended, it is charged what was metered. When every replica of the model answers and none knows
 it, and the request has had far longer than it takes to reach one, it is lost: nothing was generated that anyone
-can see, and the hold is released. Where nobody can say, because the model is gone or does not start, the
-customer's credit is released after an hour. Settlement is idempotent, so that a gateway that is alive after all
-does no harm.
+can see, and the hold is released. Where no replica can say, because the model is gone or does not start, this
+node's journals may; else the customer's credit is released after an hour. Settlement is idempotent, so that a
+gateway that is alive after all does no harm.
 """
 
 import asyncio
@@ -23,13 +23,15 @@ from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settlement
 from serving.client import EngineClient, ReplicaUnreachable
 from serving.journal import read_journal
-from serving.meter import Meter
+from serving.meter import Meter, decisive
 
 log = logging.getLogger(__name__)
 
 ORPHAN_AGE = timedelta(seconds=15)
 LOST_AGE = timedelta(seconds=30)
 GIVE_UP_AGE = timedelta(hours=1)
+FINAL = ("complete", "cancelled")
+"""Ends after which no other replica was tried."""
 PAGE = 500
 MOST_AT_ONCE = 32
 
@@ -44,18 +46,26 @@ def as_metered(request_id: UUID, account_id: int, meter: Meter | None) -> Metere
     return Metered(request_id, account_id, tokens, Ended(meter.ended))
 
 
-def journalled(meters: Path, model: str, request_id: str) -> Meter | None:
-    """What a replica of this node that is gone wrote down of the request."""
-    return read_journal(meters / model, request_id)
+def journalled(meters: Path, request_id: str) -> Meter | None:
+    """What a replica of this node that is gone wrote down of the request; an adapter's is its base's."""
+    found = (read_journal(directory, request_id) for directory in meters.glob("*"))
+    return decisive(meter for meter in found if meter is not None)
 
 
 class Recovery:
     def __init__(
-        self, database: Database, settlement: Settlement, engine_client: EngineClient, clock: Clock
+        self,
+        database: Database,
+        settlement: Settlement,
+        engine_client: EngineClient,
+        meters: Path,
+        clock: Clock,
     ) -> None:
+        """``meters`` are the journals of this node."""
         self._database = database
         self._settlement = settlement
         self._engine = engine_client
+        self._meters = meters
         self._clock = clock
 
     async def run_once(self) -> int:
@@ -90,10 +100,11 @@ class Recovery:
         try:
             meter = await self._engine.find_meter(hold.model, str(hold.request_id))
         except ReplicaUnreachable:
-            if age < GIVE_UP_AGE:
-                return False
-            log.error("request %s is released: no replica of %s could say more", hold.request_id, hold.model)
-            meter = None
+            meter = await asyncio.to_thread(journalled, self._meters, str(hold.request_id))
+            if meter is None or meter.ended not in FINAL:
+                if age < GIVE_UP_AGE:
+                    return False
+                log.error("request %s is released: no replica of %s could say more", hold.request_id, hold.model)
         if meter is None and age < LOST_AGE:
             return False
         if meter is not None and meter.ended is None:

@@ -87,6 +87,16 @@ class Settings:
         return self.run / "directory.json"
 
     @property
+    def declared(self) -> Path:
+        """The models that `up` or `models apply` took from models.yaml."""
+        return self.run / "models.json"
+
+    @property
+    def wanted(self) -> Path:
+        """Which models somebody waits for that have no replica."""
+        return self.run / "wanted"
+
+    @property
     def meters(self) -> Path:
         """Where the replicas of this node keep their journals."""
         return self.home / "meters"

@@ -49,7 +49,7 @@ async def run(settings: Settings) -> None:
     database = Database(settings.sqlalchemy_url, application_name="appliance-worker", pool_size=8)
     engine_client = EngineClient(Directory(settings.directory), secrets.read(settings.secrets).cluster_secret)
     store = PostgresStore(database)
-    recovery = Recovery(database, Settlement(store, system_clock), engine_client, system_clock)
+    recovery = Recovery(database, Settlement(store, system_clock), engine_client, settings.meters, system_clock)
     metrics = WorkerMetrics(CollectorRegistry())
     does = Jobs(
         database,

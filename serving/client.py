@@ -8,7 +8,7 @@ import ipaddress
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ READ_TIMEOUT_SECONDS = 900.0
 METER_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 30.0
 REREAD_SECONDS = 0.1
+HANDOVER_SECONDS = 4.0
+"""How long a request waits for another replica when the one it was sent to has just ended."""
 MOST_ATTEMPTS = 3
 
 HEADER_SECRET = "x-cluster-secret"  # noqa: S105 -- a header's name
@@ -76,6 +78,8 @@ class ModelView:
     context_length: int
     traits: Traits
     replicas: tuple[Replica, ...]
+    start_seconds: float = 0.0
+    """How long its last start took; 0 if that is not known."""
 
 
 class Directory:
@@ -125,6 +129,7 @@ def _view(entry: Mapping[str, Any]) -> ModelView:
         context_length=entry["context_length"],
         traits=msgspec.convert(entry["traits"], Traits),
         replicas=tuple(Replica(**{field: replica[field] for field in fields}) for replica in entry["replicas"]),
+        start_seconds=entry.get("start_seconds", 0.0),
     )
 
 
@@ -171,8 +176,11 @@ class EngineClient:
         ``tried`` tells the caller which, in order.
         Raises NoReplica.
         """
+        full = False
         while len(tried) < MOST_ATTEMPTS:
             replica = self.pick(model, {replica.id for replica in tried})
+            if replica is None and not full:
+                replica = await self._successor(model, tried)
             if replica is None:
                 break
             tried.append(replica)
@@ -184,6 +192,7 @@ class EngineClient:
                     continue
                 try:
                     if response.status >= 500:
+                        full = full or response.headers.get(HEADER_REFUSED) == "queue"
                         continue
                     yield response
                 finally:
@@ -193,6 +202,14 @@ class EngineClient:
             finally:
                 self._done(replica)
         raise NoReplica(model)
+
+    async def _successor(self, model: str, tried: Sequence[Replica]) -> Replica | None:
+        """Who takes the place of those that are away; they may have been replaced since the directory was read."""
+        for _ in range(round(HANDOVER_SECONDS / REREAD_SECONDS)):
+            await asyncio.sleep(REREAD_SECONDS)
+            if (replica := self.pick(model, {replica.id for replica in tried})) is not None:
+                return replica
+        return None
 
     def _done(self, replica: Replica) -> None:
         self._in_flight[replica.id] -= 1

@@ -10,6 +10,7 @@ import dataclasses
 import hmac
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -30,14 +31,16 @@ from serving.models import Model
 DEPLOYMENT = "Replica"
 HEALTH_CHECK_PERIOD_SECONDS = 1.0
 HEALTH_CHECK_TIMEOUT_SECONDS = 10.0
-DRAIN_SECONDS = 60.0
 DRAIN_POLL_SECONDS = 0.1
+STILL_ASKED_SECONDS = 5.0
+"""How long a replica that is stopped takes requests from gateways that have not heard of it yet."""
 
 
 class Description(msgspec.Struct, frozen=True):
     """What the directory publishes of a replica."""
 
     id: str
+    version: str
     endpoint: str
     node: str
     running: int
@@ -50,20 +53,31 @@ class Replica:
     """The deployment. Its constructor returns when the engine answers."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, model: Model, directory: str, home: str, secret: str, gpus: int
+        self,
+        model: Model,
+        directories: dict[str, str],
+        home: str,
+        secret: str,
+        gpus: float,
+        version: str,
     ) -> None:
-        context = ray.get_runtime_context()
-        self._id: str = serve.get_replica_context().replica_id.unique_id
-        self._node: str = context.get_node_id()
+        """``directories`` are those of the model and of its adapters, by id."""
+        context = serve.get_replica_context()
+        self._id: str = context.replica_id.unique_id
+        self._node: str = ray.get_runtime_context().get_node_id()
         self._model = model
+        self._version = version
+        self._leaving = False
         self._journal = FileJournal(meters_directory(Path(home), model.id), self._id)
         self._book = MeterBook(self._journal)
-        self._engine = await engine.start(model, Path(directory), gpus, self._book, secret)
+        places = {name: Path(directory) for name, directory in directories.items()}
+        self._engine = await engine.start(model, places, gpus, self._book, secret)
         host = ray.util.get_node_ip_address()
         listener = socket.create_server((host, 0), backlog=2048)
         self._endpoint = f"http://{host}:{listener.getsockname()[1]}"
         self._server = private_server(self._engine.guard)
         self._engine.served_by(self._server)
+        self._engine.guard.describe = self.describe
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
 
     def describe(self) -> dict[str, Any]:
@@ -71,12 +85,13 @@ class Replica:
         waiting = self._book.waiting
         description = Description(
             id=self._id,
+            version=self._version,
             endpoint=self._endpoint,
             node=self._node,
             running=self._book.in_flight - waiting,
             waiting=waiting,
             queue_limit=self._model.queue_limit,
-            draining=self._engine.guard.draining,
+            draining=self._leaving,
         )
         return {
             "replica": msgspec.structs.asdict(description),
@@ -99,6 +114,8 @@ class Replica:
 
     async def __del__(self) -> None:
         """Ray awaits this when it stops the replica: answers that are being written are finished."""
+        self._leaving = True
+        await asyncio.sleep(STILL_ASKED_SECONDS)
         self._engine.guard.draining = True
         while self._book.in_flight:
             await asyncio.sleep(DRAIN_POLL_SECONDS)
@@ -124,29 +141,34 @@ def private_server(guard: Guard) -> uvicorn.Server:
     )
 
 
-def gpus_of_each_replica(model: Model, cluster_gpus: float) -> int:
+def gpus_of_each_replica(model: Model, cluster_gpus: float) -> float:
     """What ``gpus: auto`` comes to on this cluster."""
     if model.gpus == "auto":
-        return 1 if cluster_gpus >= 1 else 0
+        return model.parallel if cluster_gpus >= 1 else 0
     return model.gpus
 
 
-def version(model: Model, directory: Path, home: Path, secret: str, gpus: int) -> str:
+def version(models: Sequence[Model], directories: Mapping[str, Path], home: Path, secret: str, gpus: float) -> str:
     """Another one whenever running replicas are not what is asked for: their settings, weights or program.
 
-    Prices are none of their business, and Ray changes the number of replicas without touching those that stay.
+    ``models`` are one and its adapters. Prices are none of their business, and the number of replicas changes
+    without touching those that stay.
     """
-    settings = dataclasses.asdict(model)
-    del settings["rates"], settings["replicas"]
     program = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
-    parts = (settings, str(directory), str(home), gpus, _files_of(model, directory), program, _vllm_version())
+    each = [(_settings(model), str(directories[model.id]), _files_of(directories[model.id])) for model in models]
+    parts = (each, str(home), gpus, program, _vllm_version())
     return hmac.digest(secret.encode(), msgspec.json.encode(parts, order="deterministic"), "sha256").hex()[:16]
 
 
-def _files_of(model: Model, directory: Path) -> list[tuple[str, int, int]]:
-    """An operator may put new weights where the old ones were; what we convert is named by its source alone."""
-    if not model.source.startswith("directory:"):
-        return []
+def _settings(model: Model) -> dict[str, Any]:
+    settings = dataclasses.asdict(model)
+    for name in ("rates", "replicas", "cold"):
+        del settings[name]
+    return settings
+
+
+def _files_of(directory: Path) -> list[tuple[str, int, int]]:
+    """An operator may put new weights where the old ones were."""
     files = [(path.name, path.stat()) for path in directory.iterdir() if path.is_file()]
     return sorted((name, status.st_size, status.st_mtime_ns) for name, status in files)
 
@@ -159,23 +181,35 @@ def _vllm_version() -> str:
 
 
 def application(
-    model: Model, directory: Path, home: Path, secret: str, gpus: int, replica_version: str
+    model: Model,
+    directories: Mapping[str, Path],
+    home: Path,
+    secret: str,
+    gpus: float,
+    replica_version: str,
+    replicas: int,
+    *,
+    surge: bool,
 ) -> serve.Application:
-    """The Ray Serve application, to be run under the model's id.
+    """The Ray Serve application of a version of the model.
 
-    Replicas that run already as ``replica_version`` go on. Left to itself, ``serve.run`` gives every deployment a
-    random version and so replaces them all; the option that names one is not public.
+    With ``surge`` new replicas start before the old ones end, which takes room for both. Without, the old ones end
+    first. Replicas that run already as ``replica_version`` go on. Left to itself, ``serve.run`` gives every
+    deployment a random version and so replaces them all; the option that names one is not public.
     """
     deployment = serve.deployment(
         Replica,
         name=DEPLOYMENT,
-        num_replicas=model.replicas,
-        ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
+        num_replicas=replicas,
+        # Without GPUs all replicas share the processors: how many there are is for memory to decide.
+        ray_actor_options={"num_cpus": 1 if gpus else 0, "num_gpus": gpus},
         max_ongoing_requests=64,
         health_check_period_s=HEALTH_CHECK_PERIOD_SECONDS,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_SECONDS,
-        graceful_shutdown_timeout_s=DRAIN_SECONDS,
+        max_surge_percent=100 if surge else 0,
+        graceful_shutdown_timeout_s=STILL_ASKED_SECONDS + model.drain_seconds,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_SECONDS,
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     ).options(version=replica_version, _internal=True)
-    return deployment.bind(model, str(directory), str(home), secret, gpus)
+    places = {name: str(directory) for name, directory in directories.items()}
+    return deployment.bind(model, places, str(home), secret, gpus, replica_version.partition("-")[0])

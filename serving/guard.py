@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs
 
 from serving.answer import Answer, App, Engine, Headers, Receive, Scope, Send, count_prompts
@@ -33,6 +35,8 @@ class Guard:
         self._line = Line(seats)
         self._counting = 0
         self.draining = False
+        self.describe: Callable[[], dict[str, Any]] = dict
+        """What ``serving`` asks a replica for."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,6 +56,8 @@ class Guard:
         elif method == "GET" and path == "/health":
             healthy = self._engine.is_healthy()
             await _answer(send, 200 if healthy else 503, {"healthy": healthy})
+        elif method == "GET" and path == "/describe":
+            await _answer(send, 200, self.describe())
         elif method == "GET" and path.startswith("/meter/"):
             await self._meter(path.removeprefix("/meter/"), scope["query_string"], send)
         else:

@@ -11,9 +11,15 @@ from serving.models import EngineArg, Model
 
 MOST_AUDIO_SECONDS = 600
 """Of one recording; vLLM's own default."""
+GPU_MEMORY_SHARE = 0.9
+"""Of a GPU, or of the part of it that a replica has."""
+MOST_LORAS_AT_ONCE = 8
+"""Adapters in one step of the engine; each takes memory, and the others wait in the processor's."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes for the greatest rank."""
 
 
-def environment(model: Model, gpus: int) -> dict[str, str]:
+def environment(model: Model, gpus: float) -> dict[str, str]:
     """Set before vLLM is imported: nothing leaves the machine, no content is written or logged."""
     common = {
         "VLLM_NO_USAGE_STATS": "1",
@@ -41,10 +47,10 @@ def environment(model: Model, gpus: int) -> dict[str, str]:
     }
 
 
-def flags(model: Model, directory: Path, gpus: int) -> list[str]:
-    """vLLM's command line for this model."""
+def flags(model: Model, directories: Mapping[str, Path], gpus: float) -> list[str]:
+    """vLLM's command line for this model and its adapters; ``directories`` are by id."""
     fixed: dict[str, EngineArg] = {
-        "model": str(directory),
+        "model": str(directories[model.id]),
         "served_model_name": model.id,
         "max_model_len": model.context_length,
         "enable_prompt_tokens_details": True,
@@ -55,13 +61,30 @@ def flags(model: Model, directory: Path, gpus: int) -> list[str]:
     }
     defaults: dict[str, EngineArg] = {"scheduling_policy": "priority"}
     if gpus:
-        defaults["tensor_parallel_size"] = gpus
+        if model.parallel == 1:
+            defaults["tensor_parallel_size"] = max(1, int(gpus))
+        defaults["gpu_memory_utilization"] = round(GPU_MEMORY_SHARE * min(gpus, 1), 4)
     else:
         defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni", "dtype": cpu_dtype()}
     line: list[str] = []
-    for name, value in (defaults | dict(model.engine_args) | fixed).items():
+    adapters = {name: directory for name, directory in directories.items() if name != model.id}
+    chosen = defaults | _lora(adapters) | dict(model.engine_args) | fixed
+    for name, value in chosen.items():
         line += _flag(name, value)
     return line
+
+
+def _lora(adapters: Mapping[str, Path]) -> dict[str, EngineArg]:
+    if not adapters:
+        return {}
+    ranks = [int(json.loads((path / "adapter_config.json").read_text())["r"]) for path in adapters.values()]
+    modules = [json.dumps({"name": name, "path": str(path)}) for name, path in sorted(adapters.items())]
+    return {
+        "enable_lora": True,
+        "max_loras": min(len(adapters), MOST_LORAS_AT_ONCE),
+        "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= max(ranks)),
+        "lora_modules": modules,
+    }
 
 
 def cpu_dtype(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -100,7 +100,7 @@ class Books:
             except ReplicaUnreachable as error:
                 if not error.process_is_gone:
                     return  # the worker asks again
-                meter = await asyncio.to_thread(journalled, self._meters, admitted.request.model, request_id)
+                meter = await asyncio.to_thread(journalled, self._meters, request_id)
             if meter is not None and meter.ended is None:
                 return  # still running: the worker asks again
         await self._settle(as_metered(admitted.request.id, admitted.account_id, meter))

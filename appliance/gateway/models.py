@@ -1,6 +1,5 @@
 """``GET /v1/models``: what is offered, in OpenAI's and Anthropic's fields, with the prices now and next."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,16 +14,16 @@ from billing.keys import owner_of
 from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
 from billing.rates import Listed, Version, price_list
 from serving.client import Directory, ModelView
+from serving.declared import Declared
 from serving.models import Model
 from serving.traits import Traits
 
 
 def models_router(
-    models: Sequence[Model], directory: Directory, database: Database, books: Books, clock: Clock
+    declared: Declared, directory: Directory, database: Database, books: Books, clock: Clock
 ) -> APIRouter:
     """The price list is public; a key that is sent is checked all the same, as clients try theirs here."""
     router = APIRouter()
-    offered = {model.id: model for model in models}
 
     async def prices(request: Request) -> dict[str, Listed]:
         key = sent_key(request.headers.raw, anthropic=True)
@@ -38,21 +37,21 @@ def models_router(
 
     @router.get("/v1/models")
     async def list_models(request: Request) -> dict[str, Any]:
-        rates, views = await prices(request), directory.models()
+        rates, views, models = await prices(request), directory.models(), list(declared.models().values())
         return {
             "object": "list",
             "data": [_describe(model, views.get(model.id), rates.get(model.id)) for model in models],
             "has_more": False,
-            "first_id": models[0].id,
-            "last_id": models[-1].id,
+            "first_id": models[0].id if models else None,
+            "last_id": models[-1].id if models else None,
         }
 
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str, request: Request) -> dict[str, Any]:
-        rates = await prices(request)
-        if model_id not in offered:
+        rates, models = await prices(request), declared.models()
+        if model_id not in models:
             raise ModelNotFound(model_id)
-        return _describe(offered[model_id], directory.model(model_id), rates.get(model_id))
+        return _describe(models[model_id], directory.model(model_id), rates.get(model_id))
 
     return router
 

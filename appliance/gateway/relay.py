@@ -31,6 +31,7 @@ from appliance.gateway.asgi import (
 from appliance.gateway.bodies import parse
 from appliance.gateway.bodies.parsed import Parsed
 from appliance.gateway.books import Books
+from appliance.gateway.cold import Cold
 from appliance.gateway.engine_errors import engine_error
 from appliance.gateway.priority import priority_of
 from appliance.gateway.refusals import as_error, limit_headers
@@ -43,15 +44,16 @@ from billing.ids import request_id as new_request_id
 from billing.settlement import Ended
 from serving import client as engine
 from serving.client import EngineClient, ModelView, NoReplica, Replica, ReplicaUnreachable
+from serving.declared import Declared
 from serving.endpoints import ENDPOINTS, Body
 from serving.meter import Meter
 from serving.traits import Traits
+from serving.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
 EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 JSON = "application/json"
-AWAY_RETRY_SECONDS = 5.0
 BODY_SECONDS = 60.0
 COUNTS_AT_ONCE = 4
 STRANGERS_BODY_BYTES = 64 << 10
@@ -81,19 +83,21 @@ class End:
 
 
 class Relay:
-    """An ASGI application for the endpoints of ``serving.endpoints``, on ``models``."""
+    """An ASGI application for the endpoints of ``serving.endpoints``, on the models that are declared."""
 
     def __init__(
         self,
         books: Books,
         engine_client: EngineClient,
-        models: frozenset[str],
+        declared: Declared,
+        wanted: Wanted,
         body_limit_bytes: int,
         metrics: GatewayMetrics,
     ) -> None:
         self._books = books
         self._engine = engine_client
-        self._models = models
+        self._declared = declared
+        self._cold = Cold(engine_client.directory, wanted)
         self._body_limit_bytes = body_limit_bytes
         self._metrics = metrics
         self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
@@ -117,7 +121,7 @@ class Relay:
         body = await self._read_body(scope, receive, key)
         content_type = _content_type(scope) if exchange.endpoint.body is Body.AUDIO else JSON
         asked = Asked(body, content_type, parse(exchange.endpoint, body, content_type))
-        exchange.model = asked.parsed.model if asked.parsed.model in self._models else ""
+        exchange.model = asked.parsed.model if asked.parsed.model in self._declared.models() else ""
         admitted = await self._admit(exchange, key, asked)
         await self._answer(exchange, receive, admitted, asked)
 
@@ -157,10 +161,7 @@ class Relay:
 
     async def _admit(self, exchange: Exchange, key: str, asked: Asked) -> Admitted:
         """A model that is not offered has no rate: admission refuses it, once it has looked at the key."""
-        parsed, view = asked.parsed, self._view(exchange.model)
-        if view is None:
-            await self._require_known(key)
-            raise Unavailable(f"The model `{exchange.model}` is not running at the moment.", AWAY_RETRY_SECONDS)
+        parsed, view = asked.parsed, await self._view(exchange.model, key)
         if view.traits.endpoints and exchange.endpoint.path not in view.traits.endpoints:
             await self._require_known(key)
             raise InvalidRequest(
@@ -189,12 +190,15 @@ class Relay:
             return decision
         raise as_error(decision, parsed.model)
 
-    def _view(self, model: str) -> ModelView | None:
-        """None if no replica of the model is there."""
+    async def _view(self, model: str, key: str) -> ModelView:
+        """The model as it runs; a stranger's request wakes none."""
         if not model:
             return ModelView("unknown", "", context_length=1, traits=Traits(), replicas=())
         view = self._engine.directory.model(model)
-        return view if view is not None and view.replicas else None
+        if view is not None and view.replicas:
+            return view
+        await self._require_known(key)
+        return await self._cold.wait(self._declared.models()[model])
 
     async def _counted(self, request: Request, asked: Asked, view: ModelView) -> Request:
         """The same request with the exact numbers of its prompt, from a replica."""

@@ -35,6 +35,7 @@ from appliance.supervisor.system import (
     worker_part,
 )
 from appliance.supervisor.welcome import welcome
+from serving.declared import declare
 
 TICK_SECONDS = 1.0
 LEFTOVER_GRACE_SECONDS = 10.0
@@ -98,6 +99,7 @@ async def _clean_up(settings: Settings, screen: Screen) -> None:
     for folder in (settings.logs, settings.run / "metrics"):
         folder.mkdir(parents=True, exist_ok=True)
     secrets.create(settings.secrets)
+    declare(settings.declared, settings.models)
 
 
 def _on_signals(stop: asyncio.Event, system: System) -> None:
@@ -140,7 +142,7 @@ class System:
             group.create_task(self._start_database_and_gateway())
             await asyncio.gather(model, ray)
             serving = self.keep(serving_part(self.settings, self.env, ray.result()))
-            self.board.expect([model.id for model in self.settings.models])
+            self.board.expect([model.id for model in self.settings.models if model.base is None])
         ready = await self._wait_for_a_model(serving)
         self.board.refresh()
         seconds = f"{time.monotonic() - self.started_at:.0f} s"
@@ -191,6 +193,8 @@ class System:
 
     async def _prepare_models(self) -> None:
         for model in self.settings.models:
+            if model.source.startswith("hub:"):
+                continue  # a download may take an hour; `serving` does it while other models answer
             step = self.screen.step("model", model.id)
             log = self.settings.logs / "model.log"
             command = (sys.executable, "-m", "serving.prepare")

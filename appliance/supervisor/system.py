@@ -76,6 +76,8 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
         # The gateway has let go of its answers before Ray is stopped: there is nothing to drain.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_DEDUP_LOGS": "0",
+        # What hangs does not finish its answers: it would keep its GPU until its time to drain is over.
+        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
         # Ray would run the engine at the lowest priority but four, behind whatever else the machine does.
         "RAY_worker_niceness": "0",
         "VLLM_NO_USAGE_STATS": "1",

@@ -12,6 +12,7 @@ from serving import silence
 from serving.engine.process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
 
 PR_SET_PDEATHSIG = 1
+ENGINE_NICENESS = 5
 EVERYWHERE = (
     "ray",
     "vllm.v1.engine.core",
@@ -29,9 +30,15 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def yield_to_the_others() -> None:
+    """An engine on processors takes all there are; what routes, heals and charges must not wait for it."""
+    if not float(os.environ[GPUS_VARIABLE]):
+        os.nice(ENGINE_NICENESS)
+
+
 def preload() -> None:
     """A module that this version of vLLM keeps elsewhere is left for the engine to find."""
-    for module in EVERYWHERE + (ON_CPU if os.environ[GPUS_VARIABLE] == "0" else ON_GPU):
+    for module in EVERYWHERE + (ON_CPU if not float(os.environ[GPUS_VARIABLE]) else ON_GPU):
         with suppress(ImportError):
             importlib.import_module(module)
 
@@ -53,5 +60,6 @@ die_with_parent()
 if os.getppid() != int(os.environ[REPLICA_PID_VARIABLE]):
     raise SystemExit("the replica died before its fork server began")
 os.register_at_fork(after_in_child=die_with_parent)
+os.register_at_fork(after_in_child=yield_to_the_others)
 preload()
 silence_the_engine()

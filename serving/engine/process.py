@@ -16,7 +16,7 @@ REPLICA_PID_VARIABLE = "APPLIANCE_REPLICA_PID"
 GPUS_VARIABLE = "APPLIANCE_REPLICA_GPUS"
 
 
-def begin(gpus: int) -> ForkServerContext:
+def begin(gpus: float) -> ForkServerContext:
     """The start method for the engine's process.
 
     To be called from a thread that lives as long as the replica: the kernel ends the fork server, and it the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,8 +62,10 @@ def _refuse(message: str) -> NoReturn:
     raise ValueError(f"engine_args: {message}")
 
 
-async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secret: str) -> RunningEngine:
-    """Starts the engine; takes seconds to minutes. Raises whatever vLLM raises."""
+async def start(
+    model: Model, directories: Mapping[str, Path], gpus: float, book: MeterBook, secret: str
+) -> RunningEngine:
+    """Starts the engine for the model and its adapters; takes seconds to minutes. Raises whatever vLLM raises."""
     os.environ.update(environment(model, gpus))
     silence.no_core_files()
     context = process.begin(gpus)
@@ -77,7 +80,7 @@ async def start(model: Model, directory: Path, gpus: int, book: MeterBook, secre
     engine_utils.get_mp_context = lambda: context
     parser = make_arg_parser(FlexibleArgumentParser())
     parser.error = _refuse
-    arguments = parser.parse_args(flags(model, directory, gpus))
+    arguments = parser.parse_args(flags(model, directories, gpus))
     llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
     Metering(llm)
     tasks = await llm.get_supported_tasks()

@@ -22,6 +22,7 @@ from billing.clock import system_clock
 from billing.db import Database
 from billing.migrations import upgrade
 from serving import client
+from serving.declared import declare
 from tests.appliance.postgres_server import running_cluster
 from tests.bench import peer
 from tests.bench.child import cpu_seconds, running_child
@@ -70,6 +71,7 @@ async def _prepare(settings: Settings) -> None:
     secrets.create(settings.secrets)
     await upgrade(settings.sqlalchemy_url)
     await bootstrap(settings, system_clock)
+    declare(settings.declared, settings.models)
 
 
 async def _measure_peer(port: int, proxy: psutil.Process, answers: int) -> float:

@@ -130,7 +130,7 @@ def recovery(bank: Bank, journals: Path, ahead: timedelta) -> Recovery:
         return system_clock() + ahead
 
     replicas: Any = Replicas(journals)
-    return Recovery(bank.database, Settlement(bank.store, system_clock), replicas, later)
+    return Recovery(bank.database, Settlement(bank.store, system_clock), replicas, Path("/nowhere"), later)
 
 
 async def recover_all_along(bank: Bank, journals: Path) -> None:

@@ -26,6 +26,7 @@ from billing.db import Database
 from billing.postgres import PostgresStore
 from billing.standing import Limits
 from billing.usage import Usage, list_usage
+from serving.declared import declare
 from tests.stub_engine import Stub
 
 DOLLAR = 10**9
@@ -133,6 +134,7 @@ async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
     settings = load_settings({"APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url})
     secrets.create(settings.secrets)
     await bootstrap(settings, system_clock)
+    declare(settings.declared, settings.models)
     cluster_secret = secrets.read(settings.secrets).cluster_secret
     stubs = [Stub(cluster_secret, chunks=8), Stub(cluster_secret, chunks=8)]
     database = Database(fresh_url)

@@ -43,7 +43,8 @@ async def recover(house: House, age: timedelta) -> int:
     secret = secrets.read(house.settings.secrets).cluster_secret
     engine_client = EngineClient(Directory(house.settings.directory), secret)
     try:
-        recovery = Recovery(house.database, Settlement(PostgresStore(house.database), later), engine_client, later)
+        settlement = Settlement(PostgresStore(house.database), later)
+        recovery = Recovery(house.database, settlement, engine_client, house.settings.meters, later)
         return await recovery.run_once()
     finally:
         await engine_client.close()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,15 @@ class System:
         lines = (self.home / "demo.env").read_text().split()
         return dict(line.split("=", 1) for line in lines)
 
-    def appliance(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*APPLIANCE, *arguments], env=self.env, capture_output=True, text=True, check=check, timeout=120
-        )
+    def appliance(
+        self, *arguments: str, check: bool = True, env: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*APPLIANCE, *arguments], env={**self.env, **(env or {})}, capture_output=True, text=True, check=False,
+            timeout=timeout,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done
 
     def ask(self, *arguments: str) -> Any:
         """A command's JSON."""

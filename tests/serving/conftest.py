@@ -30,10 +30,12 @@ SERVE = """
 import asyncio, sys
 from pathlib import Path
 import yaml
-from serving.directory import run_serving
+from serving.controller import run_serving
+from serving.declared import declare
 from serving.models import parse_models
 home, address, secret, models = sys.argv[1:]
-raise SystemExit(asyncio.run(run_serving(Path(home), parse_models(yaml.safe_load(models)), secret, address)))
+declare(Path(home) / "run/models.json", parse_models(yaml.safe_load(models)))
+raise SystemExit(asyncio.run(run_serving(Path(home), secret, address)))
 """
 MODELS = f"""
 models:
@@ -101,6 +103,8 @@ class Node:
             if model["state"] == state and all(replica["id"] != not_replica for replica in model["replicas"]):
                 return time.monotonic() - began
             assert model["state"] != "failed", model["message"]
+            assert self.serving.process is not None
+            assert self.serving.process.poll() is None, (self.home / "serving.err").read_text()
             time.sleep(0.1)
         raise TimeoutError(self.model())
 
@@ -119,7 +123,7 @@ def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     sockets = Path(tempfile.mkdtemp(prefix="ray-"))  # short: the path of a Unix socket is at most 107 bytes
     address = f"127.0.0.1:{free_port()}"
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    environment |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+    environment |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1"}
     ray = subprocess.Popen(
         [
             Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats",

@@ -12,23 +12,37 @@ from typing import Any
 import pytest
 
 from serving import deployments
-from serving.directory import DRAIN_MARGIN_SECONDS, Drain, ModelState, Publisher, _take_over
-from serving.models import Model, Rates
+from serving.asking import Asking
+from serving.directory import DRAIN_MARGIN_SECONDS, NEW_FAILS, Drain, ModelState, Publisher, Renew, take_over
+from serving.models import Model, Rates, Replicas
 
-MODEL = Model("m", "package:p/f", 2048, Rates(1, 1, 1), 1, 0, 1, 8, {"a": 1, "b": 2})
+MODEL = Model("m", "package:p/f", 2048, Rates(1, 1, 1), gpus=0, queue_limit=8, engine_args={"a": 1, "b": 2})
+DRAIN_SECONDS = 60
 
 
 def _replica(name: str, endpoint: str = "") -> dict[str, Any]:
-    return {"id": name, "endpoint": endpoint or f"http://127.0.0.1:{ord(name)}", "draining": False}
+    return {
+        "id": name, "endpoint": endpoint or f"http://127.0.0.1:{ord(name)}", "draining": False,
+        "version": "v", "running": 0, "waiting": 0,
+    }  # fmt: skip
 
 
 def _answer(replica: dict[str, Any]) -> dict[str, Any]:
     return {"replica": replica, "traits": {"template_tokens": 70}}
 
 
-def _application(status: str, **replica_states: int) -> Any:
-    deployment = SimpleNamespace(replica_states=replica_states, message="")
+def _application(status: str, trigger: str = "", **replica_states: int) -> Any:
+    deployment = SimpleNamespace(replica_states=replica_states, message="", status_trigger=trigger)
     return SimpleNamespace(status=status, message="", deployments={"Replica": deployment})
+
+
+RUNNING = _application("RUNNING", RUNNING=1)
+
+
+def _asked(version: str = "v") -> ModelState:
+    state = ModelState(MODEL)
+    state.version, state.wanted = version, 1
+    return state
 
 
 def _shown(state: ModelState) -> tuple[str, dict[str, bool]]:
@@ -43,97 +57,155 @@ async def endpoint() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_replica_that_ray_ended_is_listed_while_its_port_is_open(endpoint: str) -> None:
-    state = ModelState(MODEL)
-    await state.described([_answer(_replica("a", endpoint)), _answer(_replica("b"))])
-    await state.described([_answer(_replica("c"))])
+@pytest.fixture
+async def renew() -> AsyncIterator[Renew]:
+    async with Asking("secret") as asking:
+        yield asking.renew
+
+
+async def test_a_replica_that_ray_ended_is_listed_while_its_port_is_open(endpoint: str, renew: Renew) -> None:
+    state = _asked()
+    await state.described([_answer(_replica("a", endpoint)), _answer(_replica("b"))], RUNNING, renew)
+    await state.described([_answer(_replica("c"))], RUNNING, renew)
     assert _shown(state) == ("ready", {"c": False, "a": True})
-    await state.described([_answer(_replica("c")), _answer(_replica("a", endpoint))])
+    await state.described([_answer(_replica("c")), _answer(_replica("a", endpoint))], RUNNING, renew)
     assert _shown(state) == ("ready", {"c": False, "a": False})
 
 
-async def test_the_last_replica_drains_before_its_successor_is_there(endpoint: str) -> None:
-    state = ModelState(MODEL)
-    await state.described([_answer(_replica("a", endpoint))])
-    await state.unheard(_application("DEPLOYING", STOPPING=1, STARTING=1))
+async def test_the_last_replica_drains_before_its_successor_is_there(endpoint: str, renew: Renew) -> None:
+    state = _asked()
+    await state.described([_answer(_replica("a", endpoint))], RUNNING, renew)
+    await state.unheard(_application("DEPLOYING", STOPPING=1, STARTING=1), renew)
     assert _shown(state) == ("starting", {"a": True})
 
 
 @pytest.mark.parametrize("states", [{"RUNNING": 1}, {"RECOVERING": 1}])
-async def test_a_replica_that_does_not_tell_ray_goes_on(endpoint: str, states: dict[str, int]) -> None:
-    state = ModelState(MODEL)
-    await state.described([_answer(_replica("a", endpoint)), _answer(_replica("d"))])
-    await state.unheard(_application("RUNNING", **states))
+async def test_a_replica_that_does_not_tell_ray_goes_on(
+    endpoint: str, states: dict[str, int], renew: Renew
+) -> None:
+    state = _asked()
+    await state.described([_answer(_replica("a", endpoint)), _answer(_replica("d"))], RUNNING, renew)
+    await state.unheard(_application("RUNNING", "", **states), renew)
     assert _shown(state) == ("ready", {"a": False})
 
 
-async def test_a_killed_replica_leaves_at_once() -> None:
-    state = ModelState(MODEL)
-    await state.described([_answer(_replica("a"))])
-    await state.unheard(_application("RUNNING", RUNNING=1))
+async def test_a_killed_replica_leaves_at_once(renew: Renew) -> None:
+    state = _asked()
+    await state.described([_answer(_replica("a"))], RUNNING, renew)
+    await state.unheard(_application("RUNNING", RUNNING=1), renew)
     assert _shown(state) == ("starting", {})
 
 
+async def test_a_replica_that_died_right_after_it_replaced_another_is_no_failure(renew: Renew) -> None:
+    state = _asked()
+    await state.unheard(_application("DEPLOY_FAILED", "HEALTH_CHECK_FAILED", STARTING=1), renew)
+    assert _shown(state) == ("starting", {})
+    await state.unheard(_application("DEPLOY_FAILED", "REPLICA_STARTUP_FAILED", STARTING=1), renew)
+    assert _shown(state) == ("failed", {})
+
+
 def test_a_drain_has_an_end() -> None:
-    drain, earlier = Drain(), [_replica("a")]
-    longest = deployments.DRAIN_SECONDS + DRAIN_MARGIN_SECONDS
+    drain, earlier = Drain(DRAIN_SECONDS), [_replica("a")]
+    longest = DRAIN_SECONDS + DRAIN_MARGIN_SECONDS
     assert drain.leaving(earlier, [_replica("b")], 100.0) == [{**earlier[0], "draining": True}]
     assert drain.leaving(earlier, [], 99.0 + longest) != []
     assert drain.leaving(earlier, [], 100.0 + longest) == []
 
 
 def test_a_successor_on_the_same_port_is_no_drain() -> None:
-    assert Drain().leaving([_replica("a", "http://h:1")], [_replica("b", "http://h:1")], 0) == []
+    assert Drain(DRAIN_SECONDS).leaving([_replica("a", "http://h:1")], [_replica("b", "http://h:1")], 0) == []
 
 
-async def test_a_new_serving_process_takes_over_what_still_listens(endpoint: str, tmp_path: Path) -> None:
-    publisher, before, after = Publisher(tmp_path / "directory.json"), ModelState(MODEL), ModelState(MODEL)
-    await _take_over([after], publisher.earlier())
+async def test_a_new_serving_process_takes_over_what_still_listens(
+    endpoint: str, tmp_path: Path, renew: Renew
+) -> None:
+    publisher, before, after = Publisher(tmp_path / "directory.json"), _asked(), _asked()
+    await take_over({"m": after}, publisher.earlier(), renew)
     assert _shown(after) == ("starting", {})
-    await before.described([_answer(_replica("a", endpoint)), _answer(_replica("b"))])
-    publisher.publish([before])
-    await _take_over([after], publisher.earlier())
+    await before.described([_answer(_replica("a", endpoint)), _answer(_replica("b"))], RUNNING, renew)
+    publisher.publish({"m": before.document()})
+    await take_over({"m": after}, publisher.earlier(), renew)
     assert _shown(after) == ("ready", {"a": False})
     assert after.traits == {"template_tokens": 70}
     after.forget()
     assert _shown(after) == ("starting", {})
 
 
-def _version(model: Model = MODEL, directory: str = "/d", secret: str = "s", gpus: int = 0) -> str:
-    return deployments.version(model, Path(directory), Path("/h"), secret, gpus)
+async def test_it_is_as_asked_for_when_the_earlier_version_is_gone(endpoint: str, renew: Renew) -> None:
+    state, old, new = _asked("w"), _replica("a", endpoint), _replica("b") | {"version": "w"}
+    await state.described([_answer(old)], RUNNING, renew)
+    assert (state.ready, state.document()["settled"]) == (0, False)
+    await state.described([_answer(new)], RUNNING, renew)
+    assert _shown(state) == ("ready", {"b": False, "a": True})
+    assert (state.ready, state.document()["settled"]) == (1, False)
+    state.replicas = [new]
+    assert state.document()["settled"]
 
 
-@pytest.mark.parametrize("unlike", [{"rates": Rates(2, 2, 2)}, {"replicas": 3}, {"engine_args": {"b": 2, "a": 1}}])
-def test_what_leaves_running_replicas_as_they_are(unlike: dict[str, Any]) -> None:
-    assert _version(dataclasses.replace(MODEL, **unlike)) == _version()
+async def test_a_version_that_does_not_start_leaves_the_earlier_one_serving(endpoint: str, renew: Renew) -> None:
+    state, failed = _asked("w"), _application("DEPLOY_FAILED", RUNNING=1)
+    failed.deployments["Replica"].message = "Traceback\nValueError: engine_args: no such thing"
+    await state.described([_answer(_replica("a", endpoint))], failed, renew)
+    document = state.document()
+    assert (document["state"], document["failed"], document["settled"]) == ("ready", True, False)
+    assert document["message"] == NEW_FAILS + "ValueError: engine_args: no such thing"
 
 
-def test_what_replaces_running_replicas(tmp_path: Path) -> None:
+async def test_a_model_that_nobody_needs_is_cold_and_keeps_what_it_told(endpoint: str, renew: Renew) -> None:
+    state = _asked()
+    await state.described([_answer(_replica("a"))], RUNNING, renew)
+    state.wanted = 0
+    await state.unheard(None, renew)
+    assert _shown(state) == ("cold", {})
+    assert (state.traits, state.document()["settled"]) == ({"template_tokens": 70}, True)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
     (tmp_path / "weights").write_text("old")
-    own = dataclasses.replace(MODEL, source=f"directory:{tmp_path}")
+    return tmp_path
+
+
+def _version(directory: Path, model: Model = MODEL, secret: str = "s", gpus: float = 0) -> str:
+    return deployments.version([model], {"m": directory}, Path("/h"), secret, gpus)
+
+
+@pytest.mark.parametrize(
+    "unlike", [{"rates": Rates(2, 2, 2)}, {"replicas": Replicas(3, 3)}, {"engine_args": {"b": 2, "a": 1}}]
+)
+def test_what_leaves_running_replicas_as_they_are(unlike: dict[str, Any], weights: Path) -> None:
+    assert _version(weights, dataclasses.replace(MODEL, **unlike)) == _version(weights)
+
+
+def test_what_replaces_running_replicas(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other, adapter = tmp_path_factory.mktemp("other"), dataclasses.replace(MODEL, id="lora", base="m")
     versions = [
-        _version(),
-        _version(dataclasses.replace(MODEL, engine_args={"a": 2})),
-        _version(dataclasses.replace(MODEL, queue_limit=9)),
-        _version(directory="/other"),
-        _version(secret="t"),
-        _version(gpus=1),
-        _version(own, str(tmp_path)),
+        _version(weights),
+        _version(weights, dataclasses.replace(MODEL, engine_args={"a": 2})),
+        _version(weights, dataclasses.replace(MODEL, queue_limit=9)),
+        _version(other),
+        _version(weights, secret="t"),
+        _version(weights, gpus=1),
+        deployments.version([MODEL, adapter], {"m": weights, "lora": other}, Path("/h"), "s", 0),
     ]
-    (tmp_path / "weights").write_text("newer")
-    versions.append(_version(own, str(tmp_path)))
+    (weights / "weights").write_text("newer")
+    versions.append(_version(weights))
     assert len(set(versions)) == len(versions)
 
 
-def test_ray_is_told_the_version() -> None:
-    application = deployments.application(MODEL, Path("/d"), Path("/h"), "s", 0, "v")
-    assert application._bound_deployment.version == "v"
+def test_ray_is_told_the_version_and_how_long_answers_may_take_to_end() -> None:
+    application = deployments.application(MODEL, {"m": Path("/d")}, Path("/h"), "s", 0, "v", 2, surge=True)
+    deployment = application._bound_deployment
+    assert (deployment.version, deployment.num_replicas) == ("v", 2)
+    config = deployment._deployment_config
+    assert config.graceful_shutdown_timeout_s >= MODEL.drain_seconds
+    assert config.max_surge_percent == 100
 
 
-async def test_a_process_that_ray_no_longer_tells_of_replicas_notices(endpoint: str) -> None:
-    state = ModelState(MODEL)
+async def test_a_process_that_ray_no_longer_tells_of_replicas_notices(endpoint: str, renew: Renew) -> None:
+    state = _asked()
     assert not state.is_deaf(None)
     assert not state.is_deaf(_application("DEPLOYING", STARTING=1))
     assert state.is_deaf(_application("RUNNING", RUNNING=1))
-    await state.described([_answer(_replica("a", endpoint))])
+    await state.described([_answer(_replica("a", endpoint))], RUNNING, renew)
     assert not state.is_deaf(_application("RUNNING", RUNNING=1))

@@ -6,12 +6,14 @@ from serving.launch import cpu_dtype, environment, flags
 from serving.models import Model, Rates
 
 MODEL = Model(
-    "m", "directory:/m", 4096, Rates(1, 1, 1), 1, 0, 3, 256, {"max_num_seqs": 8, "async_scheduling": False}
-)
+    "m", "directory:/m", 4096, Rates(1, 1, 1), gpus=0, kv_cache_gib=3,
+    engine_args={"max_num_seqs": 8, "async_scheduling": False},
+)  # fmt: skip
+DIRECTORIES = {"m": Path("/m")}
 
 
 def test_what_the_operator_writes_becomes_the_command_line() -> None:
-    line = flags(MODEL, Path("/m"), gpus=0)
+    line = flags(MODEL, DIRECTORIES, gpus=0)
     assert line[line.index("--max-num-seqs") + 1] == "8"
     assert "--no-async-scheduling" in line
     assert "--enforce-eager" in line
@@ -20,7 +22,7 @@ def test_what_the_operator_writes_becomes_the_command_line() -> None:
 
 
 def test_gpus_split_one_replica() -> None:
-    line = flags(MODEL, Path("/m"), gpus=2)
+    line = flags(MODEL, DIRECTORIES, gpus=2)
     assert line[line.index("--tensor-parallel-size") + 1] == "2"
     assert "--enforce-eager" not in line
     assert "VLLM_CPU_KVCACHE_SPACE" not in environment(MODEL, gpus=2)
@@ -32,7 +34,7 @@ def test_no_telemetry_and_no_content_in_logs() -> None:
         assert variables["VLLM_NO_USAGE_STATS"] == "1"
         assert variables["VLLM_DEBUG_LOG_API_SERVER_RESPONSE"] == "0"
         assert variables["VLLM_ENABLE_RESPONSES_API_STORE"] == "0"
-        assert not any(flag.startswith("--enable-log") for flag in flags(MODEL, Path("/m"), gpus))
+        assert not any(flag.startswith("--enable-log") for flag in flags(MODEL, DIRECTORIES, gpus))
     assert environment(MODEL, 0)["VLLM_CPU_KVCACHE_SPACE"] == "3"
 
 

@@ -1,0 +1,256 @@
+"""The process ``serving``: Ray's only driver. It makes the cluster run what is declared, and says who answers.
+
+Once a second: look (every replica describes itself), decide (``scaling``, ``fit``: pure), act (at most one word
+to Ray for each model), publish. It returns when Ray is gone; a supervisor starts both again. A restart of this
+process alone touches no replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from serving import deployments, fit
+from serving.asking import Asking
+from serving.cluster import Cluster
+from serving.declared import Declared
+from serving.directory import ModelState, Publisher, has_failed, take_over
+from serving.models import Model, adapters_of
+from serving.preparing import Preparing
+from serving.scaling import Scaler
+from serving.wanted import Wanted
+
+logger = logging.getLogger(__name__)
+
+PERIOD_SECONDS = 1.0
+RAY_GONE_SECONDS = 60.0
+DEAF_SECONDS = 12.0
+
+
+async def run_serving(home: Path, cluster_secret: str, ray_address: str) -> int:
+    """Serves what is declared until Ray is gone or this task is cancelled. Returns the exit status, not 0."""
+    home = home.resolve()
+    declared = Declared(home / "run" / "models.json")
+    publisher = Publisher(home / "run" / "directory.json")
+    states = {model.id: ModelState(model) for model in declared.models().values() if model.base is None}
+    async with Asking(cluster_secret) as asking:
+        await take_over(states, publisher.earlier(), asking.renew)
+        publisher.publish(_documents(states, declared.models()), published_at=time.time())
+        cluster = Cluster(ray_address)
+        try:
+            return await Controller(home, cluster_secret, cluster, asking, declared, publisher, states).run()
+        finally:
+            cluster.close()
+
+
+class Controller:
+    """All models of the cluster."""
+
+    def __init__(
+        self,
+        home: Path,
+        secret: str,
+        cluster: Cluster,
+        asking: Asking,
+        declared: Declared,
+        publisher: Publisher,
+        states: dict[str, ModelState],
+    ) -> None:
+        self._home = home
+        self._secret = secret
+        self._cluster = cluster
+        self._asking = asking
+        self._declared = declared
+        self._publisher = publisher
+        self._states = states
+        self._plans: dict[str, _Plan] = {}
+        self._preparing = Preparing(home / "models")
+        self._wanted = Wanted(home / "run" / "wanted")
+        self._nodes: list[dict[str, Any]] = []
+        self._heard_at = 0.0
+
+    async def run(self) -> int:
+        """Also ends when it has become deaf: Ray's list of replicas, kept here, may stop being renewed."""
+        last_heard = last_complete = time.monotonic()
+        try:
+            while True:
+                began = time.monotonic()
+                statuses = await self._cluster.applications()
+                if statuses is None:  # busy, or gone; its replicas go on
+                    await asyncio.gather(*(state.renewed(self._asking.renew) for state in self._states.values()))
+                else:
+                    self._heard_at, last_heard = time.time(), time.monotonic()
+                    if not await self._look(statuses):
+                        last_complete = last_heard
+                    await self._act(statuses)
+                self._publish()
+                if last_heard - last_complete > DEAF_SECONDS:
+                    logger.error("Ray runs replicas that this process does not hear of; starting again")
+                    return 1
+                if time.monotonic() - last_heard > RAY_GONE_SECONDS:
+                    logger.error("Ray does not answer")
+                    return 1
+                await asyncio.sleep(max(0.0, PERIOD_SECONDS - (time.monotonic() - began)))
+        finally:
+            self._preparing.cancel()
+
+    async def _look(self, statuses: Mapping[str, Any]) -> bool:
+        """Whether this process is deaf."""
+        self._know(statuses)
+        states = list(self._states.values())
+        answers = await asyncio.gather(*(self._describe(state.model.id, statuses) for state in states))
+        for state, answer in zip(states, answers, strict=True):
+            status = statuses.get(state.model.id)
+            if answer:
+                await state.described(answer, status, self._asking.renew)
+            else:
+                await state.unheard(status, self._asking.renew)
+        return any(state.is_deaf(statuses.get(state.model.id)) for state in states)
+
+    async def _describe(self, model: str, statuses: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        known = model in statuses and statuses[model].deployments
+        return await self._cluster.describe(model) if known else None
+
+    def _know(self, statuses: Mapping[str, Any]) -> None:
+        """The models are those that are declared, and those that are on their way out."""
+        declared = {model.id: model for model in self._declared.models().values() if model.base is None}
+        for name, model in declared.items():
+            self._states.setdefault(name, ModelState(model)).model = model
+        for name, state in list(self._states.items()):
+            state.removed = name not in declared
+            if name not in statuses and state.deployed is None:
+                state.forget()
+                if state.removed:
+                    del self._states[name]
+
+    async def _act(self, statuses: Mapping[str, Any]) -> None:
+        self._nodes = await self._cluster.nodes()
+        for name in statuses.keys() - self._states.keys():
+            await self._cluster.delete(name)
+        for state in list(self._states.values()):
+            try:
+                await self._advance(state, statuses.get(state.model.id))
+            except (RayError, RayServeException, TimeoutError) as error:
+                logger.error("%s: Ray did not do what was asked: %s", state.model.id, type(error).__name__)
+
+    async def _advance(self, state: ModelState, status: Any) -> None:
+        """At most one word to Ray, which replaces replicas by itself and starts new ones first where it may."""
+        plan = None if state.removed else self._plan(state)
+        if plan is None and not state.removed:
+            return
+        state.version = None if plan is None else plan.version
+        state.wanted = 0 if plan is None else plan.scaler.decide(self._requests(state), time.monotonic())
+        if plan is None or not state.wanted:
+            if status is not None and status.status != "DELETING":
+                await self._cluster.delete(state.model.id)
+            state.deployed = None
+        elif state.deployed != (plan.version, state.wanted) and not self._must_wait(state, plan):
+            await self._deploy(state, plan, status)
+
+    async def _deploy(self, state: ModelState, plan: _Plan, status: Any) -> None:
+        version = plan.version
+        if state.deployed is None and has_failed(status):
+            version += f"-{time.time_ns()}"  # the same one would not be tried again
+        application = deployments.application(
+            state.model,
+            plan.directories,
+            self._home,
+            self._secret,
+            plan.gpus,
+            version,
+            state.wanted,
+            surge=self._has_room(state, plan),
+        )
+        await self._cluster.run(state.model.id, application)
+        if state.deployed is None or state.deployed[0] != plan.version:
+            state.deployed_at = time.monotonic()
+        state.deployed = (plan.version, state.wanted)
+
+    def _plan(self, state: ModelState) -> _Plan | None:
+        """What is to run, once its files are there; None as long as they are not."""
+        model = state.model
+        models = (model, *adapters_of(model, self._declared.models().values()))
+        known = self._plans.get(model.id)
+        if known is not None and known.revision == self._declared.revision:
+            return known
+        directories = self._preparing.directories(models)
+        state.preparing, state.unprepared = self._preparing.progress(models)
+        if directories is None:
+            return None
+        gpus = deployments.gpus_of_each_replica(model, sum(len(node["gpus"]) for node in self._nodes))
+        version = deployments.version(models, directories, self._home, self._secret, gpus)
+        count = sum(not one["draining"] for one in state.replicas) or None
+        same = known is not None and known.model.replicas == model.replicas
+        scaler = known.scaler if known is not None and same else Scaler(model.replicas, time.monotonic(), count)
+        plan = _Plan(self._declared.revision, model, directories, gpus, version, scaler)
+        self._plans[model.id] = plan
+        return plan
+
+    def _requests(self, state: ModelState) -> int:
+        """What is waiting at the gateways for a cold model is not seen by any replica."""
+        adapters = adapters_of(state.model, self._declared.models().values())
+        woken = any(self._wanted.is_wanted(model.id) for model in (state.model, *adapters))
+        return max(state.requests, int(woken))
+
+    def _has_room(self, state: ModelState, plan: _Plan) -> bool:
+        if not plan.gpus:
+            needed = fit.cpu_bytes(plan.model, fit.shape_of(plan.model, plan.directories[plan.model.id]))
+            return psutil.virtual_memory().available >= needed * state.wanted
+        taken = [
+            (replica["node"], other.gpus)
+            for one in self._states.values()
+            if (other := self._plans.get(one.model.id)) is not None
+            for replica in one.replicas
+        ]
+        return fit.has_room(self._nodes, taken, plan.gpus, state.wanted)
+
+    def _must_wait(self, state: ModelState, plan: _Plan) -> bool:
+        """Engines that start at the same time on processors alone start later: they start one after another."""
+        if plan.gpus or state.deployed is not None:
+            return False
+        return any(one.deployed is not None and one.state == "starting" for one in self._states.values())
+
+    def _publish(self) -> None:
+        self._publisher.publish(
+            _documents(self._states, self._declared.models()),
+            published_at=self._heard_at,
+            revision=self._declared.revision,
+            nodes=self._nodes,
+        )
+
+
+class _Plan:
+    """What is to run of a model, at one revision of what is declared."""
+
+    def __init__(
+        self,
+        revision: int,
+        model: Model,
+        directories: dict[str, Path],
+        gpus: float,
+        version: str,
+        scaler: Scaler,
+    ) -> None:
+        self.revision = revision
+        self.model = model
+        self.directories = directories
+        self.gpus = gpus
+        self.version = version
+        self.scaler = scaler
+
+
+def _documents(states: Mapping[str, ModelState], declared: Mapping[str, Model]) -> dict[str, Any]:
+    """An adapter is where its base is."""
+    documents = {name: state.document() for name, state in states.items()}
+    for model in declared.values():
+        if model.base in documents:
+            documents[model.id] = documents[model.base]
+    return documents
