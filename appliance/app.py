@@ -18,6 +18,7 @@ from appliance.gateway.books import Books
 from appliance.gateway.health import health_router
 from appliance.gateway.models import models_router
 from appliance.gateway.observe import metrics_router
+from appliance.gateway.openapi import openapi_router
 from appliance.gateway.relay import Relay
 from appliance.gateway.usage import usage_router
 from appliance.metrics import GatewayMetrics
@@ -90,9 +91,12 @@ class Gateway:
             metrics=metrics,
         )
         self._other.include_router(models_router(declared, engine_client.directory, database, books, system_clock))
+        self._other.include_router(openapi_router(declared))
         self._other.include_router(usage_router(database, books, system_clock))
         self._other.include_router(health_router(database, engine_client))
-        self._other.include_router(metrics_router(registry, self._shared_metrics, settings.metrics_networks))
+        self._other.include_router(
+            metrics_router(registry, self._shared_metrics, engine_client, settings.metrics_networks)
+        )
         self._relay = Relay(
             books,
             engine_client,

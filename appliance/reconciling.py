@@ -27,7 +27,7 @@ def _readings(file: Path, model: str) -> list[Reading]:
 def _reading(meter: Meter, model: str) -> Reading:
     return Reading(
         UUID(meter.request_id),
-        model,
+        meter.model or model,
         Tokens(
             meter.prompt_tokens, meter.cached_tokens, meter.completion_tokens, meter.images, meter.audio_seconds
         ),

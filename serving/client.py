@@ -36,6 +36,7 @@ HEADER_COMPLETION_LIMIT = "x-appliance-completion-limit"
 HEADER_SEQUENCES = "x-appliance-sequences"
 HEADER_IMAGES = "x-appliance-images"
 HEADER_AUDIO_SECONDS = "x-appliance-audio-seconds"
+HEADER_MODEL = "x-appliance-model"
 HEADER_SALT = "x-appliance-salt"
 HEADER_PRIORITY = "x-appliance-priority"
 HEADER_PATH = "x-appliance-path"
@@ -67,11 +68,12 @@ class Replica:
     running: int
     waiting: int
     draining: bool
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """A model as the directory shows it."""
+    """A model as the directory shows it. ``replicas`` are those too that only finish what they began."""
 
     state: str
     message: str
@@ -81,6 +83,11 @@ class ModelView:
     start_seconds: float = 0.0
     """How long its last start took; 0 if that is not known."""
 
+    @property
+    def answers(self) -> bool:
+        """Whether a replica takes requests."""
+        return any(not replica.draining for replica in self.replicas)
+
 
 class Directory:
     """The published file, read again when it changed."""
@@ -88,6 +95,7 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._models: dict[str, ModelView] = {}
+        self._nodes: list[dict[str, Any]] = []
         self._published_at = 0.0
         self._modified_ns = 0
         self._looked_at = -REREAD_SECONDS
@@ -98,6 +106,11 @@ class Directory:
     def models(self) -> Mapping[str, ModelView]:
         self._refresh()
         return self._models
+
+    def nodes(self) -> Sequence[Mapping[str, Any]]:
+        """The cluster's: ``id``, ``address``, ``metrics_port`` (of Ray's own; 0 if it has none)."""
+        self._refresh()
+        return self._nodes
 
     def age_seconds(self, now: float) -> float:
         """How long ago Ray was last heard of; ``now`` is Unix time."""
@@ -118,11 +131,12 @@ class Directory:
             return
         self._modified_ns = modified_ns
         self._published_at = document["published_at"]
+        self._nodes = document.get("nodes", [])
         self._models = {model: _view(entry) for model, entry in document["models"].items()}
 
 
 def _view(entry: Mapping[str, Any]) -> ModelView:
-    fields = ("id", "endpoint", "running", "waiting", "draining")
+    fields = ("id", "endpoint", "running", "waiting", "draining", "node")
     return ModelView(
         state=entry["state"],
         message=entry["message"],
@@ -264,6 +278,17 @@ class EngineClient:
                 if isinstance(answer, BaseException):
                     raise answer
         return meter
+
+    async def metrics(self, endpoint: str) -> bytes:
+        """In Prometheus's text format, of a replica or of a node of Ray. Raises ReplicaUnreachable."""
+        timeout = aiohttp.ClientTimeout(total=METER_TIMEOUT_SECONDS)
+        try:
+            async with self._session.get(f"{endpoint}/metrics", timeout=timeout) as response:
+                if response.status != 200:
+                    raise ReplicaUnreachable(endpoint)
+                return await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise ReplicaUnreachable(endpoint) from error
 
     async def is_healthy(self, replica: Replica) -> bool:
         timeout = aiohttp.ClientTimeout(total=CONNECT_TIMEOUT_SECONDS)

@@ -78,12 +78,13 @@ class Cluster:
         await self._call(lambda: serve.delete(application, _blocking=False))
 
     async def nodes(self) -> list[dict[str, Any]]:
-        """The living nodes: ``id``, ``address``, and ``gpus`` with ``name`` and ``memory_bytes`` (0: unknown)."""
+        """The living nodes: ``id``, ``address``, ``metrics_port``, ``gpus`` with ``name`` and ``memory_bytes``."""
         found = [node for node in await self._call(ray.nodes) if node["Alive"]]
         return [
             {
                 "id": node["NodeID"],
                 "address": node["NodeManagerAddress"],
+                "metrics_port": node.get("MetricsExportPort", 0),
                 "gpus": await self._gpus(node["NodeID"], int(node["Resources"].get("GPU", 0))),
             }
             for node in found

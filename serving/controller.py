@@ -198,7 +198,7 @@ class Controller:
         """What is waiting at the gateways for a cold model is not seen by any replica."""
         adapters = adapters_of(state.model, self._declared.models().values())
         woken = any(self._wanted.is_wanted(model.id) for model in (state.model, *adapters))
-        return max(state.requests, int(woken))
+        return max(state.requests(), int(woken))
 
     def _has_room(self, state: ModelState, plan: _Plan) -> bool:
         if not plan.gpus:
@@ -213,8 +213,11 @@ class Controller:
         return fit.has_room(self._nodes, taken, plan.gpus, state.wanted)
 
     def _must_wait(self, state: ModelState, plan: _Plan) -> bool:
-        """Engines that start at the same time on processors alone start later: they start one after another."""
-        if plan.gpus or state.deployed is not None:
+        """Engines start one after another where they would disturb each other.
+
+        On processors alone both would start later; on parts of a GPU each measures what memory the others left.
+        """
+        if plan.gpus >= 1 or state.deployed is not None:
             return False
         return any(one.deployed is not None and one.state == "starting" for one in self._states.values())
 

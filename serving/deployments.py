@@ -37,7 +37,7 @@ STILL_ASKED_SECONDS = 5.0
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What the directory publishes of a replica."""
+    """What the directory publishes of a replica. ``begun`` are its requests ever, the others those of now."""
 
     id: str
     version: str
@@ -45,6 +45,7 @@ class Description(msgspec.Struct, frozen=True):
     node: str
     running: int
     waiting: int
+    begun: int
     queue_limit: int
     draining: bool
 
@@ -90,6 +91,7 @@ class Replica:
             node=self._node,
             running=self._book.in_flight - waiting,
             waiting=waiting,
+            begun=self._book.begun,
             queue_limit=self._model.queue_limit,
             draining=self._leaving,
         )

@@ -44,6 +44,7 @@ class ModelState:
         self.message = ""
         self.traits: dict[str, Any] = {}
         self.replicas: list[dict[str, Any]] = []
+        self._begun: dict[str, int] = {}
         self._drain = Drain(model.drain_seconds)
 
     @property
@@ -51,10 +52,13 @@ class ModelState:
         """Replicas of the version that is asked for."""
         return sum(not one["draining"] and one["version"] == self.version for one in self.replicas)
 
-    @property
     def requests(self) -> int:
-        """Running and waiting."""
-        return sum(replica["running"] + replica["waiting"] for replica in self.replicas)
+        """Running and waiting; at least one if any came since this was asked last, as most are over in no time."""
+        begun = {replica["id"]: replica["begun"] for replica in self.replicas}
+        came = any(count > self._begun.get(name, 0) for name, count in begun.items())
+        self._begun = begun
+        requests = sum(int(replica["running"] + replica["waiting"]) for replica in self.replicas)
+        return max(requests, int(came))
 
     @property
     def answers(self) -> bool:

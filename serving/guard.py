@@ -37,6 +37,8 @@ class Guard:
         self.draining = False
         self.describe: Callable[[], dict[str, Any]] = dict
         """What ``serving`` asks a replica for."""
+        self.metrics: Callable[[], bytes] = bytes
+        """The engine's, in Prometheus's text format."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -58,6 +60,8 @@ class Guard:
             await _answer(send, 200 if healthy else 503, {"healthy": healthy})
         elif method == "GET" and path == "/describe":
             await _answer(send, 200, self.describe())
+        elif method == "GET" and path == "/metrics":
+            await _send(send, 200, self.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
         elif method == "GET" and path.startswith("/meter/"):
             await self._meter(path.removeprefix("/meter/"), scope["query_string"], send)
         else:
@@ -150,6 +154,7 @@ def _decisions(headers: dict[bytes, bytes]) -> tuple[str, Limits]:
         sequences=number("x-appliance-sequences"),
         images=number("x-appliance-images"),
         audio_seconds=number("x-appliance-audio-seconds"),
+        model=headers.get(b"x-appliance-model", b"").decode("latin-1"),
         salt=headers.get(b"x-appliance-salt", b"").decode("latin-1"),
         priority=number("x-appliance-priority") or 0,
     )
@@ -163,8 +168,11 @@ def _inner(scope: Scope, endpoint: Endpoint) -> Scope:
 
 
 async def _answer(send: Send, status: int, document: object, headers: Headers | None = None) -> None:
-    body = json.dumps(document).encode()
-    start: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await _send(send, status, json.dumps(document).encode(), b"application/json", headers)
+
+
+async def _send(send: Send, status: int, body: bytes, content_type: bytes, headers: Headers | None = None) -> None:
+    start: Headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": start + (headers or [])})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -54,7 +54,6 @@ def flags(model: Model, directories: Mapping[str, Path], gpus: float) -> list[st
         "served_model_name": model.id,
         "max_model_len": model.context_length,
         "enable_prompt_tokens_details": True,
-        "disable_log_stats": True,
         "uvicorn_log_level": "error",
         "disable_fastapi_docs": True,
         "mm_processor_cache_gb": 0,  # it would answer one tenant faster that sends another's image

@@ -31,7 +31,8 @@ class Meter(msgspec.Struct, frozen=True):
     """Tokens of one request; ``ended`` is None while it runs.
 
     ``cached_tokens`` are those of the ``prompt_tokens`` that the prefix cache already held. A prompt, with its
-    images, counts once the engine has read it, so a request that left the queue before is free.
+    images, counts once the engine has read it, so a request that left the queue before is free. ``model`` is
+    what was asked for, "" if it was not said.
     """
 
     request_id: str
@@ -41,6 +42,7 @@ class Meter(msgspec.Struct, frozen=True):
     ended: Ended | None = None
     images: int = 0
     audio_seconds: int = 0
+    model: str = ""
 
     def document(self) -> dict[str, object]:
         """The meter as it rides behind an answer."""
@@ -83,6 +85,7 @@ class Sequence(Protocol):
 class Limits(msgspec.Struct, frozen=True):
     """What the gateway decided for a request; None is no limit.
 
+    ``model`` is what was asked for: an adapter is served by its base's replicas.
     ``prompt_tokens`` and ``images`` hold for the sum of all prompts, ``completion_tokens`` for each sequence.
     """
 
@@ -91,6 +94,7 @@ class Limits(msgspec.Struct, frozen=True):
     sequences: int | None = None
     images: int | None = None
     audio_seconds: int | None = None
+    model: str = ""
     salt: str = ""
     priority: int = 0
 
@@ -163,7 +167,8 @@ class Request:
         """The count at this moment."""
         if self.recording is not None:
             heard = sum(sequence.prefilled for sequence in self.sequences)
-            return Meter(request_id=self.id, audio_seconds=self.recording.heard_seconds(heard), ended=ended)
+            seconds = self.recording.heard_seconds(heard)
+            return Meter(request_id=self.id, audio_seconds=seconds, ended=ended, model=self.limits.model)
         prompts: dict[str, tuple[int, int, int]] = {}
         for sequence in self.sequences:
             if not sequence.prefilled:
@@ -182,6 +187,7 @@ class Request:
             completion_tokens=sum(sequence.completion_tokens for sequence in self.sequences),
             images=sum(images for _, _, images in prompts.values()),
             ended=ended,
+            model=self.limits.model,
         )
 
     @property
@@ -213,6 +219,8 @@ class MeterBook:
         self._running: dict[str, Request] = {}
         self._ended: OrderedDict[str, tuple[float, Meter]] = OrderedDict()
         self._ends: dict[str, asyncio.Event] = {}
+        self.begun = 0
+        """Requests ever."""
 
     @property
     def in_flight(self) -> int:
@@ -227,6 +235,7 @@ class MeterBook:
         earlier = self._ended.get(request_id)
         if request_id in self._running or (earlier is not None and earlier[1].ended != "refused"):
             return None
+        self.begun += 1
         request = self._running[request_id] = Request(request_id, limits)
         return request
 

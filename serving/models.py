@@ -88,10 +88,8 @@ class _RatesEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Source = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^(package:\w+/.+|directory:.+|hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?)$"),
-]
+HUB_SOURCE = r"hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?"
+Source = Annotated[str, msgspec.Meta(pattern=rf"^(package:\w+/.+|directory:.+|{HUB_SOURCE})$")]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=7 * 24 * 3600)]
 

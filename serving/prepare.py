@@ -6,6 +6,7 @@ Run as ``python -m serving.prepare SOURCE MODEL_ID MODELS_DIRECTORY`` it prints 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -14,6 +15,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from serving import hub
+
+CONFIGS = ("config.json", "adapter_config.json")
+"""Of a model, of an adapter (LoRA)."""
 Progress = Callable[[str], None]
 
 
@@ -24,10 +29,13 @@ class PrepareError(Exception):
 def ready_directory(source: str, model_id: str, models_directory: Path) -> Path | None:
     """Where the engine finds the model, or None if it has to be converted first. Raises PrepareError."""
     kind, _, rest = source.partition(":")
+    if kind == "hub":
+        directory = hub_directory(source, model_id, models_directory)
+        return directory if hub.recorded(directory, source) else None
     directory = Path(rest) if kind == "directory" else _packaged(source, model_id)
     if directory.is_dir():
-        if not (directory / "config.json").is_file():
-            raise PrepareError(f"{model_id}: {directory} holds no config.json")
+        if not any((directory / name).is_file() for name in CONFIGS):
+            raise PrepareError(f"{model_id}: {directory} holds neither {' nor '.join(CONFIGS)}")
         return directory
     if kind == "directory":
         raise PrepareError(f"{model_id}: there is no directory {directory}")
@@ -43,6 +51,13 @@ def prepare(source: str, model_id: str, models_directory: Path, progress: Progre
     ready = ready_directory(source, model_id, models_directory)
     if ready is not None:
         return ready
+    if source.startswith("hub:"):
+        target = hub_directory(source, model_id, models_directory)
+        try:
+            hub.download(source, target, progress)
+        except hub.HubError as error:
+            raise PrepareError(f"{model_id}: {error}") from None
+        return target
     file = _packaged(source, model_id)
     models_directory.mkdir(parents=True, exist_ok=True)
     target = models_directory / model_id
@@ -54,6 +69,11 @@ def prepare(source: str, model_id: str, models_directory: Path, progress: Progre
             shutil.rmtree(target)
         converted.rename(target)
     return target
+
+
+def hub_directory(source: str, model_id: str, models_directory: Path) -> Path:
+    """Each revision has its own: the running version's files stay where they are."""
+    return models_directory / f"{model_id}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
 
 def _recorded_source(directory: Path) -> str | None:

@@ -68,6 +68,8 @@ class Stub:
             await _json(send, 404 if meter is None else 200, meter or {})
         elif path == "/health":
             await _json(send, 200, {})
+        elif path == "/metrics":
+            await _json(send, 200, {"vllm:num_requests_running": 0})
         else:
             body = await _read(receive)
             if path == "/count":

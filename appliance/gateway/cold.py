@@ -34,6 +34,17 @@ class Cold:
         finally:
             self._waiting[model.id] -= 1
 
+    async def woken(self, model: Model | None) -> bool:
+        """Whether a model that fell asleep at this moment is there again."""
+        view = None if model is None else self._directory.model(model.id)
+        if model is None or view is None or view.answers:
+            return False
+        try:
+            await self.wait(model)
+        except Unavailable:
+            return False
+        return True
+
     async def _until_there(self, model: Model) -> ModelView:
         view = self._directory.model(model.id)
         looks = round(model.cold.seconds / LOOK_SECONDS)
@@ -41,7 +52,7 @@ class Cold:
             await asyncio.sleep(LOOK_SECONDS)
             self._wanted.want(model.id)
             view = self._directory.model(model.id)
-            if view is not None and view.replicas:
+            if view is not None and view.answers:
                 return view
         raise self._away(model, view)
 

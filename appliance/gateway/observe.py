@@ -1,30 +1,86 @@
-"""``/metrics``, for the operator's own networks alone."""
+"""What Prometheus reads, for the operator's own networks alone.
+
+``/metrics/targets`` is all that Prometheus has to be told (``http_sd_configs``): it names this gateway, every
+replica and every node of Ray. The engines' and Ray's ports are private, so their metrics are read through here.
+"""
 
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
-from appliance.errors import NotFound
+from appliance.errors import NotFound, Unavailable
 from appliance.metrics import render
+from serving.client import Directory, EngineClient, ReplicaUnreachable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-def metrics_router(registry: CollectorRegistry, shared: Path | None, networks: Sequence[Network]) -> APIRouter:
+def metrics_router(
+    registry: CollectorRegistry, shared: Path | None, engine_client: EngineClient, networks: Sequence[Network]
+) -> APIRouter:
     """A request that came through a proxy is a stranger's, whatever address the proxy has."""
-    router = APIRouter()
 
-    @router.get("/metrics")
-    async def metrics(request: Request) -> Response:
+    def near(request: Request) -> None:
         if not _is_near(request, networks):
             raise NotFound("There is nothing at this path.")
+
+    router = APIRouter(dependencies=[Depends(near)])
+    directory = engine_client.directory
+
+    @router.get("/metrics")
+    async def own_metrics() -> Response:
         return Response(render(registry, shared), media_type=CONTENT_TYPE_LATEST)
 
+    @router.get("/metrics/targets")
+    async def targets(request: Request) -> list[dict[str, Any]]:
+        return _targets(directory, request.url.netloc)
+
+    @router.get("/metrics/replicas/{replica_id}")
+    async def replica_metrics(replica_id: str) -> Response:
+        return await fetched(_replica_endpoints(directory).get(replica_id))
+
+    @router.get("/metrics/nodes/{node_id}")
+    async def node_metrics(node_id: str) -> Response:
+        return await fetched(_node_endpoints(directory).get(node_id))
+
+    async def fetched(endpoint: str | None) -> Response:
+        if endpoint is None:
+            raise NotFound("There is nothing at this path.")
+        try:
+            return Response(await engine_client.metrics(endpoint), media_type=CONTENT_TYPE_LATEST)
+        except ReplicaUnreachable:
+            raise Unavailable("It does not answer.") from None
+
     return router
+
+
+def _targets(directory: Directory, gateway: str) -> list[dict[str, Any]]:
+    """In the form of Prometheus's HTTP service discovery. ``job`` tells the three kinds apart."""
+    found = [("/metrics", {"job": "gateway", "instance": gateway})]
+    for model, view in directory.models().items():
+        for replica in view.replicas:
+            labels = {"job": "engine", "instance": replica.id, "model": model, "node": replica.node}
+            found.append((f"/metrics/replicas/{replica.id}", labels))
+    nodes = _node_endpoints(directory)
+    found.extend((f"/metrics/nodes/{node}", {"job": "ray", "instance": node}) for node in nodes)
+    return [{"targets": [gateway], "labels": {"__metrics_path__": path, **labels}} for path, labels in found]
+
+
+def _replica_endpoints(directory: Directory) -> dict[str, str]:
+    return {replica.id: replica.endpoint for view in directory.models().values() for replica in view.replicas}
+
+
+def _node_endpoints(directory: Directory) -> dict[str, str]:
+    return {
+        node["id"]: f"http://{node['address']}:{node['metrics_port']}"
+        for node in directory.nodes()
+        if node["metrics_port"]
+    }
 
 
 def _is_near(request: Request, networks: Sequence[Network]) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -195,7 +196,7 @@ class Relay:
         if not model:
             return ModelView("unknown", "", context_length=1, traits=Traits(), replicas=())
         view = self._engine.directory.model(model)
-        if view is not None and view.replicas:
+        if view is not None and view.answers:
             return view
         await self._require_known(key)
         return await self._cold.wait(self._declared.models()[model])
@@ -262,8 +263,22 @@ class Relay:
         headers = _decisions(admitted, asked.parsed) | {
             "content-type": asked.content_type,
             engine.HEADER_REQUEST: str(exchange.id),
+            engine.HEADER_MODEL: exchange.model,
             engine.HEADER_SALT: self._books.salt(admitted.account_id),
         }
+        while True:
+            try:
+                return await self._relay_once(exchange, asked, headers, tried)
+            except AnswerCutOff:
+                if exchange.status is not None or len(tried) >= engine.MOST_ATTEMPTS:
+                    raise  # else the client has seen nothing, and another replica may do it
+            except NoReplica:
+                if not await self._cold.woken(self._declared.models().get(exchange.model)):
+                    raise
+
+    async def _relay_once(
+        self, exchange: Exchange, asked: Asked, headers: Mapping[str, str], tried: list[Replica]
+    ) -> End:
         path = exchange.endpoint.path
         async with self._engine.reach(exchange.model, path, asked.body, headers, tried) as response:
             try:
@@ -275,14 +290,18 @@ class Relay:
 
 
 async def _stream(exchange: Exchange, response: aiohttp.ClientResponse) -> End:
-    await exchange.start(response.status, EVENT_STREAM)
+    """The answer begins for the client with its first bytes: until then it can be asked for again elsewhere."""
     tail = StreamTail(exchange.endpoint.ends)
     async for chunk in response.content.iter_any():
         exchange.saw_chunk(time.perf_counter())
+        if exchange.status is None:
+            await exchange.start(response.status, EVENT_STREAM)
         if data := tail.feed(chunk):
             await exchange.write(data)
     if tail.meter is None:
         raise AnswerCutOff
+    if exchange.status is None:
+        await exchange.start(response.status, EVENT_STREAM)
     return End(engine.parse_meter(tail.meter), tail.end)
 
 

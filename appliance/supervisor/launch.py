@@ -193,8 +193,6 @@ class System:
 
     async def _prepare_models(self) -> None:
         for model in self.settings.models:
-            if model.source.startswith("hub:"):
-                continue  # a download may take an hour; `serving` does it while other models answer
             step = self.screen.step("model", model.id)
             log = self.settings.logs / "model.log"
             command = (sys.executable, "-m", "serving.prepare")

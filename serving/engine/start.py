@@ -57,6 +57,13 @@ class _Port:
         await self._llm.abort(sequence_ids, internal=True)
 
 
+def _metrics() -> bytes:
+    from prometheus_client import generate_latest
+    from vllm.v1.metrics.prometheus import get_prometheus_registry
+
+    return generate_latest(get_prometheus_registry())
+
+
 def _refuse(message: str) -> NoReturn:
     """Instead of the parser's own, which ends the process without a word to whoever waits for it."""
     raise ValueError(f"engine_args: {message}")
@@ -99,6 +106,7 @@ async def start(
         queue_limit=model.queue_limit,
         seats=llm.vllm_config.scheduler_config.max_num_seqs,
     )
+    guard.metrics = _metrics
     traits = await traits_of(llm, app, model.id)
     silence.begin()
     return RunningEngine(llm, app, guard, traits)

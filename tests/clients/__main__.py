@@ -28,6 +28,7 @@ PYTHON_SUITES: Mapping[str, tuple[str, ...]] = {
     "langchain": ("langchain-openai", "langchain-tests", "pytest-asyncio"),
     "instructor": ("instructor",),
     "llm": ("llm",),
+    "schemathesis": ("schemathesis",),
 }
 NODE_SUITES = {"openai-node": "openai.test.mjs", "ai-sdk": "ai-sdk.test.mjs"}
 SECONDS = 1800

@@ -112,19 +112,19 @@ class Customer:
         raise AssertionError("a hold is left after five seconds")
 
 
-def publish(path: Path, replica_endpoints: list[str], endpoints: Sequence[str] = ()) -> None:
+def publish(path: Path, replica_endpoints: list[str], endpoints: Sequence[str] = (), state: str = "ready") -> None:
     """``endpoints`` are those of the API that the model has."""
     replicas = [
         {"id": endpoint, "endpoint": endpoint, "node": "n", "running": 0, "waiting": 0, "draining": False}
         for endpoint in replica_endpoints
     ]
     model = {
-        "state": "ready", "message": "", "context_length": 2048, "replicas": replicas,
+        "state": state, "message": "", "context_length": 2048, "replicas": replicas,
         "traits": {"template_tokens": 64, "endpoints": list(endpoints)},
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps({"published_at": time.time(), "models": {"smollm2": model}}))
+    draft.write_text(json.dumps({"published_at": time.time(), "models": {"smollm2": model}, "nodes": []}))
     draft.rename(path)
 
 

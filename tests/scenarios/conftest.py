@@ -10,6 +10,11 @@ from tests.ports import free_port
 from tests.scenarios.system import System, running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The story that changes the models comes last: to change them back takes minutes."""
+    items.sort(key=lambda item: item.path.name == "test_models.py")
+
+
 @pytest.fixture(scope="session")
 def system(prepared_models: Path) -> Iterator[System]:
     """A system that was started once and is ready.

@@ -114,11 +114,11 @@ class System:
 
 
 @contextmanager
-def running(home: Path, port: int) -> Iterator[System]:
+def running(home: Path, port: int, settings: Mapping[str, str] | None = None) -> Iterator[System]:
     """`appliance up` until the block ends; then SIGTERM, after which nothing may be left."""
     home.mkdir(parents=True, exist_ok=True)
     screen = home / "screen.txt"
-    env = os.environ | {"APPLIANCE_HOME": str(home), "PORT": str(port)}
+    env = {**os.environ, "APPLIANCE_HOME": str(home), "PORT": str(port), **(settings or {})}
     with screen.open("wb") as output:
         process = subprocess.Popen(
             [*APPLIANCE, "up"], env=env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -80,7 +80,7 @@ def write(home: Path, document: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def changed(system: System) -> Iterator[dict[str, Any]]:
+def changed(system: System) -> dict[str, Any]:
     """Another version of the chat model, in two replicas and with an adapter, and an embedder that sleeps."""
     document = deepcopy(SHIPPED)
     chat, embedder = document["models"]
@@ -92,9 +92,7 @@ def changed(system: System) -> Iterator[dict[str, Any]]:
     document["models"].append(
         {"id": "pirate", "base": "smollm2", "source": f"directory:{adapter}", "rates": chat["rates"]}
     )
-    yield document
-    system.appliance("models", "apply", timeout=400)
-    system.wait_until_ready()
+    return document
 
 
 async def test_a_model_is_replaced_under_sixteen_clients(

@@ -23,7 +23,7 @@ DRAIN_SECONDS = 60
 def _replica(name: str, endpoint: str = "") -> dict[str, Any]:
     return {
         "id": name, "endpoint": endpoint or f"http://127.0.0.1:{ord(name)}", "draining": False,
-        "version": "v", "running": 0, "waiting": 0,
+        "version": "v", "running": 0, "waiting": 0, "begun": 0,
     }  # fmt: skip
 
 
@@ -158,6 +158,14 @@ async def test_a_model_that_nobody_needs_is_cold_and_keeps_what_it_told(endpoint
     await state.unheard(None, renew)
     assert _shown(state) == ("cold", {})
     assert (state.traits, state.document()["settled"]) == ({"template_tokens": 70}, True)
+
+
+def test_short_requests_keep_a_model_awake() -> None:
+    state = _asked()
+    state.replicas = [_replica("a") | {"begun": 5}]
+    assert [state.requests(), state.requests()] == [1, 0]
+    state.replicas = [_replica("a") | {"begun": 6}, _replica("b") | {"running": 2, "waiting": 1}]
+    assert [state.requests(), state.requests()] == [3, 3]
 
 
 @pytest.fixture

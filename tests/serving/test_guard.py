@@ -104,7 +104,7 @@ async def test_the_meter_is_the_last_part_of_a_stream(tmp_path: Path) -> None:
     assert [message["more_body"] for message in port.sent[1:]] == [True, True, True, False]
     assert json.loads(bodies[-1].removeprefix(b": meter ")) == {
         "prompt_tokens": 10, "cached_tokens": 0, "completion_tokens": 2, "ended": "complete", "images": 0,
-        "audio_seconds": 0,
+        "audio_seconds": 0, "model": "",
     }  # fmt: skip
 
 

