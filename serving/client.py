@@ -8,7 +8,7 @@ import ipaddress
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from serving.affinity import choose
 from serving.meter import Meter, decisive
 from serving.traits import Traits
 
@@ -147,16 +148,6 @@ def _view(entry: Mapping[str, Any]) -> ModelView:
     )
 
 
-def choose(replicas: Iterable[Replica], in_flight: Mapping[str, int], exclude: Collection[str]) -> Replica | None:
-    """The replica with the least to do: what we sent and have not got back, then what it said. Pure."""
-    able = [replica for replica in replicas if not replica.draining and replica.id not in exclude]
-    return min(
-        able,
-        key=lambda replica: (in_flight.get(replica.id, 0), replica.running + replica.waiting),
-        default=None,
-    )
-
-
 class EngineClient:
     """One connection pool to all replicas. To be created in a running event loop, and closed."""
 
@@ -176,23 +167,32 @@ class EngineClient:
     async def close(self) -> None:
         await self._session.close()
 
-    def pick(self, model: str, exclude: Collection[str] = ()) -> Replica | None:
+    def pick(self, model: str, exclude: Collection[str] = (), session: bytes = b"") -> Replica | None:
         view = self.directory.model(model)
-        return None if view is None else choose(view.replicas, self._in_flight, exclude)
+        if view is None:
+            return None
+        able = [replica for replica in view.replicas if not replica.draining and replica.id not in exclude]
+        return choose(able, self._in_flight, session)
 
     @asynccontextmanager
     async def reach(
-        self, model: str, path: str, body: bytes, headers: Mapping[str, str], tried: list[Replica]
+        self,
+        model: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        tried: list[Replica],
+        session: bytes = b"",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer of a replica that took the request, its body still to be read; leaving early hangs up.
 
         Another replica is tried if one is away, full or broken, as long as there is nothing of an answer;
-        ``tried`` tells the caller which, in order.
+        ``tried`` tells the caller which, in order. ``session`` is the same for requests that begin alike.
         Raises NoReplica.
         """
         full = False
         while len(tried) < MOST_ATTEMPTS:
-            replica = self.pick(model, {replica.id for replica in tried})
+            replica = self.pick(model, {replica.id for replica in tried}, session)
             if replica is None and not full:
                 replica = await self._successor(model, tried)
             if replica is None:

@@ -76,6 +76,7 @@ class Controller:
         self._wanted = Wanted(home / "run" / "wanted")
         self._nodes: list[dict[str, Any]] = []
         self._heard_at = 0.0
+        self._revision = 0
 
     async def run(self) -> int:
         """Also ends when it has become deaf: Ray's list of replicas, kept here, may stop being renewed."""
@@ -122,6 +123,7 @@ class Controller:
     def _know(self, statuses: Mapping[str, Any]) -> None:
         """The models are those that are declared, and those that are on their way out."""
         declared = {model.id: model for model in self._declared.models().values() if model.base is None}
+        self._revision = self._declared.revision  # what is acted on next, and only then published
         for name, model in declared.items():
             self._states.setdefault(name, ModelState(model)).model = model
         for name, state in list(self._states.items()):
@@ -225,7 +227,7 @@ class Controller:
         self._publisher.publish(
             _documents(self._states, self._declared.models()),
             published_at=self._heard_at,
-            revision=self._declared.revision,
+            revision=self._revision,
             nodes=self._nodes,
         )
 

@@ -10,6 +10,7 @@ import dataclasses
 import hmac
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -27,6 +28,7 @@ from serving.guard import Guard
 from serving.journal import FileJournal, meters_directory
 from serving.meter import MeterBook
 from serving.models import Model
+from serving.progress import Progress
 
 DEPLOYMENT = "Replica"
 HEALTH_CHECK_PERIOD_SECONDS = 1.0
@@ -69,6 +71,7 @@ class Replica:
         self._model = model
         self._version = version
         self._leaving = False
+        self._progress = Progress()
         self._journal = FileJournal(meters_directory(Path(home), model.id), self._id)
         self._book = MeterBook(self._journal)
         places = {name: Path(directory) for name, directory in directories.items()}
@@ -101,7 +104,7 @@ class Replica:
         }
 
     async def check_health(self) -> None:
-        """Raises if the engine is dead or the port closed; Ray then replaces this replica.
+        """Raises if the engine is dead or hangs, or the port is closed; Ray then replaces this replica.
 
         A replica with nothing left to answer ends itself: Ray sees that at once, and an error only the third time.
         """
@@ -109,6 +112,8 @@ class Replica:
             await self._engine.check()
             if self._serving.done():
                 raise RuntimeError("the private port is closed")
+            if self._progress.hangs(self._book.done(), time.monotonic(), busy=self._book.at_work):
+                raise RuntimeError("the engine hangs")
         except Exception:
             if not self._book.in_flight:
                 os._exit(1)

@@ -230,6 +230,16 @@ class MeterBook:
     def waiting(self) -> int:
         return sum(request.waiting for request in self._running.values())
 
+    @property
+    def at_work(self) -> bool:
+        """Whether the engine has anything to do."""
+        return any(request.sequences for request in self._running.values())
+
+    def done(self) -> tuple[int, int]:
+        """Changes with every prompt that is read and every token that is written."""
+        running = [sequence for request in self._running.values() for sequence in request.sequences]
+        return self.begun, sum(sequence.prefilled + sequence.completion_tokens for sequence in running)
+
     def begin(self, request_id: str, limits: Limits) -> Request | None:
         """None if this request runs already, or used tokens already: no request is charged twice."""
         earlier = self._ended.get(request_id)

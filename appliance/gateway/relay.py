@@ -280,7 +280,8 @@ class Relay:
         self, exchange: Exchange, asked: Asked, headers: Mapping[str, str], tried: list[Replica]
     ) -> End:
         path = exchange.endpoint.path
-        async with self._engine.reach(exchange.model, path, asked.body, headers, tried) as response:
+        session = headers[engine.HEADER_SALT].encode() + asked.parsed.opening if asked.parsed.opening else b""
+        async with self._engine.reach(exchange.model, path, asked.body, headers, tried, session) as response:
             try:
                 if response.content_type == "text/event-stream":
                     return await _stream(exchange, response)

@@ -142,3 +142,22 @@ def test_a_form_is_read_up_to_its_file() -> None:
     ):
         with pytest.raises(InvalidRequest):
             parse(endpoint, bad, content_type)
+
+
+def test_the_opening_of_a_conversation_stays_while_it_grows() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    first, answer = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+    turns = [[system, first], [system, first, answer, {"role": "user", "content": "And?"}]]
+    openings = {_opening("/v1/chat/completions", messages=messages) for messages in turns}
+    assert len(openings) == 1
+    assert openings.isdisjoint({_opening("/v1/chat/completions", messages=[system, answer, first])})
+    long = "x" * 1000
+    assert _opening("/v1/completions", prompt=long) == _opening("/v1/completions", prompt=long + "more")
+    assert len(_opening("/v1/completions", prompt=list(range(5000)))) < 1000
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:" + "A" * 100_000}}]}]
+    assert len(_opening("/v1/chat/completions", messages=picture)) < 10_000
+    assert _opening("/v1/chat/completions", messages=turns[0], prompt_cache_key="mine") == b"mine"
+
+
+def _opening(path: str, **body: Any) -> bytes:
+    return parse(ENDPOINTS[path], json.dumps({"model": "m", **body}).encode()).opening

@@ -178,7 +178,7 @@ async def test_limits_from_the_gateway(client: Client) -> None:
         assert (refused.status, refused.headers["x-appliance-refused"]) == (400, "prompt-limit")
         assert refused.meter == {
             "prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "ended": "refused", "images": 0,
-            "audio_seconds": 0,
+            "audio_seconds": 0, "model": "",
         }  # fmt: skip
     assert (await client.chat(headers={"prompt_limit": "37"})).status == 200
     body = {"model": "smollm2", "prompt": ["a", "b"], "max_tokens": 2}
@@ -239,9 +239,19 @@ async def test_a_full_queue_is_said_at_once(client: Client) -> None:
 async def test_the_port_is_the_gateways(client: Client) -> None:
     async with client.session.get(f"{client.endpoint}/health", headers={"x-cluster-secret": "no"}) as answer:
         assert answer.status == 403
-    for path in ("/v1/models", "/metrics", "/docs", "/tokenize", "/v1/responses/resp_1", "/health/"):
+    for path in ("/v1/models", "/docs", "/tokenize", "/v1/responses/resp_1", "/health/"):
         async with client.session.get(client.endpoint + path) as answer:
             assert answer.status == 404
+
+
+async def test_the_engines_own_metrics_are_for_the_gateway(client: Client) -> None:
+    async with client.session.get(f"{client.endpoint}/metrics", headers={"x-cluster-secret": "no"}) as answer:
+        assert answer.status == 403
+    await client.chat(max_tokens=2)
+    async with client.session.get(client.endpoint + "/metrics") as answer:
+        text = await answer.text()
+    assert 'vllm:generation_tokens_total{engine="0",model_name="smollm2"}' in text
+    assert CANARY not in text
 
 
 async def test_nothing_of_a_request_is_written(client: Client) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.hub import HubError
-from serving.prepare import PrepareError, prepare, ready_directory
+from serving.prepare import ready_directory
 
 COMMIT = "c0ffee" + "0" * 34
 SOURCE = "hub:acme/tiny@main"
@@ -80,6 +81,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     state.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("HF_ENDPOINT", state.url)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     yield state
     server.shutdown()
     server.server_close()
@@ -97,44 +99,47 @@ def _info() -> dict[str, object]:
     return {"id": "acme/tiny", "modelId": "acme/tiny", "sha": COMMIT, "siblings": siblings}
 
 
+def fetch(models: Path, source: str = SOURCE) -> subprocess.CompletedProcess[str]:
+    """As the system does it: in a process of its own."""
+    command = [sys.executable, "-m", "serving.prepare", source, "tiny", str(models)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_what_is_needed_comes_once_and_then_works_offline(hub: Hub, tmp_path: Path) -> None:
-    told: list[str] = []
-    directory = prepare(SOURCE, "tiny", tmp_path, told.append)
+    done = fetch(tmp_path)
+    assert done.returncode == 0, done.stderr
+    *_, told, place = done.stdout.splitlines()
+    assert told == f"downloading {LARGE}: 0.0 of 0.0 GiB"
+    directory = ready_directory(SOURCE, "tiny", tmp_path)
+    assert directory == Path(place)
     assert (directory / LARGE).read_bytes() == FILES[LARGE]
     assert sorted(hub.fetched) == ["config.json", LARGE]
-    assert "of 0.0 GiB" in told[-1]
-    hub.url = "gone"
-    assert ready_directory(SOURCE, "tiny", tmp_path) == directory
-    assert prepare(SOURCE, "tiny", tmp_path, told.append) == directory
+    assert fetch(tmp_path).returncode == 0
     assert len(hub.fetched) == 2
     assert ready_directory("hub:acme/tiny@other", "tiny", tmp_path) is None
 
 
 def test_a_download_goes_on_where_it_was_broken_off(hub: Hub, tmp_path: Path) -> None:
     hub.break_at = [3_000_000, 1_000_000]
-    directory = prepare(SOURCE, "tiny", tmp_path, lambda _: None)
+    assert fetch(tmp_path).returncode == 0
     assert hub.ranges == ["bytes=0-", "bytes=1000000-", "bytes=4000000-"]
-    assert (directory / LARGE).read_bytes() == FILES[LARGE]
 
 
-def test_a_process_that_was_killed_is_followed_by_one_that_goes_on(hub: Hub, tmp_path: Path) -> None:
+def test_a_process_that_ended_is_followed_by_one_that_goes_on(hub: Hub, tmp_path: Path) -> None:
     hub.break_at = [1_000_000] * 5
-    with pytest.raises(PrepareError, match="broke off"):
-        prepare(SOURCE, "tiny", tmp_path, lambda _: None)
+    assert "broke off" in fetch(tmp_path).stderr
     assert ready_directory(SOURCE, "tiny", tmp_path) is None
-    prepare(SOURCE, "tiny", tmp_path, lambda _: None)
+    assert fetch(tmp_path).returncode == 0
     assert hub.ranges[-1] == "bytes=5000000-"
 
 
 def test_what_has_another_checksum_is_no_model(hub: Hub, tmp_path: Path) -> None:
     hub.lie = True
-    with pytest.raises(PrepareError, match="checksum"):
-        prepare(SOURCE, "tiny", tmp_path, lambda _: None)
+    assert "does not have the checksum" in fetch(tmp_path).stderr
     assert ready_directory(SOURCE, "tiny", tmp_path) is None
     assert not any(LARGE in path.name for path in tmp_path.rglob("*"))
 
 
 def test_a_name_that_the_hub_does_not_know_is_said(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(PrepareError, match="answers 404 for acme/none"):
-        prepare("hub:acme/none", "none", tmp_path, lambda _: None)
-    assert issubclass(HubError, Exception)
+    done = fetch(tmp_path, "hub:acme/none")
+    assert (done.returncode, "answers 404 for acme/none" in done.stderr) == (1, True)

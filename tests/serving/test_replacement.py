@@ -107,3 +107,10 @@ def test_a_killed_engine_replaces_the_replica(node: Node) -> None:
     engine = max(replica.children(recursive=True), key=lambda process: process.memory_info().rss)
     os.kill(engine.pid, signal.SIGKILL)
     node.wait("ready", 120, not_replica=name)
+
+
+def test_a_replica_that_hangs_is_replaced(node: Node) -> None:
+    replica, name = _replica(node), node.model()["replicas"][0]["id"]
+    os.kill(replica.pid, signal.SIGSTOP)
+    node.wait("ready", 180, not_replica=name)
+    assert not replica.is_running() or replica.status() == psutil.STATUS_ZOMBIE

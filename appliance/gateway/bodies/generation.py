@@ -3,7 +3,7 @@
 import msgspec
 
 from appliance.errors import InvalidRequest
-from appliance.gateway.bodies.parsed import Parsed, count_images, count_prompts
+from appliance.gateway.bodies.parsed import Parsed, count_images, count_prompts, opening_of
 
 MOST_ANSWERS = 1024
 DEFAULT_COMPLETION = 16
@@ -14,6 +14,7 @@ class _Body(msgspec.Struct):
     model: str
     stream: bool | None = None
     service_tier: str | None = None
+    prompt_cache_key: str | None = None
 
 
 class _Sampled(_Body):
@@ -79,6 +80,7 @@ def parse_chat(raw: bytes) -> Parsed:
         completion_limit=_limit(asked, "max_completion_tokens" if asked is not body.max_tokens else "max_tokens"),
         images=count_images(messages),
         tier=body.service_tier,
+        opening=opening_of(messages, body.prompt_cache_key),
     )
 
 
@@ -93,6 +95,7 @@ def parse_completions(raw: bytes) -> Parsed:
         prompt_bytes=len(prompt) if prompt else None,
         completion_limit=_limit(DEFAULT_COMPLETION if body.max_tokens is None else body.max_tokens, "max_tokens"),
         tier=body.service_tier,
+        opening=opening_of(prompt, body.prompt_cache_key),
     )
 
 
@@ -115,6 +118,7 @@ def parse_responses(raw: bytes) -> Parsed:
         completion_limit=_limit(body.max_output_tokens, "max_output_tokens"),
         images=count_images(text),
         tier=body.service_tier,
+        opening=opening_of(text, body.prompt_cache_key),
     )
 
 
@@ -131,6 +135,7 @@ def parse_messages(raw: bytes) -> Parsed:
         completion_limit=_limit(body.max_tokens, "max_tokens"),
         images=count_images(messages),
         tier=body.service_tier,
+        opening=opening_of(messages, body.prompt_cache_key),
     )
 
 

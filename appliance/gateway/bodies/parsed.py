@@ -9,7 +9,11 @@ from appliance.errors import InvalidRequest
 MOST_PROMPTS = 2048
 """In one request: what OpenAI takes for embeddings."""
 
+OPENING_BYTES = 256
+OPENING_MOST_BYTES = 8192
+
 _any = msgspec.json.Decoder()
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class Parsed:
     ``answers`` is how many are generated to each prompt: 0 where the prompts are only read.
     ``completion_limit`` is what the client asked for per answer, in tokens; None if it did not say.
     ``free``: the engine does nothing. ``recording``: it is measured in seconds. ``tier`` is ``service_tier``.
+    ``opening`` stays the same while a conversation grows: what a replica may have read before.
     """
 
     model: str
@@ -32,6 +37,7 @@ class Parsed:
     recording: bool = False
     free: bool = False
     tier: str | None = None
+    opening: bytes = b""
 
 
 def count_prompts(prompt: bytes, field: str) -> int:
@@ -48,6 +54,21 @@ def require_few(count: int, field: str) -> int:
     if count > MOST_PROMPTS:
         raise InvalidRequest(f"At most {MOST_PROMPTS} prompts in one request.", param=field)
     return count
+
+
+def opening_of(prompt: bytes, key: str | None = None) -> bytes:
+    """Of JSON: ``prompt_cache_key`` if it came; messages up to the first of the user's; else the first bytes."""
+    if key:
+        return key.encode("utf-8", "surrogatepass")
+    if not (prompt.startswith(b"[") and prompt[1:64].lstrip().startswith(b"{")):
+        return prompt[:OPENING_BYTES]
+    found = b""
+    for message in _raws.decode(prompt):
+        head = bytes(memoryview(message)[:OPENING_MOST_BYTES])
+        found += head
+        if b'"user"' in head or len(found) >= OPENING_MOST_BYTES:
+            break
+    return found
 
 
 def count_images(content: bytes) -> int:
