@@ -29,6 +29,7 @@ REREAD_SECONDS = 0.1
 HANDOVER_SECONDS = 4.0
 """How long a request waits for another replica when the one it was sent to has just ended."""
 MOST_ATTEMPTS = 3
+PLAIN = {"accept-encoding": "identity"}
 
 HEADER_SECRET = "x-cluster-secret"  # noqa: S105 -- a header's name
 HEADER_REQUEST = "x-appliance-request"
@@ -283,7 +284,7 @@ class EngineClient:
         """In Prometheus's text format, of a replica or of a node of Ray. Raises ReplicaUnreachable."""
         timeout = aiohttp.ClientTimeout(total=METER_TIMEOUT_SECONDS)
         try:
-            async with self._session.get(f"{endpoint}/metrics", timeout=timeout) as response:
+            async with self._session.get(f"{endpoint}/metrics", headers=PLAIN, timeout=timeout) as response:
                 if response.status != 200:
                     raise ReplicaUnreachable(endpoint)
                 return await response.read()
