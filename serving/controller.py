@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ async def run_serving(home: Path, cluster_secret: str, ray_address: str) -> int:
     home = home.resolve()
     declared = Declared(home / "run" / "models.json")
     publisher = Publisher(home / "run" / "directory.json")
-    states = {model.id: ModelState(model) for model in declared.models().values() if model.base is None}
+    states = {name: ModelState(model) for name, model in declared.bases().items()}
     async with Asking(cluster_secret) as asking:
         await take_over(states, publisher.earlier(), asking.renew)
         publisher.publish(_documents(states, declared.models()), published_at=time.time())
@@ -122,7 +123,7 @@ class Controller:
 
     def _know(self, statuses: Mapping[str, Any]) -> None:
         """The models are those that are declared, and those that are on their way out."""
-        declared = {model.id: model for model in self._declared.models().values() if model.base is None}
+        declared = self._declared.bases()
         self._revision = self._declared.revision  # what is acted on next, and only then published
         for name, model in declared.items():
             self._states.setdefault(name, ModelState(model)).model = model
@@ -187,7 +188,7 @@ class Controller:
         state.preparing, state.unprepared = self._preparing.progress(models)
         if directories is None:
             return None
-        gpus = deployments.gpus_of_each_replica(model, sum(len(node["gpus"]) for node in self._nodes))
+        gpus = model.gpus_of_each_replica(sum(len(node["gpus"]) for node in self._nodes))
         version = deployments.version(models, directories, self._home, self._secret, gpus)
         count = sum(not one["draining"] for one in state.replicas) or None
         same = known is not None and known.model.replicas == model.replicas
@@ -232,24 +233,16 @@ class Controller:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Plan:
     """What is to run of a model, at one revision of what is declared."""
 
-    def __init__(
-        self,
-        revision: int,
-        model: Model,
-        directories: dict[str, Path],
-        gpus: float,
-        version: str,
-        scaler: Scaler,
-    ) -> None:
-        self.revision = revision
-        self.model = model
-        self.directories = directories
-        self.gpus = gpus
-        self.version = version
-        self.scaler = scaler
+    revision: int
+    model: Model
+    directories: dict[str, Path]
+    gpus: float
+    version: str
+    scaler: Scaler
 
 
 def _documents(states: Mapping[str, ModelState], declared: Mapping[str, Model]) -> dict[str, Any]:

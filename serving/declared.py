@@ -42,3 +42,7 @@ class Declared:
         except OSError:
             pass  # replaced at this moment, or not there yet
         return self._models
+
+    def bases(self) -> dict[str, Model]:
+        """Those that are no adapters: each has replicas of its own."""
+        return {name: model for name, model in self.models().items() if model.base is None}

@@ -148,13 +148,6 @@ def private_server(guard: Guard) -> uvicorn.Server:
     )
 
 
-def gpus_of_each_replica(model: Model, cluster_gpus: float) -> float:
-    """What ``gpus: auto`` comes to on this cluster."""
-    if model.gpus == "auto":
-        return model.parallel if cluster_gpus >= 1 else 0
-    return model.gpus
-
-
 def version(models: Sequence[Model], directories: Mapping[str, Path], home: Path, secret: str, gpus: float) -> str:
     """Another one whenever running replicas are not what is asked for: their settings, weights or program.
 

@@ -80,6 +80,12 @@ class Model:
         sizes = (self.engine_args.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
         return math.prod(size for size in sizes if isinstance(size, int))
 
+    def gpus_of_each_replica(self, cluster_gpus: float) -> float:
+        """What ``gpus: auto`` comes to on a cluster of so many."""
+        if self.gpus == "auto":
+            return self.parallel if cluster_gpus >= 1 else 0
+        return self.gpus
+
 
 class _RatesEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: str

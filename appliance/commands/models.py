@@ -87,16 +87,10 @@ def _plan(chosen: Settings, what_if: str | None) -> tuple[list[Change], Placemen
     before = Declared(chosen.declared).models().values() if _directory(chosen) is not None else ()
     nodes = _nodes(chosen) if what_if is None else _imagined(what_if)
     total = sum(len(node["gpus"]) for node in nodes)
-    models = [(model, _shape(chosen, model), _gpus(model, total)) for model in chosen.models]
+    models = [(model, _shape(chosen, model), model.gpus_of_each_replica(total)) for model in chosen.models]
     placement = place(models, nodes)
     placement.problems.extend(memory_problems(models, psutil.virtual_memory().total))
     return changes(tuple(before), chosen.models), placement
-
-
-def _gpus(model: Model, cluster_gpus: int) -> float:
-    if model.gpus == "auto":
-        return model.parallel if cluster_gpus else 0
-    return model.gpus
 
 
 def _shape(chosen: Settings, model: Model) -> Shape | None:
