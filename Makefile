@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format bench clients gpu-check soak lock install install-dev
+.PHONY: help up join test lint format bench clients gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -11,6 +11,9 @@ help: ## list the commands
 
 up: install ## install, prepare the model, start everything, print a URL and a key (PORT, HOST, APPLIANCE_HOME)
 	@exec $(BIN)/appliance up
+
+join: install ## run this machine as a further node of a system (FIRST=10.0.0.1:6379, with DATABASE_URL)
+	@exec $(BIN)/appliance join $(FIRST)
 
 test: install-dev ## run all tests, with the real engine too (ARGS='tests/billing -k hold' for some)
 	@$(BIN)/python -m pytest $(ARGS)

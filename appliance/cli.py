@@ -10,6 +10,7 @@ import typer
 from appliance.commands import account, credit, key, ledger, models, rate, usage
 from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
+from appliance.settings import SettingsError
 
 app = typer.Typer(
     name="appliance",
@@ -39,7 +40,27 @@ def up() -> None:
 
     try:
         status = run(settings(), os.environ)
-    except (AlreadyRunningError, AddressError) as error:
+    except (AlreadyRunningError, AddressError, SettingsError) as error:
+        raise fail(str(error)) from None
+    raise typer.Exit(status)
+
+
+@app.command()
+def join(
+    first: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="The first node's Ray: `ray` in its appliance.yaml.")
+    ],
+) -> None:
+    """Run this machine as a further node of a system until Ctrl-C."""
+    from appliance.secrets import SecretsError
+    from appliance.supervisor.instance import AddressError, AlreadyRunningError
+    from appliance.supervisor.join import join as run
+
+    try:
+        status = run(settings(), first, os.environ)
+    except SecretsError as error:
+        raise fail(f"{error}; on a further node, copy them from the first") from None
+    except (AlreadyRunningError, AddressError, SettingsError) as error:
         raise fail(str(error)) from None
     raise typer.Exit(status)
 

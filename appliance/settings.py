@@ -25,7 +25,7 @@ class SettingsError(Exception):
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `gateway` of appliance.yaml."""
 
-    processes: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    processes: Annotated[int, msgspec.Meta(ge=0, le=256)] = 1
     body_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 32 << 20
     shutdown_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 20
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
@@ -95,6 +95,16 @@ class Settings:
     def wanted(self) -> Path:
         """Which models somebody waits for that have no replica."""
         return self.run / "wanted"
+
+    @property
+    def joined_to(self) -> Path:
+        """Names the first node's Ray on every other node."""
+        return self.run / "joined"
+
+    @property
+    def is_first_node(self) -> bool:
+        """Where models are applied, and all journals are."""
+        return not self.joined_to.exists()
 
     @property
     def meters(self) -> Path:

@@ -61,16 +61,19 @@ async def run(settings: Settings) -> None:
         settings.archive,
         system_clock,
     )
-    jobs = (
+    jobs: tuple[Job, ...] = (
         Job("recovery", RECOVERY_PERIOD_SECONDS, does.recover),
         Job("sweep", SWEEP_PERIOD_SECONDS, does.sweep),
         Job("ledger verification", VERIFY_PERIOD_SECONDS, does.verify),
         Job("months", DAILY_PERIOD_SECONDS, does.make_months),
         Job("seals", DAILY_PERIOD_SECONDS, does.seal),
-        Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
         Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
-        Job("archive", DAILY_PERIOD_SECONDS, does.archive),
     )
+    if settings.is_first_node:  # it has the journals of all nodes, and the archive
+        jobs += (
+            Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
+            Job("archive", DAILY_PERIOD_SECONDS, does.archive),
+        )
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, database)) for job in jobs]

@@ -6,6 +6,7 @@ The process ``serving`` publishes the directory (docs/architecture.md); nobody w
 import asyncio
 import ipaddress
 import json
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohappyeyeballs import AddrInfoType
 
 from serving.affinity import choose
 from serving.meter import Meter, decisive
@@ -29,6 +31,13 @@ REREAD_SECONDS = 0.1
 HANDOVER_SECONDS = 4.0
 """How long a request waits for another replica when the one it was sent to has just ended."""
 MOST_ATTEMPTS = 3
+MACHINE_IS_GONE = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 25_000,
+}
+"""A connection breaks when its other end has not acknowledged anything for 25 s."""
 PLAIN = {"accept-encoding": "identity"}
 
 HEADER_SECRET = "x-cluster-secret"  # noqa: S105 -- a header's name
@@ -156,7 +165,7 @@ class EngineClient:
         self.directory = directory
         self._in_flight: Counter[str] = Counter()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0, socket_factory=_watched_socket),
             headers={HEADER_SECRET: cluster_secret, "content-type": "application/json"},
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=READ_TIMEOUT_SECONDS
@@ -298,6 +307,16 @@ class EngineClient:
                 return response.status == 200
         except (aiohttp.ClientError, OSError):
             return False
+
+
+def _watched_socket(address: AddrInfoType) -> socket.socket:
+    """Breaks when the other machine is gone, which nobody tells whoever waits for a long answer to begin."""
+    family, kind, protocol = address[:3]
+    watched = socket.socket(family, kind, protocol)
+    watched.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in MACHINE_IS_GONE.items():
+        watched.setsockopt(socket.IPPROTO_TCP, option, value)
+    return watched
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,12 +14,14 @@ from ray.serve.exceptions import RayServeException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serving import deployments
+from serving.follower import Follower
 from serving.gpus import local_gpus
 
 NAMESPACE = "serve"
 STATUS_TIMEOUT_SECONDS = 2.0
 DESCRIBE_TIMEOUT_SECONDS = 1.0
 GPUS_TIMEOUT_SECONDS = 30.0
+EXCHANGE_TIMEOUT_SECONDS = 10.0
 THREADS = 16
 
 Result = TypeVar("Result")
@@ -30,7 +32,16 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="warning")
+        host = address.rpartition(":")[0]  # of several nodes on a machine, the first
+        ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level="warning",
+            _node_ip_address=host,
+        )
+        self.node: str = ray.get_runtime_context().get_node_id()
+        self._followers: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ray")
         self._gpus_of: dict[str, list[dict[str, Any]]] = {}
         serve.start(proxy_location="Disabled")
@@ -90,11 +101,27 @@ class Cluster:
             for node in found
         ]
 
+    async def exchange(
+        self, node: str, files: Mapping[str, bytes], pieces: Sequence[tuple[str, int]]
+    ) -> dict[str, Any] | None:
+        """With the node's follower, which is started if it has none; None if it does not answer."""
+
+        def talk() -> dict[str, Any]:
+            if node not in self._followers:
+                self._followers[node] = ray.remote(Follower).options(num_cpus=0, **_on(node)).remote()
+            reply = self._followers[node].exchange.remote(files, pieces)
+            return dict(ray.get(reply, timeout=EXCHANGE_TIMEOUT_SECONDS))
+
+        try:
+            return await self._call(talk)
+        except ray.exceptions.RayError:
+            self._followers.pop(node, None)
+            return None
+
     async def _gpus(self, node: str, count: int) -> list[dict[str, Any]]:
         """The node is asked once."""
         if count and node not in self._gpus_of:
-            on_it = NodeAffinitySchedulingStrategy(node, soft=False)
-            task = ray.remote(local_gpus).options(num_cpus=0, scheduling_strategy=on_it)
+            task = ray.remote(local_gpus).options(num_cpus=0, **_on(node))
             try:
                 self._gpus_of[node] = await self._call(
                     lambda: ray.get(task.remote(), timeout=GPUS_TIMEOUT_SECONDS)
@@ -106,3 +133,7 @@ class Cluster:
 
     async def _call(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _on(node: str) -> dict[str, Any]:
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}

@@ -24,6 +24,7 @@ from serving.asking import Asking
 from serving.cluster import Cluster
 from serving.declared import Declared
 from serving.directory import ModelState, Publisher, has_failed, take_over
+from serving.followers import Followers
 from serving.models import Model, adapters_of
 from serving.preparing import Preparing
 from serving.scaling import Scaler
@@ -75,6 +76,7 @@ class Controller:
         self._plans: dict[str, _Plan] = {}
         self._preparing = Preparing(home / "models")
         self._wanted = Wanted(home / "run" / "wanted")
+        self._followers = Followers(home, cluster.exchange)
         self._nodes: list[dict[str, Any]] = []
         self._heard_at = 0.0
         self._revision = 0
@@ -94,6 +96,7 @@ class Controller:
                         last_complete = last_heard
                     await self._act(statuses)
                 self._publish()
+                self._followers.tell([node["id"] for node in self._nodes if node["id"] != self._cluster.node])
                 if last_heard - last_complete > DEAF_SECONDS:
                     logger.error("Ray runs replicas that this process does not hear of; starting again")
                     return 1
@@ -103,6 +106,7 @@ class Controller:
                 await asyncio.sleep(max(0.0, PERIOD_SECONDS - (time.monotonic() - began)))
         finally:
             self._preparing.cancel()
+            self._followers.cancel()
 
     async def _look(self, statuses: Mapping[str, Any]) -> bool:
         """Whether this process is deaf."""
@@ -164,8 +168,7 @@ class Controller:
             version += f"-{time.time_ns()}"  # the same one would not be tried again
         application = deployments.application(
             state.model,
-            plan.directories,
-            self._home,
+            plan.adapters,
             self._secret,
             plan.gpus,
             version,
@@ -180,7 +183,8 @@ class Controller:
     def _plan(self, state: ModelState) -> _Plan | None:
         """What is to run, once its files are there; None as long as they are not."""
         model = state.model
-        models = (model, *adapters_of(model, self._declared.models().values()))
+        adapters = adapters_of(model, self._declared.models().values())
+        models = (model, *adapters)
         known = self._plans.get(model.id)
         if known is not None and known.revision == self._declared.revision:
             return known
@@ -193,15 +197,18 @@ class Controller:
         count = sum(not one["draining"] for one in state.replicas) or None
         same = known is not None and known.model.replicas == model.replicas
         scaler = known.scaler if known is not None and same else Scaler(model.replicas, time.monotonic(), count)
-        plan = _Plan(self._declared.revision, model, directories, gpus, version, scaler)
+        plan = _Plan(self._declared.revision, model, adapters, directories, gpus, version, scaler)
         self._plans[model.id] = plan
         return plan
 
     def _requests(self, state: ModelState) -> int:
         """What is waiting at the gateways for a cold model is not seen by any replica."""
         adapters = adapters_of(state.model, self._declared.models().values())
-        woken = any(self._wanted.is_wanted(model.id) for model in (state.model, *adapters))
+        woken = any(self._is_wanted(model.id) for model in (state.model, *adapters))
         return max(state.requests(), int(woken))
+
+    def _is_wanted(self, model: str) -> bool:
+        return self._wanted.is_wanted(model) or self._followers.want(model)
 
     def _has_room(self, state: ModelState, plan: _Plan) -> bool:
         if not plan.gpus:
@@ -239,6 +246,7 @@ class _Plan:
 
     revision: int
     model: Model
+    adapters: tuple[Model, ...]
     directories: dict[str, Path]
     gpus: float
     version: str

@@ -5,21 +5,18 @@ A file of its own, so that a models.yaml that is being edited is nobody's busine
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from serving.files import write_whole
 from serving.models import Model
 
 
 def declare(path: Path, models: Sequence[Model]) -> None:
     """Whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(models))
-    draft.replace(path)
+    write_whole(path, msgspec.json.encode(models))
 
 
 class Declared:

@@ -24,16 +24,20 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from serving.engine import start as engine
+from serving.follower import home_of_this_node
 from serving.guard import Guard
 from serving.journal import FileJournal, meters_directory
 from serving.meter import MeterBook
 from serving.models import Model
+from serving.preparing import on_this_node
 from serving.progress import Progress
 
 DEPLOYMENT = "Replica"
 HEALTH_CHECK_PERIOD_SECONDS = 1.0
 HEALTH_CHECK_TIMEOUT_SECONDS = 10.0
 DRAIN_POLL_SECONDS = 0.1
+SOME_CPU = 0.01
+"""Of what needs nothing, Ray does not care where it is; all else takes its turn on the nodes."""
 STILL_ASKED_SECONDS = 5.0
 """How long a replica that is stopped takes requests from gateways that have not heard of it yet."""
 
@@ -58,13 +62,12 @@ class Replica:
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self,
         model: Model,
-        directories: dict[str, str],
-        home: str,
+        sources: dict[str, str],
         secret: str,
         gpus: float,
         version: str,
     ) -> None:
-        """``directories`` are those of the model and of its adapters, by id."""
+        """``sources`` are those of the model and of its adapters, by id."""
         context = serve.get_replica_context()
         self._id: str = context.replica_id.unique_id
         self._node: str = ray.get_runtime_context().get_node_id()
@@ -72,9 +75,10 @@ class Replica:
         self._version = version
         self._leaving = False
         self._progress = Progress()
-        self._journal = FileJournal(meters_directory(Path(home), model.id), self._id)
+        home = home_of_this_node()
+        self._journal = FileJournal(meters_directory(home, model.id), self._id)
         self._book = MeterBook(self._journal)
-        places = {name: Path(directory) for name, directory in directories.items()}
+        places = {name: await on_this_node(source, name, home / "models") for name, source in sources.items()}
         self._engine = await engine.start(model, places, gpus, self._book, secret)
         host = ray.util.get_node_ip_address()
         listener = socket.create_server((host, 0), backlog=2048)
@@ -182,8 +186,7 @@ def _vllm_version() -> str:
 
 def application(
     model: Model,
-    directories: Mapping[str, Path],
-    home: Path,
+    adapters: Sequence[Model],
     secret: str,
     gpus: float,
     replica_version: str,
@@ -202,7 +205,7 @@ def application(
         name=DEPLOYMENT,
         num_replicas=replicas,
         # Without GPUs all replicas share the processors: how many there are is for memory to decide.
-        ray_actor_options={"num_cpus": 1 if gpus else 0, "num_gpus": gpus},
+        ray_actor_options={"num_cpus": 1 if gpus else SOME_CPU, "num_gpus": gpus},
         max_ongoing_requests=64,
         health_check_period_s=HEALTH_CHECK_PERIOD_SECONDS,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_SECONDS,
@@ -211,5 +214,5 @@ def application(
         graceful_shutdown_wait_loop_s=DRAIN_POLL_SECONDS,
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     ).options(version=replica_version, _internal=True)
-    places = {name: str(directory) for name, directory in directories.items()}
-    return deployment.bind(model, places, str(home), secret, gpus, replica_version.partition("-")[0])
+    sources = {each.id: each.source for each in (model, *adapters)}
+    return deployment.bind(model, sources, secret, gpus, replica_version.partition("-")[0])

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.files import write_whole
 from serving.models import Model
 
 DRAIN_MARGIN_SECONDS = 10.0
@@ -152,7 +152,6 @@ class Publisher:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
 
     def earlier(self) -> dict[str, Any]:
         """The models of the directory that is there; none if it cannot be read."""
@@ -163,10 +162,7 @@ class Publisher:
         return models
 
     def publish(self, models: Mapping[str, Any], **more: Any) -> None:
-        document = {"models": models, **more}
-        temporary = self._path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(document))
-        temporary.replace(self._path)
+        write_whole(self._path, json.dumps({"models": models, **more}).encode())
 
 
 async def take_over(states: Mapping[str, ModelState], earlier: Mapping[str, Any], renew: Renew) -> None:

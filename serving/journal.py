@@ -94,7 +94,7 @@ def _begun_at(request_id: str) -> float:
 def files_since(directory: Path, begun_at: float) -> list[Path]:
     """The journals that may have requests that began at ``begun_at`` (Unix time) or later, in no order."""
     hour = (begun_at - CLOCKS_DIFFER_SECONDS) // HOUR_SECONDS
-    return [path for path in directory.glob("*.jsonl") if _hour_of(path) >= hour]
+    return [path for path in directory.glob("*.jsonl") if hour_of(path) >= hour]
 
 
 def read_file(path: Path) -> Iterator[Meter]:
@@ -104,7 +104,8 @@ def read_file(path: Path) -> Iterator[Meter]:
             yield meter
 
 
-def _hour_of(path: Path) -> float:
+def hour_of(path: Path) -> float:
+    """The hour since 1970 in which its first line was written, from its name."""
     hour = path.stem.rpartition("-")[2]
     return int(hour) if hour.isdecimal() else math.inf
 

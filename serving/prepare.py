@@ -6,12 +6,14 @@ Run as ``python -m serving.prepare SOURCE MODEL_ID MODELS_DIRECTORY`` it prints 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,9 +50,21 @@ def prepare(source: str, model_id: str, models_directory: Path, progress: Progre
 
     Half a conversion is never seen: it happens in a temporary directory that is renamed at the end.
     """
-    ready = ready_directory(source, model_id, models_directory)
-    if ready is not None:
-        return ready
+    with _alone(models_directory / f".{model_id}.lock"):
+        ready = ready_directory(source, model_id, models_directory)
+        return ready or _prepare(source, model_id, models_directory, progress)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Two replicas of a model may come to a new node at once; the second waits for what the first prepares."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(source: str, model_id: str, models_directory: Path, progress: Progress) -> Path:
     if source.startswith("hub:"):
         target = hub_directory(source, model_id, models_directory)
         try:
@@ -59,7 +73,6 @@ def prepare(source: str, model_id: str, models_directory: Path, progress: Progre
             raise PrepareError(f"{model_id}: {error}") from None
         return target
     file = _packaged(source, model_id)
-    models_directory.mkdir(parents=True, exist_ok=True)
     target = models_directory / model_id
     with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models_directory) as work:
         converted = Path(work) / "converted"

@@ -21,6 +21,31 @@ class _Job:
     failed: bool = False
 
 
+async def on_this_node(source: str, model_id: str, models_directory: Path) -> Path:
+    """Where the model's files are, for a replica on a node that may not have them yet. Raises PrepareError."""
+    directory = ready_directory(source, model_id, models_directory)
+    if directory is not None:
+        return directory
+    process = await _begin(source, model_id, models_directory)
+    try:
+        output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        lines = errors.decode(errors="replace").strip().splitlines()
+        raise PrepareError(lines[-1] if lines else f"{model_id}: the preparation was killed")
+    return Path(output.decode().splitlines()[-1])
+
+
+async def _begin(source: str, model_id: str, models_directory: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "serving.prepare", source, model_id, str(models_directory),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
 class Preparing:
     """``models_directory`` is where converted and downloaded models are kept."""
 
@@ -63,11 +88,7 @@ class Preparing:
 
     async def _prepare(self, model: Model, job: _Job) -> None:
         job.message = "preparing"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "serving.prepare", model.source, model.id, str(self._models_directory),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        process = await _begin(model.source, model.id, self._models_directory)
         try:
             errors = asyncio.create_task(_last_line(process.stderr))
             assert process.stdout is not None

@@ -21,6 +21,13 @@ class Wanted:
             self._directory.mkdir(parents=True, exist_ok=True)
             (self._directory / model).touch()
 
+    def all(self) -> list[str]:
+        """The ids of the models that are wanted now."""
+        try:
+            return [path.name for path in self._directory.iterdir() if self.is_wanted(path.name)]
+        except FileNotFoundError:
+            return []
+
     def is_wanted(self, model: str) -> bool:
         try:
             return time.time() - (self._directory / model).stat().st_mtime < FRESH_SECONDS

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.bootstrap import declared_prices
 from appliance.commands.account import AsJson
-from appliance.commands.session import fail, print_json, print_table, settings, transact
+from appliance.commands.session import fail, print_json, print_table, settings, settings_of_first_node, transact
 from appliance.settings import Settings
 from appliance.supervisor.screen import Screen, Step
 from billing.clock import system_clock
@@ -65,7 +65,7 @@ def apply(
     force: Annotated[bool, typer.Option(help="Even if it does not seem to fit.")] = False,
 ) -> None:
     """Make the running system what models.yaml says, without dropping an answer."""
-    chosen = settings()
+    chosen = settings_of_first_node()
     if _directory(chosen) is None:
         raise fail("the system is not running: `make up` starts it as models.yaml says")
     found, placement = _plan(chosen, None)

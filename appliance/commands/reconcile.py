@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from appliance.commands.account import AsJson
-from appliance.commands.session import as_document, fail, print_json, print_table, settings
+from appliance.commands.session import as_document, fail, print_json, print_table, settings_of_first_node
 from appliance.reconciling import describe, read_meters
 from billing import ledger
 from billing.clock import system_clock
@@ -47,9 +47,10 @@ def reconcile(
 
 
 async def _look(day: date) -> tuple[Reconciliation, list[Discrepancy]]:
-    database = Database(settings().sqlalchemy_url, application_name="appliance-cli", pool_size=1)
+    first = settings_of_first_node()  # it has all journals
+    database = Database(first.sqlalchemy_url, application_name="appliance-cli", pool_size=1)
     try:
-        found = await compare(database, day, read_meters(settings().meters, day), system_clock)
+        found = await compare(database, day, read_meters(first.meters, day), system_clock)
         async with database.snapshot() as connection:
             return found, await ledger.verify(connection)
     finally:

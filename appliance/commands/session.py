@@ -31,6 +31,14 @@ def settings() -> Settings:
         raise fail(str(error)) from None
 
 
+def settings_of_first_node() -> Settings:
+    """Ends the command on any other node."""
+    chosen = settings()
+    if not chosen.is_first_node:
+        raise fail(f"this node joined {chosen.joined_to.read_text().strip()}: run the command on that one")
+    return chosen
+
+
 def transact(work: Callable[[AsyncConnection], Awaitable[Result]], *, snapshot: bool = False) -> Result:
     """Runs ``work`` in one transaction on the operator's database; a BillingError ends the command."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from appliance import secrets
 from appliance.postgres import Cluster, PostgresError, embedded
-from appliance.settings import Settings
+from appliance.settings import Settings, SettingsError
 from appliance.supervisor.census import Census, leftovers
 from appliance.supervisor.instance import listen, only_instance, url_of
 from appliance.supervisor.keeper import Keeper, Part
@@ -46,15 +46,23 @@ class StartError(Exception):
     """The system cannot start; the message names the part, the reason and the log."""
 
 
-def up(settings: Settings, inherited: Mapping[str, str], kind: type[System] | None = None) -> int:
-    """Run the system until a signal stops it; the exit status. `kind` is for a system of other parts.
+def up(settings: Settings, inherited: Mapping[str, str]) -> int:
+    """Run the system until a signal stops it; the exit status.
 
     Raises:
+        SettingsError: there is no gateway.
         AlreadyRunningError, AddressError: before anything was started.
     """
+    if not settings.gateway.processes:
+        raise SettingsError("appliance.yaml: gateway.processes: the first node needs one")
+    return launch(settings, inherited, System)
+
+
+def launch(settings: Settings, inherited: Mapping[str, str], kind: type[System]) -> int:
+    """Run a system of this kind; see `up`."""
     with only_instance(settings.run) as lock, listen(settings.host, settings.port) as listener:
         lock.announce(url_of(listener))
-        system = (kind or System)(settings, inherited, listener, Screen())
+        system = kind(settings, inherited, listener, Screen())
         return asyncio.run(_run(system))
 
 
@@ -63,6 +71,7 @@ async def _run(system: System) -> int:
     stop = asyncio.Event()
     adopt_orphans()
     await _clean_up(system.settings, screen)
+    system.lay_out()
     _on_signals(stop, system)
     starting = asyncio.create_task(system.start())
     stopping = asyncio.create_task(stop.wait())
@@ -98,8 +107,6 @@ async def _clean_up(settings: Settings, screen: Screen) -> None:
     shutil.rmtree(settings.run / "metrics", ignore_errors=True)
     for folder in (settings.logs, settings.run / "metrics"):
         folder.mkdir(parents=True, exist_ok=True)
-    secrets.create(settings.secrets)
-    declare(settings.declared, settings.models)
 
 
 def _on_signals(stop: asyncio.Event, system: System) -> None:
@@ -115,7 +122,7 @@ def _on_signals(stop: asyncio.Event, system: System) -> None:
 
 
 class System:
-    """The parts of this node, in the order in which they were started."""
+    """The parts of the first node, in the order in which they were started."""
 
     def __init__(
         self, settings: Settings, inherited: Mapping[str, str], listener: socket.socket, screen: Screen
@@ -124,7 +131,7 @@ class System:
         self.screen = screen
         self.listener = listener
         self.url = url_of(listener)
-        self.ray: RayNode = plan_ray(settings)
+        self.ray = self.plan_ray()
         self.env = base_environment(inherited, settings, self.ray, listener.getsockname()[1])
         self.board = Board(screen, settings.directory)
         self.started_at = time.monotonic()
@@ -132,6 +139,15 @@ class System:
         self.census = Census(settings.run / "parts.json")
         self.keepers: list[Keeper] = []
         self.watched: dict[Step, Path] = {}
+
+    def lay_out(self) -> None:
+        """Files that the parts expect."""
+        secrets.create(self.settings.secrets)
+        declare(self.settings.declared, self.settings.models)
+        self.settings.joined_to.unlink(missing_ok=True)
+
+    def plan_ray(self) -> RayNode:
+        return plan_ray(self.settings)
 
     async def start(self) -> None:
         """Everything that can happen at once does; returns when the system answers or its engine gave up."""
@@ -204,11 +220,15 @@ class System:
 
     async def _start_ray(self) -> Keeper:
         step = self.screen.step("ray", "starting")
-        _remake_private(self.ray.folder)
+        self.make_ray_folder()
         keeper = self.keep(ray_part(self.settings, self.env, self.ray))
-        await self._wait(keeper)
+        await self.wait(keeper)
         step.done("running")
         return keeper
+
+    def make_ray_folder(self) -> None:
+        """Empty, and nobody else's."""
+        _remake_private(self.ray.folder)
 
     async def _start_database_and_gateway(self) -> None:
         if self.settings.database_url is None:
@@ -218,24 +238,28 @@ class System:
         if await self._run_once("initialise", (*APPLIANCE, "initialise"), log) != 0:
             raise StartError(f"the database cannot be prepared: {last_line(log)} (log: {log})")
         step.done("migrated")
+        await self.start_gateways()
+
+    async def start_gateways(self) -> None:
+        """And the worker; returns when they answer."""
         step = self.screen.step("gateway", "starting")
         gateways = [
             self.keep(gateway_part(self.settings, self.env, number, self.listener, self.url))
             for number in range(self.settings.gateway.processes)
         ]
         worker = self.keep(worker_part(self.settings, self.env))
-        await asyncio.gather(*(self._wait(gateway) for gateway in gateways))
-        step.done(f"listening on {self.url}")
-        await self._wait(worker)
+        await asyncio.gather(*(self.wait(gateway) for gateway in gateways))
+        step.done(f"listening on {self.url}" if gateways else "none on this node")
+        await self.wait(worker)
 
     async def _start_database(self) -> None:
         step = self.screen.step("database", "starting")
         cluster: Cluster = embedded(self.settings.home / "postgres", self.settings.postgres_sockets)
         created = await asyncio.to_thread(cluster.initialise)
-        await self._wait(self.keep(database_part(self.settings, self.env, cluster)))
+        await self.wait(self.keep(database_part(self.settings, self.env, cluster)))
         step.done("created and running" if created else "running")
 
-    async def _wait(self, keeper: Keeper) -> None:
+    async def wait(self, keeper: Keeper) -> None:
         """Until the part is ready.
 
         Raises:

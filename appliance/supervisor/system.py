@@ -28,7 +28,7 @@ RAY_LOG_FILES = 2
 
 @dataclass(frozen=True)
 class RayNode:
-    """Where this start's Ray is reached, and its folder, which is emptied at each start.
+    """This start's part of Ray, and its folder, which is emptied at each start. `head` is another node's, if any.
 
     Ray opens what it is given as its folder to everybody, hence one inside a private one.
     """
@@ -37,6 +37,7 @@ class RayNode:
     port: int
     client_port: int
     folder: Path
+    head: str | None = None
 
     @property
     def sessions(self) -> Path:
@@ -44,7 +45,19 @@ class RayNode:
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        """Of the first node."""
+        return self.head or f"{self.host}:{self.port}"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        if self.head is not None:
+            return (f"--address={self.head}",)
+        return (
+            "--head",
+            f"--port={self.port}",
+            f"--ray-client-server-port={self.client_port}",
+            "--include-dashboard=false",
+        )
 
 
 def plan_ray(settings: Settings) -> RayNode:
@@ -112,20 +125,18 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
 
     async def is_ready() -> bool:
         # The raylet makes its socket after the head's services run.
-        return (ray.sessions / "session_latest/sockets/raylet").exists() and await _accepts(ray.host, ray.port)
+        host, _, port = ray.address.rpartition(":")
+        return any(ray.sessions.glob("session_*/sockets/raylet*")) and await _accepts(host, int(port))
 
     command = (
         str(Path(sys.executable).with_name("ray")),
         "start",
-        "--head",
+        *ray.flags,
         "--block",
         "--disable-usage-stats",
-        "--include-dashboard=false",
         "--include-log-monitor=false",
         "--no-monitor",
         f"--node-ip-address={ray.host}",
-        f"--port={ray.port}",
-        f"--ray-client-server-port={ray.client_port}",
         "--dashboard-agent-listen-port=0",
         f"--num-cpus={os.cpu_count() or 1}",
         f"--object-store-memory={settings.ray.object_store_bytes}",

@@ -9,7 +9,7 @@ from pathlib import Path
 from appliance.settings import load_settings
 from appliance.supervisor.instance import AddressError, AlreadyRunningError
 from appliance.supervisor.keeper import Part
-from appliance.supervisor.launch import System, up
+from appliance.supervisor.launch import System, launch
 
 STEADY = "import time; time.sleep(600)"
 FAILING = "import sys; sys.exit(3)"
@@ -54,7 +54,7 @@ def main() -> int:
     home, port = sys.argv[1:3]
     settings = load_settings({"APPLIANCE_HOME": home, "PORT": port})
     try:
-        return up(settings, dict(os.environ, PYTHONPATH=str(Path.cwd())), SmallSystem)
+        return launch(settings, dict(os.environ, PYTHONPATH=str(Path.cwd())), SmallSystem)
     except (AlreadyRunningError, AddressError) as error:
         sys.stdout.write(f"{error}\n")
         return 1

@@ -32,7 +32,7 @@ def test_the_shipped_file_shows_every_default() -> None:
     ("text", "field"),
     [
         ("gateway: {processes: many}", "$.gateway.processes"),
-        ("gateway: {processes: 0}", "$.gateway.processes"),
+        ("gateway: {processes: -1}", "$.gateway.processes"),
         ("gateway: {procesess: 2}", "procesess"),
         ("gateway: {metrics_networks: [10.0.0.1/8]}", "gateway.metrics_networks"),
         ("- a list", "a mapping of names to values is expected"),

@@ -11,8 +11,9 @@ from tests.scenarios.system import System, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The story that changes the models comes last: to change them back takes minutes."""
-    items.sort(key=lambda item: item.path.name == "test_models.py")
+    """The stories that change the models come last: to change them back takes minutes."""
+    last = ("test_models.py", "test_nodes.py")
+    items.sort(key=lambda item: last.index(item.path.name) if item.path.name in last else -1)
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,9 @@ def system(prepared_models: Path) -> Iterator[System]:
     """
     with tempfile.TemporaryDirectory(prefix="appliance-", ignore_cleanup_errors=True) as home:
         (Path(home) / "models").symlink_to(prepared_models)
-        with running(Path(home), free_port()) as started:
+        config = Path(home) / "appliance.yaml"
+        config.write_text(f"ray: {{port: {free_port()}}}")
+        with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config)}) as started:
             started.wait_until_ready()
             yield started
 

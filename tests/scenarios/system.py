@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -18,6 +19,7 @@ from urllib.request import urlopen
 
 import aiohttp
 import psutil
+import yaml
 
 APPLIANCE = [sys.executable, "-m", "appliance"]
 START_SECONDS = 240
@@ -114,14 +116,16 @@ class System:
 
 
 @contextmanager
-def running(home: Path, port: int, settings: Mapping[str, str] | None = None) -> Iterator[System]:
-    """`appliance up` until the block ends; then SIGTERM, after which nothing may be left."""
+def running(
+    home: Path, port: int, settings: Mapping[str, str] | None = None, command: Sequence[str] = ("up",)
+) -> Iterator[System]:
+    """`appliance up`, or `join`, until the block ends; then SIGTERM, after which nothing may be left."""
     home.mkdir(parents=True, exist_ok=True)
     screen = home / "screen.txt"
     env = {**os.environ, "APPLIANCE_HOME": str(home), "PORT": str(port), **(settings or {})}
     with screen.open("wb") as output:
         process = subprocess.Popen(
-            [*APPLIANCE, "up"], env=env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            [*APPLIANCE, *command], env=env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
     try:
         yield System(home, port, process, screen)
@@ -219,3 +223,16 @@ async def gather_limited(tasks: list[Any], at_once: int) -> list[Any]:
             return await task
 
     return await asyncio.gather(*(one(task) for task in tasks))
+
+
+def write_models(home: Path, document: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a command that is to read these models."""
+    file = home / "models.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return {"APPLIANCE_MODELS": str(file)}
+
+
+def books_balance(system: System) -> None:
+    system.wait_until_no_holds(30)
+    system.appliance("ledger", "verify")
+    system.appliance("reconcile", "--day", f"{datetime.now(UTC):%Y-%m-%d}")

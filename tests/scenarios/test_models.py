@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,7 +14,7 @@ import yaml
 
 from appliance.settings import CONFIGS
 from tests.conftest import Figure
-from tests.scenarios.system import System, stream
+from tests.scenarios.system import System, books_balance, stream, write_models
 from tests.serving.tiny_adapter import make_adapter
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(900)]
@@ -72,13 +70,6 @@ async def load(system: System, key: str, outcomes: Outcomes, is_over: Callable[[
         await asyncio.gather(*(client(http, number) for number in range(CLIENTS)))
 
 
-def write(home: Path, document: dict[str, Any]) -> dict[str, str]:
-    """The environment of a command that is to read these models."""
-    file = home / "models.yaml"
-    file.write_text(yaml.safe_dump(document))
-    return {"APPLIANCE_MODELS": str(file)}
-
-
 @pytest.fixture(scope="module")
 def changed(system: System) -> dict[str, Any]:
     """Another version of the chat model, in two replicas and with an adapter, and an embedder that sleeps."""
@@ -99,7 +90,7 @@ async def test_a_model_is_replaced_under_sixteen_clients(
     ready: System, changed: dict[str, Any], figure: Figure
 ) -> None:
     key = ready.customer("50", "rolling")
-    env = write(ready.home, changed)
+    env = write_models(ready.home, changed)
     plan = ready.appliance("models", "plan", env=env).stdout
     assert "~ smollm2 replace" in plan
     assert "+ pirate add" in plan
@@ -118,7 +109,7 @@ async def test_a_model_is_replaced_under_sixteen_clients(
     assert outcomes.finished >= ENOUGH
     listed = {row["model"]: row for row in ready.ask("models", "list")}
     assert (listed["smollm2"]["state"], listed["smollm2"]["replicas"]) == ("ready", 2)
-    _books_balance(ready)
+    books_balance(ready)
 
 
 async def test_an_adapter_is_a_model_of_its_own(ready: System, changed: dict[str, Any]) -> None:
@@ -135,7 +126,7 @@ async def test_an_adapter_is_a_model_of_its_own(ready: System, changed: dict[str
             texts[model] = answer.text
     assert texts["smollm2"] != texts["pirate"]
     assert {row["model"] for row in ready.usage("adapted").values()} == {"smollm2", "pirate"}
-    _books_balance(ready)
+    books_balance(ready)
 
 
 async def test_kill_9_of_one_of_two_replicas_fails_no_answer_that_had_not_begun(
@@ -155,7 +146,7 @@ async def test_kill_9_of_one_of_two_replicas_fails_no_answer_that_had_not_begun(
     )
     assert outcomes.refused == []
     ready.wait_until_no_holds(60)
-    _books_balance(ready)
+    books_balance(ready)
 
 
 async def test_a_model_that_nobody_asks_sleeps_and_wakes_for_the_first_who_does(
@@ -184,7 +175,7 @@ async def test_a_model_that_nobody_asks_sleeps_and_wakes_for_the_first_who_does(
 async def test_a_version_that_does_not_start_changes_nothing(ready: System, changed: dict[str, Any]) -> None:
     broken = deepcopy(changed)
     broken["models"][0]["engine_args"]["max_num_seqs"] = "many"
-    env = write(ready.home, broken)
+    env = write_models(ready.home, broken)
     done = await asyncio.to_thread(ready.appliance, "models", "apply", env=env, check=False, timeout=300)
     assert done.returncode == 1
     assert "max_num_seqs" in done.stdout.replace("-", "_")
@@ -203,9 +194,3 @@ def replica_of(system: System, model: str) -> psutil.Process:
 
 def _state(system: System, model: str) -> str:
     return next(str(row["state"]) for row in system.ask("models", "list") if row["model"] == model)
-
-
-def _books_balance(system: System) -> None:
-    system.wait_until_no_holds(30)
-    system.appliance("ledger", "verify")
-    system.appliance("reconcile", "--day", f"{datetime.now(UTC):%Y-%m-%d}")

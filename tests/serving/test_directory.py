@@ -202,7 +202,7 @@ def test_what_replaces_running_replicas(weights: Path, tmp_path_factory: pytest.
 
 
 def test_ray_is_told_the_version_and_how_long_answers_may_take_to_end() -> None:
-    application = deployments.application(MODEL, {"m": Path("/d")}, Path("/h"), "s", 0, "v", 2, surge=True)
+    application = deployments.application(MODEL, (), "s", 0, "v", 2, surge=True)
     deployment = application._bound_deployment
     assert (deployment.version, deployment.num_replicas) == ("v", 2)
     config = deployment._deployment_config

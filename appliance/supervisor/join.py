@@ -1,0 +1,70 @@
+"""A further node of a system: what `appliance join` runs beside the first node's parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import socket
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from appliance import secrets
+from appliance.settings import RaySettings, Settings, SettingsError
+from appliance.supervisor.launch import System, launch
+from appliance.supervisor.system import RayNode, plan_ray, ray_part
+
+
+def join(settings: Settings, head: str, inherited: Mapping[str, str]) -> int:
+    """Run this node until a signal stops it; the exit status. `head` is `host:port` of the first node's Ray.
+
+    Raises:
+        SettingsError, SecretsError: something that the first node has is missing here.
+        AlreadyRunningError, AddressError: before anything was started.
+    """
+    if settings.database_url is None:
+        raise SettingsError("DATABASE_URL: the first node's database is expected, by an address that reaches it")
+    secrets.read(settings.secrets)
+    ray = msgspec.structs.replace(settings.ray, node_address=_own_address(settings.ray, head))
+    return launch(dataclasses.replace(settings, ray=ray, ray_address=head), inherited, JoinedSystem)
+
+
+class JoinedSystem(System):
+    """Replicas, gateways and a worker; the first node says what runs, and its Ray starts it here."""
+
+    def lay_out(self) -> None:
+        self.settings.joined_to.write_text(f"{self.settings.ray_address}\n")
+        self.settings.declared.unlink(missing_ok=True)
+
+    def plan_ray(self) -> RayNode:
+        return dataclasses.replace(plan_ray(self.settings), head=self.settings.ray_address)
+
+    async def start(self) -> None:
+        step = self.screen.step("ray", f"joining {self.settings.ray_address}")
+        self.make_ray_folder()
+        ray = self.keep(ray_part(self.settings, self.env, self.ray))
+        await self.wait(ray)
+        step.done(f"{self.ray.host} joined {self.settings.ray_address}")
+        await self.start_gateways()
+        seconds = f"{time.monotonic() - self.started_at:.0f} s"
+        serves = f", serves at {self.url}" if self.settings.gateway.processes else ""
+        self.screen.say("", f"joined after {seconds}{serves}", "", "Ctrl-C stops everything on this node.", "")
+
+
+def _own_address(ray: RaySettings, head: str) -> str:
+    """What appliance.yaml says, or else the address of this machine that reaches the first node."""
+    host, _, port = head.rpartition(":")
+    try:
+        far = ipaddress.ip_address(host)
+        number = int(port)
+    except ValueError:
+        raise SettingsError(f"{head}: the first node's Ray is expected, such as 10.0.0.1:6379") from None
+    if ray.node_address != RaySettings().node_address or far.is_loopback:
+        return ray.node_address
+    with socket.socket(socket.AF_INET6 if far.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, number))
+        except OSError as error:
+            raise SettingsError(f"{head}: cannot be reached from here: {error.strerror}") from None
+        return str(probe.getsockname()[0])

@@ -1,0 +1,54 @@
+"""A further node says what it lacks before it starts anything."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance import secrets
+
+DATABASE = "postgresql://nobody@127.0.0.1:1/none"
+
+
+def appliance(home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return subprocess.run(
+        [sys.executable, "-m", "appliance", *arguments],
+        env={**inherited, "APPLIANCE_HOME": str(home), "PORT": "0", **env},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def test_it_wants_the_first_nodes_database_and_secrets(tmp_path: Path) -> None:
+    without_database = appliance(tmp_path, "join", "10.0.0.1:6379")
+    assert (without_database.returncode, "DATABASE_URL" in without_database.stderr) == (1, True)
+    without_secrets = appliance(tmp_path, "join", "10.0.0.1:6379", DATABASE_URL=DATABASE)
+    assert (without_secrets.returncode, "copy them from the first" in without_secrets.stderr) == (1, True)
+    assert not (tmp_path / "secrets").exists(), "secrets of its own would open nothing"
+
+
+@pytest.mark.parametrize("first", ["10.0.0.1", "somewhere", "10.0.0.1:ray"])
+def test_an_address_that_is_none_is_named(tmp_path: Path, first: str) -> None:
+    secrets.create(tmp_path / "secrets")
+    done = appliance(tmp_path, "join", first, DATABASE_URL=DATABASE)
+    assert done.returncode == 1
+    assert f"{first}: the first node's Ray is expected" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("models", "apply"), ("reconcile",)])
+def test_what_is_the_first_nodes_business_is_refused_here(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/joined").write_text("10.0.0.1:6379\n")
+    done = appliance(tmp_path, *command, DATABASE_URL=DATABASE)
+    assert done.returncode == 1
+    assert "this node joined 10.0.0.1:6379: run the command on that one" in done.stderr
+
+
+def test_the_first_node_needs_a_gateway(tmp_path: Path) -> None:
+    config = tmp_path / "appliance.yaml"
+    config.write_text("gateway: {processes: 0}")
+    done = appliance(tmp_path, "up", APPLIANCE_CONFIG=str(config))
+    assert done.returncode == 1
+    assert "gateway.processes: the first node needs one" in done.stderr
