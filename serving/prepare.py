@@ -50,6 +50,9 @@ def prepare(source: str, model_id: str, models_directory: Path, progress: Progre
 
     Half a conversion is never seen: it happens in a temporary directory that is renamed at the end.
     """
+    ready = ready_directory(source, model_id, models_directory)
+    if ready is not None:
+        return ready
     with _alone(models_directory / f".{model_id}.lock"):
         ready = ready_directory(source, model_id, models_directory)
         return ready or _prepare(source, model_id, models_directory, progress)
