@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test lint format bench clients gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes lint format bench clients gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -17,6 +17,9 @@ join: install ## run this machine as a further node of a system (FIRST=10.0.0.1:
 
 test: install-dev ## run all tests, with the real engine too (ARGS='tests/billing -k hold' for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-nodes: install-dev ## lose one of three nodes under load, on this machine (five minutes, not part of `make test`)
+	@$(BIN)/python -m pytest -m nodes tests/scenarios
 
 lint: install-dev ## check style, types and the arrows between the packages
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ READ_TIMEOUT_SECONDS = 900.0
 METER_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 30.0
 REREAD_SECONDS = 0.1
-HANDOVER_SECONDS = 4.0
+HANDOVER_SECONDS = 10.0
 """How long a request waits for another replica when the one it was sent to has just ended."""
 MOST_ATTEMPTS = 3
 MACHINE_IS_GONE = {

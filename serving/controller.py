@@ -176,6 +176,7 @@ class Controller:
             surge=self._has_room(state, plan),
         )
         await self._cluster.run(state.model.id, application)
+        state.forgive()
         if state.deployed is None or state.deployed[0] != plan.version:
             state.deployed_at = time.monotonic()
         state.deployed = (plan.version, state.wanted)

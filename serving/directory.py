@@ -121,6 +121,12 @@ class ModelState:
             return False
         return any(deployment.replica_states.get("RUNNING", 0) for deployment in status.deployments.values())
 
+    def forgive(self) -> None:
+        """Something else is asked for: that an earlier version did not start says nothing of this one."""
+        self.message = ""
+        if self.state == "failed":
+            self.state = "starting"
+
     def forget(self) -> None:
         """Ray does not know the model, so what a predecessor published was of another Ray."""
         self.state, self.message, self.replicas = "starting", "", []

@@ -11,9 +11,8 @@ from tests.scenarios.system import System, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The stories that change the models come last: to change them back takes minutes."""
-    last = ("test_models.py", "test_nodes.py")
-    items.sort(key=lambda item: last.index(item.path.name) if item.path.name in last else -1)
+    """The story that changes the models comes last: to change them back takes minutes."""
+    items.sort(key=lambda item: item.path.name == "test_models.py")
 
 
 @pytest.fixture(scope="session")

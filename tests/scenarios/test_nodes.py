@@ -23,7 +23,7 @@ from tests.conftest import Figure
 from tests.ports import free_port
 from tests.scenarios.system import Answer, System, books_balance, running, stream, write_models
 
-pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.nodes, pytest.mark.timeout(900)]
 
 ADDRESSES = ("127.0.0.3", "127.0.0.4")
 CLIENTS = 8
