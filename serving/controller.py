@@ -154,7 +154,7 @@ class Controller:
         if plan is None and not state.removed:
             return
         state.version = None if plan is None else plan.version
-        state.wanted = 0 if plan is None else plan.scaler.decide(self._requests(state), time.monotonic())
+        state.wanted = 0 if plan is None else plan.scaler.decide(self._requests(state, plan), time.monotonic())
         if plan is None or not state.wanted:
             if status is not None and status.status != "DELETING":
                 await self._cluster.delete(state.model.id)
@@ -202,10 +202,9 @@ class Controller:
         self._plans[model.id] = plan
         return plan
 
-    def _requests(self, state: ModelState) -> int:
+    def _requests(self, state: ModelState, plan: _Plan) -> int:
         """What is waiting at the gateways for a cold model is not seen by any replica."""
-        adapters = adapters_of(state.model, self._declared.models().values())
-        woken = any(self._is_wanted(model.id) for model in (state.model, *adapters))
+        woken = any(self._is_wanted(model.id) for model in (plan.model, *plan.adapters))
         return max(state.requests(), int(woken))
 
     def _is_wanted(self, model: str) -> bool:

@@ -35,6 +35,7 @@ class Followers:
         for gone in self._tasks.keys() - set(nodes):
             self._tasks.pop(gone).cancel()
             self._wanted.pop(gone, None)
+            self._missing.pop(gone, None)
         for node in nodes:
             if node not in self._tasks or self._tasks[node].done():
                 self._tasks[node] = asyncio.create_task(self._tell(node))

@@ -33,8 +33,7 @@ async def on_this_node(source: str, model_id: str, models_directory: Path) -> Pa
         if process.returncode is None:
             process.kill()
     if process.returncode != 0:
-        lines = errors.decode(errors="replace").strip().splitlines()
-        raise PrepareError(lines[-1] if lines else f"{model_id}: the preparation was killed")
+        raise PrepareError(_last_line(errors) or f"{model_id}: the preparation was killed")
     return Path(output.decode().splitlines()[-1])
 
 
@@ -90,14 +89,15 @@ class Preparing:
         job.message = "preparing"
         process = await _begin(model.source, model.id, self._models_directory)
         try:
-            errors = asyncio.create_task(_last_line(process.stderr))
             assert process.stdout is not None
+            assert process.stderr is not None
+            errors = asyncio.create_task(process.stderr.read())
             async for line in process.stdout:
                 job.message = line.decode(errors="replace").strip()
             if await process.wait() == 0:
                 job.message = ""
                 return
-            job.message, job.failed = await errors or "the preparation was killed", True
+            job.message, job.failed = _last_line(await errors) or "the preparation was killed", True
         finally:
             if process.returncode is None:
                 process.kill()
@@ -105,9 +105,8 @@ class Preparing:
         job.failed = False
 
 
-async def _last_line(stream: asyncio.StreamReader | None) -> str:
-    assert stream is not None
-    lines = (await stream.read()).decode(errors="replace").strip().splitlines()
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
 
 

@@ -13,7 +13,7 @@ import msgspec
 from appliance import secrets
 from appliance.settings import RaySettings, Settings, SettingsError
 from appliance.supervisor.launch import System, launch
-from appliance.supervisor.system import RayNode, plan_ray, ray_part
+from appliance.supervisor.system import RayNode, plan_ray
 
 
 def join(settings: Settings, head: str, inherited: Mapping[str, str]) -> int:
@@ -41,11 +41,8 @@ class JoinedSystem(System):
         return dataclasses.replace(plan_ray(self.settings), head=self.settings.ray_address)
 
     async def start(self) -> None:
-        step = self.screen.step("ray", f"joining {self.settings.ray_address}")
-        self.make_ray_folder()
-        ray = self.keep(ray_part(self.settings, self.env, self.ray))
-        await self.wait(ray)
-        step.done(f"{self.ray.host} joined {self.settings.ray_address}")
+        first = self.settings.ray_address
+        await self.start_ray(f"joining {first}", f"{self.ray.host} joined {first}")
         await self.start_gateways()
         seconds = f"{time.monotonic() - self.started_at:.0f} s"
         serves = f", serves at {self.url}" if self.settings.gateway.processes else ""

@@ -154,7 +154,7 @@ class System:
         first_start = not self.settings.demo.exists()
         async with asyncio.TaskGroup() as group:
             model = group.create_task(self._prepare_models())
-            ray = group.create_task(self._start_ray())
+            ray = group.create_task(self.start_ray())
             group.create_task(self._start_database_and_gateway())
             await asyncio.gather(model, ray)
             serving = self.keep(serving_part(self.settings, self.env, ray.result()))
@@ -218,17 +218,13 @@ class System:
             del self.watched[step]
             step.done(f"{model.id} prepared" if code == 0 else f"{model.id}: {last_line(log)} (log: {log})")
 
-    async def _start_ray(self) -> Keeper:
-        step = self.screen.step("ray", "starting")
-        self.make_ray_folder()
-        keeper = self.keep(ray_part(self.settings, self.env, self.ray))
-        await self.wait(keeper)
-        step.done("running")
-        return keeper
-
-    def make_ray_folder(self) -> None:
-        """Empty, and nobody else's."""
+    async def start_ray(self, doing: str = "starting", done: str = "running") -> Keeper:
+        step = self.screen.step("ray", doing)
         _remake_private(self.ray.folder)
+        keeper = self.keep(ray_part(self.settings, self.env, self.ray))
+        await self._wait(keeper)
+        step.done(done)
+        return keeper
 
     async def _start_database_and_gateway(self) -> None:
         if self.settings.database_url is None:
@@ -248,18 +244,18 @@ class System:
             for number in range(self.settings.gateway.processes)
         ]
         worker = self.keep(worker_part(self.settings, self.env))
-        await asyncio.gather(*(self.wait(gateway) for gateway in gateways))
+        await asyncio.gather(*(self._wait(gateway) for gateway in gateways))
         step.done(f"listening on {self.url}" if gateways else "none on this node")
-        await self.wait(worker)
+        await self._wait(worker)
 
     async def _start_database(self) -> None:
         step = self.screen.step("database", "starting")
         cluster: Cluster = embedded(self.settings.home / "postgres", self.settings.postgres_sockets)
         created = await asyncio.to_thread(cluster.initialise)
-        await self.wait(self.keep(database_part(self.settings, self.env, cluster)))
+        await self._wait(self.keep(database_part(self.settings, self.env, cluster)))
         step.done("created and running" if created else "running")
 
-    async def wait(self, keeper: Keeper) -> None:
+    async def _wait(self, keeper: Keeper) -> None:
         """Until the part is ready.
 
         Raises:
