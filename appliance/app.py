@@ -29,9 +29,10 @@ from billing.db import Database
 from billing.ids import request_id
 from billing.postgres import PostgresStore
 from billing.settlement import Settlement
-from serving.client import Directory, EngineClient
+from serving.client import EngineClient
 from serving.declared import Declared
 from serving.endpoints import ENDPOINTS, Dialect, why_closed
+from serving.published import Directory
 from serving.wanted import Wanted
 
 

@@ -132,6 +132,9 @@ def _models(settings: Settings | None) -> tuple[tuple[str, ...], tuple[str, ...]
     ready: list[str] = []
     missing: list[str] = []
     for model in settings.models if settings else ():
+        if model.partner is not None:
+            ready.append(model.id)
+            continue
         try:
             found = ready_directory(model.source, model.id, settings.home / "models") if settings else None
         except PrepareError:

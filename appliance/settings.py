@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,6 +68,8 @@ class Settings:
     ray: RaySettings
     billing: BillingSettings
     metrics_networks: tuple[Network, ...]
+    partner_keys: Mapping[str, str] = field(repr=False, default_factory=dict)
+    """Those that the environment gives, by the name of their variable."""
 
     @property
     def run(self) -> Path:
@@ -164,6 +166,9 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         ray=parsed.ray,
         billing=parsed.billing,
         metrics_networks=tuple(_network(text) for text in parsed.gateway.metrics_networks),
+        partner_keys={
+            name: key for model in models if model.partner and (key := env.get(name := model.partner.key))
+        },
     )
 
 

@@ -21,7 +21,8 @@ from billing.postgres import PostgresStore
 from billing.settlement import Settlement
 from billing.standing import Standings
 from billing.sweep import Sweeper
-from serving.client import Directory, EngineClient
+from serving.client import EngineClient
+from serving.published import Directory
 
 log = logging.getLogger(__name__)
 

@@ -9,22 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
+from serving.asgi import App, Headers, Message, Receive, Scope, Send
 from serving.line import Line, Ticket
 from serving.meter import Ended, Limits, Meter, MeterBook, Request
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
 
 current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
 
@@ -159,7 +151,7 @@ class Answer:
     def _ended(self, cut_off: bool) -> Ended:
         if self._hung_up:
             return "cancelled"
-        if not self._engine.is_healthy() or self._status >= 500:
+        if self._request.broken or not self._engine.is_healthy() or self._status >= 500:
             return "failed"
         if self._status >= 400:
             return "refused"

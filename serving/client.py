@@ -5,14 +5,10 @@ The process ``serving`` publishes the directory (docs/architecture.md); nobody w
 
 import asyncio
 import ipaddress
-import json
 import socket
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,13 +17,12 @@ from aiohappyeyeballs import AddrInfoType
 
 from serving.affinity import choose
 from serving.meter import Meter, decisive
-from serving.traits import Traits
+from serving.published import REREAD_SECONDS, Directory, Replica
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 900.0
 METER_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 30.0
-REREAD_SECONDS = 0.1
 HANDOVER_SECONDS = 10.0
 """How long a request waits for another replica when the one it was sent to has just ended."""
 MOST_ATTEMPTS = 3
@@ -53,6 +48,8 @@ HEADER_PRIORITY = "x-appliance-priority"
 HEADER_PATH = "x-appliance-path"
 HEADER_METER = "x-appliance-meter"
 HEADER_REFUSED = "x-appliance-refused"
+WITHOUT_SUCCESSOR = ("queue", "partner")
+"""Refusals of replicas that go on: nobody will take their place."""
 
 
 class ReplicaUnreachable(Exception):
@@ -68,94 +65,6 @@ class ReplicaUnreachable(Exception):
 
 class NoReplica(Exception):
     """None was there, or none took the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """``running`` and ``waiting`` are requests at the last look; ``endpoint`` is ``http://host:port``."""
-
-    id: str
-    endpoint: str
-    running: int
-    waiting: int
-    draining: bool
-    node: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """A model as the directory shows it. ``replicas`` are those too that only finish what they began."""
-
-    state: str
-    message: str
-    context_length: int
-    traits: Traits
-    replicas: tuple[Replica, ...]
-    start_seconds: float = 0.0
-    """How long its last start took; 0 if that is not known."""
-
-    @property
-    def answers(self) -> bool:
-        """Whether a replica takes requests."""
-        return any(not replica.draining for replica in self.replicas)
-
-
-class Directory:
-    """The published file, read again when it changed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._models: dict[str, ModelView] = {}
-        self._nodes: list[dict[str, Any]] = []
-        self._published_at = 0.0
-        self._modified_ns = 0
-        self._looked_at = -REREAD_SECONDS
-
-    def model(self, model: str) -> ModelView | None:
-        return self.models().get(model)
-
-    def models(self) -> Mapping[str, ModelView]:
-        self._refresh()
-        return self._models
-
-    def nodes(self) -> Sequence[Mapping[str, Any]]:
-        """The cluster's: ``id``, ``address``, ``metrics_port`` (of Ray's own; 0 if it has none)."""
-        self._refresh()
-        return self._nodes
-
-    def age_seconds(self, now: float) -> float:
-        """How long ago Ray was last heard of; ``now`` is Unix time."""
-        self._refresh()
-        return now - self._published_at
-
-    def _refresh(self) -> None:
-        now = time.monotonic()
-        if now - self._looked_at < REREAD_SECONDS:
-            return
-        self._looked_at = now
-        try:
-            modified_ns = self._path.stat().st_mtime_ns
-            if modified_ns == self._modified_ns:
-                return
-            document = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
-            return
-        self._modified_ns = modified_ns
-        self._published_at = document["published_at"]
-        self._nodes = document.get("nodes", [])
-        self._models = {model: _view(entry) for model, entry in document["models"].items()}
-
-
-def _view(entry: Mapping[str, Any]) -> ModelView:
-    fields = ("id", "endpoint", "running", "waiting", "draining", "node")
-    return ModelView(
-        state=entry["state"],
-        message=entry["message"],
-        context_length=entry["context_length"],
-        traits=msgspec.convert(entry["traits"], Traits),
-        replicas=tuple(Replica(**{field: replica[field] for field in fields}) for replica in entry["replicas"]),
-        start_seconds=entry.get("start_seconds", 0.0),
-    )
 
 
 class EngineClient:
@@ -177,12 +86,14 @@ class EngineClient:
     async def close(self) -> None:
         await self._session.close()
 
-    def pick(self, model: str, exclude: Collection[str] = (), session: bytes = b"") -> Replica | None:
-        view = self.directory.model(model)
-        if view is None:
-            return None
-        able = [replica for replica in view.replicas if not replica.draining and replica.id not in exclude]
-        return choose(able, self._in_flight, session)
+    def pick(self, model: str, path: str, tried: Sequence[Replica] = (), session: bytes = b"") -> Replica | None:
+        """Of the model's own replicas if there is one, else of the first fallback's that has one."""
+        attempts, gone = Counter(replica.model for replica in tried), {replica.id for replica in tried}
+        for view in self.directory.in_order(model, path):
+            able = [replica for replica in view.replicas if not replica.draining and replica.id not in gone]
+            if able and attempts[able[0].model] < MOST_ATTEMPTS:
+                return choose(able, self._in_flight, session)
+        return None
 
     @asynccontextmanager
     async def reach(
@@ -201,22 +112,24 @@ class EngineClient:
         Raises NoReplica.
         """
         full = False
-        while len(tried) < MOST_ATTEMPTS:
-            replica = self.pick(model, {replica.id for replica in tried}, session)
-            if replica is None and not full:
-                replica = await self._successor(model, tried)
+        while True:
+            replica = self.pick(model, path, tried, session)
+            if replica is None and not full and len(tried) < MOST_ATTEMPTS:
+                replica = await self._successor(model, path, tried)
             if replica is None:
                 break
             tried.append(replica)
             self._in_flight[replica.id] += 1
             try:
                 try:
-                    response = await self._session.post(replica.endpoint + path, data=body, headers=headers)
+                    response = await self._session.post(
+                        replica.endpoint + path, data=addressed(body, model, replica), headers=headers
+                    )
                 except (aiohttp.ClientError, OSError):
                     continue
                 try:
                     if response.status >= 500:
-                        full = full or response.headers.get(HEADER_REFUSED) == "queue"
+                        full = full or response.headers.get(HEADER_REFUSED) in WITHOUT_SUCCESSOR
                         continue
                     yield response
                 finally:
@@ -227,11 +140,11 @@ class EngineClient:
                 self._done(replica)
         raise NoReplica(model)
 
-    async def _successor(self, model: str, tried: Sequence[Replica]) -> Replica | None:
+    async def _successor(self, model: str, path: str, tried: Sequence[Replica]) -> Replica | None:
         """Who takes the place of those that are away; they may have been replaced since the directory was read."""
         for _ in range(round(HANDOVER_SECONDS / REREAD_SECONDS)):
             await asyncio.sleep(REREAD_SECONDS)
-            if (replica := self.pick(model, {replica.id for replica in tried})) is not None:
+            if (replica := self.pick(model, path, tried)) is not None:
                 return replica
         return None
 
@@ -276,17 +189,18 @@ class EngineClient:
         Raises ReplicaUnreachable if that cannot be said: there is no replica, or one that does not answer might
         know of an attempt that counts more.
         """
-        view = self.directory.model(model)
-        if view is None or not view.replicas:
-            raise ReplicaUnreachable(model)
+        views = self.directory.in_order(model)
+        replicas = [replica for view in views for replica in view.replicas]
         answers = await asyncio.gather(
-            *(self.meter(replica.endpoint, request_id) for replica in view.replicas), return_exceptions=True
+            *(self.meter(replica.endpoint, request_id) for replica in replicas), return_exceptions=True
         )
         meter = decisive(answer for answer in answers if isinstance(answer, Meter))
         if meter is None or meter.ended not in (None, "complete"):
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer
+            if not views or not all(view.replicas for view in views):
+                raise ReplicaUnreachable(model)
         return meter
 
     async def metrics(self, endpoint: str) -> bytes:
@@ -307,6 +221,14 @@ class EngineClient:
                 return response.status == 200
         except (aiohttp.ClientError, OSError):
             return False
+
+
+def addressed(body: bytes, model: str, replica: Replica) -> bytes:
+    """The body, untouched; for a fallback with its own name for what is asked for."""
+    if replica.model == model:
+        return body
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({**fields, "model": replica.model})
 
 
 def _watched_socket(address: AddrInfoType) -> socket.socket:

@@ -26,6 +26,7 @@ from serving.declared import Declared
 from serving.directory import ModelState, Publisher, has_failed, take_over
 from serving.followers import Followers
 from serving.models import Model, adapters_of
+from serving.partner import keys
 from serving.preparing import Preparing
 from serving.scaling import Scaler
 from serving.wanted import Wanted
@@ -173,6 +174,7 @@ class Controller:
             plan.gpus,
             version,
             state.wanted,
+            plan.partner_key,
             surge=self._has_room(state, plan),
         )
         await self._cluster.run(state.model.id, application)
@@ -189,16 +191,21 @@ class Controller:
         known = self._plans.get(model.id)
         if known is not None and known.revision == self._declared.revision:
             return known
-        directories = self._preparing.directories(models)
+        try:
+            partner_key = None if model.partner is None else keys.read(self._home, model.partner.key)
+        except keys.KeyMissing as missing:
+            state.preparing, state.unprepared = str(missing), True
+            return None
+        directories = {} if model.partner is not None else self._preparing.directories(models)
         state.preparing, state.unprepared = self._preparing.progress(models)
         if directories is None:
             return None
         gpus = model.gpus_of_each_replica(sum(len(node["gpus"]) for node in self._nodes))
-        version = deployments.version(models, directories, self._home, self._secret, gpus)
+        version = deployments.version(models, directories, self._home, self._secret, gpus, partner_key)
         count = sum(not one["draining"] for one in state.replicas) or None
         same = known is not None and known.model.replicas == model.replicas
         scaler = known.scaler if known is not None and same else Scaler(model.replicas, time.monotonic(), count)
-        plan = _Plan(self._declared.revision, model, adapters, directories, gpus, version, scaler)
+        plan = _Plan(self._declared.revision, model, adapters, directories, gpus, version, scaler, partner_key)
         self._plans[model.id] = plan
         return plan
 
@@ -211,6 +218,8 @@ class Controller:
         return self._wanted.is_wanted(model) or self._followers.want(model)
 
     def _has_room(self, state: ModelState, plan: _Plan) -> bool:
+        if plan.model.partner is not None:
+            return True
         if not plan.gpus:
             needed = fit.cpu_bytes(plan.model, fit.shape_of(plan.model, plan.directories[plan.model.id]))
             return psutil.virtual_memory().available >= needed * state.wanted
@@ -227,9 +236,12 @@ class Controller:
 
         On processors alone both would start later; on parts of a GPU each measures what memory the others left.
         """
-        if plan.gpus >= 1 or state.deployed is not None:
+        if plan.gpus >= 1 or state.deployed is not None or plan.model.partner is not None:
             return False
-        return any(one.deployed is not None and one.state == "starting" for one in self._states.values())
+        return any(
+            one.deployed is not None and one.state == "starting" and one.model.partner is None
+            for one in self._states.values()
+        )
 
     def _publish(self) -> None:
         self._publisher.publish(
@@ -251,12 +263,13 @@ class _Plan:
     gpus: float
     version: str
     scaler: Scaler
+    partner_key: str | None
 
 
 def _documents(states: Mapping[str, ModelState], declared: Mapping[str, Model]) -> dict[str, Any]:
-    """An adapter is where its base is."""
+    """An adapter is where its base is, and has fallbacks of its own."""
     documents = {name: state.document() for name, state in states.items()}
     for model in declared.values():
         if model.base in documents:
-            documents[model.id] = documents[model.base]
+            documents[model.id] = documents[model.base] | {"fallbacks": model.fallbacks}
     return documents

@@ -23,12 +23,15 @@ import uvicorn
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
+from serving import silence
 from serving.engine import start as engine
 from serving.follower import home_of_this_node
 from serving.guard import Guard
 from serving.journal import FileJournal, meters_directory
 from serving.meter import MeterBook
 from serving.models import Model
+from serving.partner import start as partner
+from serving.plan import WITHOUT_REPLACEMENT
 from serving.preparing import on_this_node
 from serving.progress import Progress
 
@@ -54,6 +57,8 @@ class Description(msgspec.Struct, frozen=True):
     begun: int
     queue_limit: int
     draining: bool
+    trouble: str = ""
+    """What keeps a partner from answering."""
 
 
 class Replica:
@@ -66,8 +71,9 @@ class Replica:
         secret: str,
         gpus: float,
         version: str,
+        partner_key: str | None,
     ) -> None:
-        """``sources`` are those of the model and of its adapters, by id."""
+        """``sources`` are those of the model and of its adapters, by id; the key is a partner's."""
         context = serve.get_replica_context()
         self._id: str = context.replica_id.unique_id
         self._node: str = ray.get_runtime_context().get_node_id()
@@ -78,8 +84,14 @@ class Replica:
         home = home_of_this_node()
         self._journal = FileJournal(meters_directory(home, model.id), self._id)
         self._book = MeterBook(self._journal)
-        places = {name: await on_this_node(source, name, home / "models") for name, source in sources.items()}
-        self._engine = await engine.start(model, places, gpus, self._book, secret)
+        self._engine: engine.RunningEngine | partner.RunningPartner
+        if model.partner is None or partner_key is None:
+            places = {name: await on_this_node(source, name, home / "models") for name, source in sources.items()}
+            self._engine = await engine.start(model, places, gpus, self._book, secret)
+        else:
+            silence.no_core_files()
+            silence.begin()
+            self._engine = partner.start(model, model.partner, partner_key, self._book, secret)
         host = ray.util.get_node_ip_address()
         listener = socket.create_server((host, 0), backlog=2048)
         self._endpoint = f"http://{host}:{listener.getsockname()[1]}"
@@ -101,6 +113,7 @@ class Replica:
             begun=self._book.begun,
             queue_limit=self._model.queue_limit,
             draining=self._leaving,
+            trouble=self._engine.trouble,
         )
         return {
             "replica": msgspec.structs.asdict(description),
@@ -116,7 +129,8 @@ class Replica:
             await self._engine.check()
             if self._serving.done():
                 raise RuntimeError("the private port is closed")
-            if self._progress.hangs(self._book.done(), time.monotonic(), busy=self._book.at_work):
+            busy = self._book.at_work and self._model.partner is None  # a partner has its time-outs
+            if self._progress.hangs(self._book.done(), time.monotonic(), busy=busy):
                 raise RuntimeError("the engine hangs")
         except Exception:
             if not self._book.in_flight:
@@ -133,7 +147,7 @@ class Replica:
         self._server.should_exit = True
         await self._serving
         self._journal.close()
-        self._engine.stop()
+        await self._engine.stop()
 
 
 def private_server(guard: Guard) -> uvicorn.Server:
@@ -152,21 +166,29 @@ def private_server(guard: Guard) -> uvicorn.Server:
     )
 
 
-def version(models: Sequence[Model], directories: Mapping[str, Path], home: Path, secret: str, gpus: float) -> str:
+def version(
+    models: Sequence[Model],
+    directories: Mapping[str, Path],
+    home: Path,
+    secret: str,
+    gpus: float,
+    partner_key: str | None,
+) -> str:
     """Another one whenever running replicas are not what is asked for: their settings, weights or program.
 
-    ``models`` are one and its adapters. Prices are none of their business, and the number of replicas changes
-    without touching those that stay.
+    ``models`` are one and its adapters; a partner's has no directory. Prices are none of their business, and the
+    number of replicas changes without touching those that stay.
     """
     program = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
-    each = [(_settings(model), str(directories[model.id]), _files_of(directories[model.id])) for model in models]
-    parts = (each, str(home), gpus, program, _vllm_version())
+    files = [(str(directory), _files_of(directory)) for directory in directories.values()]
+    each = [_settings(model) for model in models]
+    parts = (each, files, str(home), gpus, program, _vllm_version(), partner_key)
     return hmac.digest(secret.encode(), msgspec.json.encode(parts, order="deterministic"), "sha256").hex()[:16]
 
 
 def _settings(model: Model) -> dict[str, Any]:
     settings = dataclasses.asdict(model)
-    for name in ("rates", "replicas", "cold"):
+    for name in WITHOUT_REPLACEMENT:
         del settings[name]
     return settings
 
@@ -191,6 +213,7 @@ def application(
     gpus: float,
     replica_version: str,
     replicas: int,
+    partner_key: str | None,
     *,
     surge: bool,
 ) -> serve.Application:
@@ -215,4 +238,4 @@ def application(
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     ).options(version=replica_version, _internal=True)
     sources = {each.id: each.source for each in (model, *adapters)}
-    return deployment.bind(model, sources, secret, gpus, replica_version.partition("-")[0])
+    return deployment.bind(model, sources, secret, gpus, replica_version.partition("-")[0], partner_key)

@@ -70,6 +70,7 @@ class ModelState:
             "message": self.preparing or self.message,
             "context_length": self.model.context_length,
             "traits": self.traits,
+            "fallbacks": self.model.fallbacks,
             "replicas": self.replicas,
             "start_seconds": self.start_seconds,
             "wanted": self.wanted,

@@ -6,12 +6,12 @@ The gateway's decisions come as headers; none of a request's headers reaches vLL
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-from serving.answer import Answer, App, Engine, Headers, Receive, Scope, Send, count_prompts
+from serving.answer import Answer, Engine, count_prompts
+from serving.asgi import App, Receive, Scope, Send, read_body, send_json, send_whole
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.line import Line
 from serving.meter import Limits, MeterBook
@@ -57,11 +57,11 @@ class Guard:
             await self._count(headers, receive, send)
         elif method == "GET" and path == "/health":
             healthy = self._engine.is_healthy()
-            await _answer(send, 200 if healthy else 503, {"healthy": healthy})
+            await send_json(send, 200 if healthy else 503, {"healthy": healthy})
         elif method == "GET" and path == "/describe":
-            await _answer(send, 200, self.describe())
+            await send_json(send, 200, self.describe())
         elif method == "GET" and path == "/metrics":
-            await _send(send, 200, self.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
+            await send_whole(send, 200, self.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
         elif method == "GET" and path.startswith("/meter/"):
             await self._meter(path.removeprefix("/meter/"), scope["query_string"], send)
         else:
@@ -96,12 +96,12 @@ class Guard:
         try:
             content_type = headers.get(b"content-type", b"application/json")
             request, messages = await count_prompts(
-                self._app, endpoint.engine_path, await _body(receive), content_type
+                self._app, endpoint.engine_path, await read_body(receive), content_type
             )
         finally:
             self._counting -= 1
         if request.asked:
-            await _answer(send, 200, request.count())
+            await send_json(send, 200, request.count())
             return
         for message in messages:
             await send(message)
@@ -123,16 +123,7 @@ class Guard:
             await _error(send, 404, "No such request.")
             return
         state = "running" if meter.ended is None else "finished"
-        await _answer(send, 200, {"request_id": request_id, "state": state, **meter.document()})
-
-
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        await send_json(send, 200, {"request_id": request_id, "state": state, **meter.document()})
 
 
 def _decisions(headers: dict[bytes, bytes]) -> tuple[str, Limits]:
@@ -167,17 +158,7 @@ def _inner(scope: Scope, endpoint: Endpoint) -> Scope:
     return {**scope, "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers}
 
 
-async def _answer(send: Send, status: int, document: object, headers: Headers | None = None) -> None:
-    await _send(send, status, json.dumps(document).encode(), b"application/json", headers)
-
-
-async def _send(send: Send, status: int, body: bytes, content_type: bytes, headers: Headers | None = None) -> None:
-    start: Headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": start + (headers or [])})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
 async def _error(send: Send, status: int, message: str, refused: str | None = None) -> None:
     document = {"error": {"message": message, "type": "replica_error", "param": None, "code": status}}
     headers = [(b"x-appliance-refused", refused.encode())] if refused is not None else None
-    await _answer(send, status, document, headers)
+    await send_json(send, status, document, headers)

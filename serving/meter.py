@@ -130,6 +130,8 @@ class Request:
         self.asked_images = 0
         self.recording: Recording | None = None
         self.refused: Refused | None = None
+        self.broken = False
+        """Whether whoever answers it has failed in the middle."""
         self.sequences: list[Sequence] = []
 
     def ask(self, prompt_tokens: int, sequences: int, images: int = 0) -> None:

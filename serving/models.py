@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from serving.partner.declared import Partner, PartnerEntry, PartnerError, partner_of
+
 MICRODOLLARS = 1_000_000
 EngineArg = bool | int | float | str | list[str] | dict[str, Any]
 
@@ -59,6 +61,9 @@ class Model:
     ``gpus`` are those of each replica, a part of one if less than 1; "auto" is as many as the parallel settings in
     ``engine_args`` need if the cluster has any, else none. ``base`` is the model that an adapter (LoRA) changes:
     the adapter is served by the base's replicas, and its other settings are the base's.
+
+    ``partner`` serves the model if there is one; ``source`` is "" then. ``fallbacks`` are the models that answer,
+    in this order, when no replica of this one does.
     """
 
     id: str
@@ -73,6 +78,8 @@ class Model:
     cold: Cold = Cold()
     engine_args: Mapping[str, EngineArg] = field(default_factory=dict)
     base: str | None = None
+    partner: Partner | None = None
+    fallbacks: tuple[str, ...] = ()
 
     @property
     def parallel(self) -> int:
@@ -82,6 +89,8 @@ class Model:
 
     def gpus_of_each_replica(self, cluster_gpus: float) -> float:
         """What ``gpus: auto`` comes to on a cluster of so many."""
+        if self.partner is not None:
+            return 0
         if self.gpus == "auto":
             return self.parallel if cluster_gpus >= 1 else 0
         return self.gpus
@@ -124,6 +133,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_seconds: Annotated[int, msgspec.Meta(ge=0, le=24 * 3600)] = 600
     when_cold: _ColdEntry = _ColdEntry()
     engine_args: dict[str, bool | int | float | str | list[str] | dict[str, Any]] = {}
+    fallbacks: tuple[Id, ...] = ()
 
 
 class _AdapterEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,6 +141,18 @@ class _AdapterEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base: Id
     source: Source
     rates: _RatesEntry
+    fallbacks: tuple[Id, ...] = ()
+
+
+class _PartnerModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Id
+    partner: PartnerEntry
+    context_length: Annotated[int, msgspec.Meta(ge=16)]
+    rates: _RatesEntry
+    replicas: Count = 1
+    queue_limit: Annotated[int, msgspec.Meta(ge=1)] = 256
+    drain_seconds: Annotated[int, msgspec.Meta(ge=0, le=24 * 3600)] = 600
+    fallbacks: tuple[Id, ...] = ()
 
 
 # What serving.engine decides itself: who is answered, what is logged, how tokens are counted.
@@ -157,8 +179,12 @@ def parse_models(document: Mapping[str, Any]) -> tuple[Model, ...]:
     entries = document.get("models")
     if set(document) != {"models"} or not isinstance(entries, list) or not entries:
         raise ModelsError("models: expected one list called `models` with at least one entry")
-    own = {position: _model(position, entry) for position, entry in enumerate(entries) if not _is_adapter(entry)}
-    bases = {model.id: model for model in own.values()}
+    own = {
+        position: (_partner_model if _has(entry, "partner") else _model)(position, entry)
+        for position, entry in enumerate(entries)
+        if not _has(entry, "base")
+    }
+    bases = {model.id: model for model in own.values() if model.partner is None}
     models = tuple(
         own[position] if position in own else _adapter(position, entry, bases)
         for position, entry in enumerate(entries)
@@ -166,7 +192,20 @@ def parse_models(document: Mapping[str, Any]) -> tuple[Model, ...]:
     for model in models:
         if sum(other.id == model.id for other in models) > 1:
             raise ModelsError(f"models: the id {model.id!r} is used twice")
+    _check_fallbacks(models)
     return models
+
+
+def _check_fallbacks(models: Iterable[Model]) -> None:
+    """Whoever answers in a model's place can read what it can."""
+    known = {model.id: model for model in models}
+    for position, model in enumerate(known.values()):
+        where = f"{_where(position, {'id': model.id})}: fallbacks"
+        for name in model.fallbacks:
+            if name not in known or name == model.id or model.fallbacks.count(name) > 1:
+                raise ModelsError(f"{where}: expected other models, each once, got {name!r}")
+            if known[name].context_length < model.context_length:
+                raise ModelsError(f"{where}: the context of {name} is shorter than {model.context_length} tokens")
 
 
 def adapters_of(model: Model, models: Iterable[Model]) -> tuple[Model, ...]:
@@ -174,8 +213,8 @@ def adapters_of(model: Model, models: Iterable[Model]) -> tuple[Model, ...]:
     return tuple(other for other in models if other.base == model.id)
 
 
-def _is_adapter(raw: object) -> bool:
-    return isinstance(raw, dict) and "base" in raw
+def _has(raw: object, field: str) -> bool:
+    return isinstance(raw, dict) and field in raw
 
 
 def _where(position: int, raw: object) -> str:
@@ -206,6 +245,7 @@ def _model(position: int, raw: object) -> Model:
         drain_seconds=entry.drain_seconds,
         cold=Cold(entry.when_cold.queue, entry.when_cold.seconds),
         engine_args=entry.engine_args,
+        fallbacks=entry.fallbacks,
     )
     if model.gpus not in ("auto", 0) and model.parallel > 1 and model.gpus != model.parallel:
         raise ModelsError(f"{where}: gpus: the parallel settings in engine_args make it {model.parallel}")
@@ -219,7 +259,33 @@ def _adapter(position: int, raw: object, bases: Mapping[str, Model]) -> Model:
     if base is None:
         raise ModelsError(f"{where}: base: there is no model {entry.base!r} that is no adapter itself")
     return replace(
-        base, id=entry.id, source=entry.source, rates=_rates(where, entry.rates), base=base.id, engine_args={}
+        base,
+        id=entry.id,
+        source=entry.source,
+        rates=_rates(where, entry.rates),
+        base=base.id,
+        engine_args={},
+        fallbacks=entry.fallbacks,
+    )
+
+
+def _partner_model(position: int, raw: object) -> Model:
+    where = _where(position, raw)
+    entry = _converted(where, raw, _PartnerModelEntry)
+    try:
+        partner = partner_of(entry.partner, entry.id)
+    except PartnerError as error:
+        raise ModelsError(f"{where}: partner.{error}") from None
+    return Model(
+        id=entry.id,
+        source="",
+        context_length=entry.context_length,
+        rates=_rates(where, entry.rates),
+        replicas=_replicas(where, entry.replicas),
+        queue_limit=entry.queue_limit,
+        drain_seconds=entry.drain_seconds,
+        partner=partner,
+        fallbacks=entry.fallbacks,
     )
 
 

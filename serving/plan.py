@@ -11,7 +11,7 @@ from serving.fit import Fit, Shape, cpu_bytes, fit_on
 from serving.models import Model
 
 Kind = Literal["add", "remove", "replace", "scale", "keep"]
-WITHOUT_REPLACEMENT = frozenset({"rates", "replicas", "cold"})
+WITHOUT_REPLACEMENT = frozenset({"rates", "replicas", "cold", "fallbacks"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from serving.declared import Declared, declare
 from serving.fit import GIB, Shape, cpu_bytes, shape_of
 from serving.gpus import local_gpus
 from serving.models import Model
+from serving.partner import keys
 from serving.plan import Change, Gpu, Placement, changes, memory_problems, place
 from serving.prepare import PrepareError, ready_directory
 
@@ -76,6 +77,10 @@ def apply(
     async def give_rates(connection: AsyncConnection) -> list[str]:
         return (await first_rates(connection, declared_prices(chosen.models), system_clock))[1]
 
+    try:
+        keys.keep(chosen.home, chosen.models, chosen.partner_keys)
+    except keys.KeyMissing as missing:
+        raise fail(f"nothing was changed: {missing}") from None
     for model in transact(give_rates):
         typer.echo(f"{model} costs something else than models.yaml says; `appliance rate` changes what it costs")
     declare(chosen.declared, chosen.models)
@@ -94,6 +99,8 @@ def _plan(chosen: Settings, what_if: str | None) -> tuple[list[Change], Placemen
 
 
 def _shape(chosen: Settings, model: Model) -> Shape | None:
+    if model.partner is not None:
+        return None
     try:
         directory = ready_directory(model.source, model.id, chosen.home / "models")
     except PrepareError as error:
@@ -158,7 +165,7 @@ def _rows(gpu: Gpu, context: Mapping[str, int]) -> list[dict[str, Any]]:
 def _show_memory(chosen: Settings) -> None:
     rows = []
     for model in chosen.models:
-        if model.base is None:
+        if model.base is None and model.partner is None:
             shape = _shape(chosen, model)
             needs = None if shape is None else _gib(cpu_bytes(model, shape))
             rows.append(
@@ -201,7 +208,7 @@ def _running(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "wanted": entry["wanted"],
         "running": sum(replica["running"] for replica in entry["replicas"]),
         "waiting": sum(replica["waiting"] for replica in entry["replicas"]),
-        "message": entry["message"],
+        "message": entry["message"] or next((one["trouble"] for one in entry["replicas"] if one["trouble"]), ""),
     }
 
 

@@ -16,8 +16,9 @@ from billing.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.pricing import Tokens
 from billing.settlement import Ended, Metered, Settlement
-from serving.client import EngineClient, Replica, ReplicaUnreachable
+from serving.client import EngineClient, ReplicaUnreachable
 from serving.meter import Meter
+from serving.published import Replica
 
 log = logging.getLogger(__name__)
 

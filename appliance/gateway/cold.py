@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 
 from appliance.errors import Unavailable
-from serving.client import Directory, ModelView
 from serving.models import Model
+from serving.published import Directory, ModelView
 from serving.wanted import Wanted
 
 LOOK_SECONDS = 0.2
@@ -33,6 +33,12 @@ class Cold:
             return await self._until_there(model)
         finally:
             self._waiting[model.id] -= 1
+
+    def wake(self, model: str) -> None:
+        """Of a model whose fallbacks answer until it is there."""
+        view = self._directory.model(model)
+        if view is not None and view.state == "cold":
+            self._wanted.want(model)
 
     async def woken(self, model: Model | None) -> bool:
         """Whether a model that fell asleep at this moment is there again."""

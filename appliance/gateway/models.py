@@ -1,5 +1,6 @@
 """``GET /v1/models``: what is offered, in OpenAI's and Anthropic's fields, with the prices now and next."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,9 +14,9 @@ from billing.errors import DatabaseUnavailable
 from billing.keys import owner_of
 from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
 from billing.rates import Listed, Version, price_list
-from serving.client import Directory, ModelView
 from serving.declared import Declared
 from serving.models import Model
+from serving.published import Directory, ModelView
 from serving.traits import Traits
 
 
@@ -40,7 +41,10 @@ def models_router(
         rates, views, models = await prices(request), directory.models(), list(declared.models().values())
         return {
             "object": "list",
-            "data": [_describe(model, views.get(model.id), rates.get(model.id)) for model in models],
+            "data": [
+                _describe(model, views.get(model.id), rates.get(model.id), partners_of(model, declared.models()))
+                for model in models
+            ],
             "has_more": False,
             "first_id": models[0].id if models else None,
             "last_id": models[-1].id if models else None,
@@ -51,12 +55,22 @@ def models_router(
         rates, models = await prices(request), declared.models()
         if model_id not in models:
             raise ModelNotFound(model_id)
-        return _describe(models[model_id], directory.model(model_id), rates.get(model_id))
+        model = models[model_id]
+        return _describe(model, directory.model(model_id), rates.get(model_id), partners_of(model, models))
 
     return router
 
 
-def _describe(model: Model, view: ModelView | None, listed: Listed | None) -> dict[str, Any]:
+def partners_of(model: Model, models: Mapping[str, Model]) -> list[dict[str, str]]:
+    """Who but the operator may get what is sent to the model, and when."""
+    served = [] if model.partner is None else [{"name": model.partner.name, "when": "always"}]
+    others = [partner for name in model.fallbacks if (partner := models[name].partner) is not None]
+    return served + [{"name": partner.name, "when": "fallback"} for partner in others]
+
+
+def _describe(
+    model: Model, view: ModelView | None, listed: Listed | None, partners: list[dict[str, str]]
+) -> dict[str, Any]:
     """OpenAI's fields, Anthropic's, and ours; what only a running engine knows is null until one ran."""
     traits = Traits() if view is None else view.traits
     pricing: dict[str, Any] | None = None
@@ -67,13 +81,14 @@ def _describe(model: Model, view: ModelView | None, listed: Listed | None) -> di
         "id": model.id,
         "object": "model",
         "created": 0,
-        "owned_by": "operator",
+        "owned_by": "operator" if model.partner is None else "partner",
         "type": "model",
         "display_name": model.id,
         "created_at": "1970-01-01T00:00:00Z",
         "context_length": model.context_length,
         "modalities": {"input": traits.input, "output": traits.output} if traits.endpoints else None,
         "endpoints": traits.endpoints or None,
+        "partners": partners,
         "pricing": pricing,
     }
 

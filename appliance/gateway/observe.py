@@ -14,7 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
 from appliance.errors import NotFound, Unavailable
 from appliance.metrics import render
-from serving.client import Directory, EngineClient, ReplicaUnreachable
+from serving.client import EngineClient, ReplicaUnreachable
+from serving.published import Directory
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")

@@ -44,10 +44,11 @@ from billing.errors import BillingError, DatabaseUnavailable
 from billing.ids import request_id as new_request_id
 from billing.settlement import Ended
 from serving import client as engine
-from serving.client import EngineClient, ModelView, NoReplica, Replica, ReplicaUnreachable
+from serving.client import EngineClient, NoReplica, ReplicaUnreachable
 from serving.declared import Declared
 from serving.endpoints import ENDPOINTS, Body
 from serving.meter import Meter
+from serving.published import ModelView, Replica
 from serving.traits import Traits
 from serving.wanted import Wanted
 
@@ -162,8 +163,8 @@ class Relay:
 
     async def _admit(self, exchange: Exchange, key: str, asked: Asked) -> Admitted:
         """A model that is not offered has no rate: admission refuses it, once it has looked at the key."""
-        parsed, view = asked.parsed, await self._view(exchange.model, key)
-        if view.traits.endpoints and exchange.endpoint.path not in view.traits.endpoints:
+        parsed, view = asked.parsed, await self._view(exchange.model, exchange.endpoint.path, key)
+        if not view.can(exchange.endpoint.path):
             await self._require_known(key)
             raise InvalidRequest(
                 f"The model `{exchange.model}` does not support {exchange.endpoint.path}.", param="model"
@@ -191,26 +192,29 @@ class Relay:
             return decision
         raise as_error(decision, parsed.model)
 
-    async def _view(self, model: str, key: str) -> ModelView:
-        """The model as it runs; a stranger's request wakes none."""
+    async def _view(self, model: str, path: str, key: str) -> ModelView:
+        """Who is to answer, as it runs; a stranger's request wakes no model."""
         if not model:
             return ModelView("unknown", "", context_length=1, traits=Traits(), replicas=())
-        view = self._engine.directory.model(model)
-        if view is not None and view.answers:
+        view = self._engine.directory.answering(model, path)
+        own = self._engine.directory.model(model)
+        if view is not None and own is not None and own.answers:
             return view
         await self._require_known(key)
-        return await self._cold.wait(self._declared.models()[model])
+        if view is None:
+            return await self._cold.wait(self._declared.models()[model])
+        self._cold.wake(model)
+        return view
 
     async def _counted(self, request: Request, asked: Asked, view: ModelView) -> Request:
         """The same request with the exact numbers of its prompt, from a replica."""
         try:
             async with self._counting:
-                replica = self._engine.pick(request.model)
+                replica = self._engine.pick(request.model, request.endpoint)
                 if replica is None:
                     raise ReplicaUnreachable(request.model)
-                status, answer = await self._engine.count(
-                    replica, request.endpoint, asked.body, asked.content_type
-                )
+                body = engine.addressed(asked.body, request.model, replica)
+                status, answer = await self._engine.count(replica, request.endpoint, body, asked.content_type)
         except ReplicaUnreachable:
             raise Unavailable("The model did not answer.") from None
         if status >= 500:
@@ -270,7 +274,8 @@ class Relay:
             try:
                 return await self._relay_once(exchange, asked, headers, tried)
             except AnswerCutOff:
-                if exchange.status is not None or len(tried) >= engine.MOST_ATTEMPTS:
+                left = self._engine.pick(exchange.model, exchange.endpoint.path, tried)
+                if exchange.status is not None or (left is None and len(tried) >= engine.MOST_ATTEMPTS):
                     raise  # else the client has seen nothing, and another replica may do it
             except NoReplica:
                 if not await self._cold.woken(self._declared.models().get(exchange.model)):

@@ -36,6 +36,7 @@ from appliance.supervisor.system import (
 )
 from appliance.supervisor.welcome import welcome
 from serving.declared import declare
+from serving.partner import keys
 
 TICK_SECONDS = 1.0
 LEFTOVER_GRACE_SECONDS = 10.0
@@ -143,6 +144,10 @@ class System:
     def lay_out(self) -> None:
         """Files that the parts expect."""
         secrets.create(self.settings.secrets)
+        try:
+            keys.keep(self.settings.home, self.settings.models, self.settings.partner_keys)
+        except keys.KeyMissing as missing:
+            raise SettingsError(str(missing)) from None
         declare(self.settings.declared, self.settings.models)
         self.settings.joined_to.unlink(missing_ok=True)
 
@@ -209,6 +214,8 @@ class System:
 
     async def _prepare_models(self) -> None:
         for model in self.settings.models:
+            if model.partner is not None:
+                continue
             step = self.screen.step("model", model.id)
             log = self.settings.logs / "model.log"
             command = (sys.executable, "-m", "serving.prepare")

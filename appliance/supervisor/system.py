@@ -71,8 +71,9 @@ def plan_ray(settings: Settings) -> RayNode:
 
 
 def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayNode, port: int) -> dict[str, str]:
-    """What every part gets: where things are, and no telemetry."""
-    kept = {name: value for name, value in inherited.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """What every part gets: where things are, no telemetry, and no partner's key."""
+    not_for_parts = {"PYTHONDONTWRITEBYTECODE", *settings.partner_keys}
+    kept = {name: value for name, value in inherited.items() if name not in not_for_parts}
     return kept | {
         "APPLIANCE_HOME": str(settings.home),
         "HOST": settings.host,

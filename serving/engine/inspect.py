@@ -6,7 +6,8 @@ import json
 import math
 from typing import Any
 
-from serving.answer import App, count_prompts
+from serving.answer import count_prompts
+from serving.asgi import App
 from serving.endpoints import ENDPOINTS, Body
 from serving.launch import MOST_AUDIO_SECONDS
 from serving.traits import Traits

@@ -22,6 +22,8 @@ from serving.traits import Traits
 class RunningEngine:
     """vLLM's engine with every request metered, and its app behind the guard."""
 
+    trouble = ""
+
     def __init__(self, llm: Any, app: Any, guard: Guard, traits: Traits) -> None:
         self._llm = llm
         self._app = app
@@ -36,7 +38,7 @@ class RunningEngine:
         """Raises if the engine is dead."""
         await self._llm.check_health()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self._llm.shutdown()
 
 

@@ -114,24 +114,43 @@ class Customer:
 
 def publish(path: Path, replica_endpoints: list[str], endpoints: Sequence[str] = (), state: str = "ready") -> None:
     """``endpoints`` are those of the API that the model has."""
+    publish_all(path, {"smollm2": entry(replica_endpoints, endpoints, state)})
+
+
+def entry(
+    replica_endpoints: Sequence[str],
+    endpoints: Sequence[str] = (),
+    state: str = "ready",
+    fallbacks: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A model in the directory."""
     replicas = [
         {"id": endpoint, "endpoint": endpoint, "node": "n", "running": 0, "waiting": 0, "draining": False}
         for endpoint in replica_endpoints
     ]
-    model = {
-        "state": state, "message": "", "context_length": 2048, "replicas": replicas,
+    return {
+        "state": state, "message": "", "context_length": 2048, "replicas": replicas, "fallbacks": fallbacks,
         "traits": {"template_tokens": 64, "endpoints": list(endpoints)},
     }  # fmt: skip
+
+
+def publish_all(path: Path, models: dict[str, dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps({"published_at": time.time(), "models": {"smollm2": model}, "nodes": []}))
+    draft.write_text(json.dumps({"published_at": time.time(), "models": models, "nodes": []}))
     draft.rename(path)
 
 
 @pytest.fixture
-async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
+def environment() -> dict[str, str]:
+    """What a house is opened with besides its home and its database."""
+    return {}
+
+
+@pytest.fixture
+async def house(fresh_url: str, tmp_path: Path, environment: dict[str, str]) -> AsyncIterator[House]:
     """One gateway, two stub replicas."""
-    settings = load_settings({"APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url})
+    settings = load_settings(environment | {"APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url})
     secrets.create(settings.secrets)
     await bootstrap(settings, system_clock)
     declare(settings.declared, settings.models)

@@ -14,7 +14,8 @@ from billing.keys import digest
 from billing.postgres import PostgresStore
 from billing.settlement import Settlement
 from billing.usage import Usage
-from serving.client import Directory, EngineClient
+from serving.client import EngineClient
+from serving.published import Directory
 from tests.gateway.conftest import DOLLAR, Customer, House, publish
 
 METER = {"prompt_tokens": 12, "cached_tokens": 2, "completion_tokens": 5}

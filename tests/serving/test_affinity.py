@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.affinity import choose
-from serving.client import Replica
+from serving.published import Replica
 
 SESSIONS = [f"session {number}".encode() for number in range(300)]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import Directory, EngineClient, ModelView, Replica, ReplicaUnreachable
+from serving.client import EngineClient, ReplicaUnreachable
 from serving.meter import Meter
+from serving.published import Directory, ModelView, Replica
 from serving.traits import Traits
 from tests.serving.test_meter import COMPLETE, CUT_OFF, REFUSED, RUNNING
 

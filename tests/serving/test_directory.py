@@ -175,7 +175,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def _version(directory: Path, model: Model = MODEL, secret: str = "s", gpus: float = 0) -> str:
-    return deployments.version([model], {"m": directory}, Path("/h"), secret, gpus)
+    return deployments.version([model], {"m": directory}, Path("/h"), secret, gpus, None)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_what_replaces_running_replicas(weights: Path, tmp_path_factory: pytest.
         _version(other),
         _version(weights, secret="t"),
         _version(weights, gpus=1),
-        deployments.version([MODEL, adapter], {"m": weights, "lora": other}, Path("/h"), "s", 0),
+        deployments.version([MODEL, adapter], {"m": weights, "lora": other}, Path("/h"), "s", 0, None),
     ]
     (weights / "weights").write_text("newer")
     versions.append(_version(weights))
@@ -202,7 +202,7 @@ def test_what_replaces_running_replicas(weights: Path, tmp_path_factory: pytest.
 
 
 def test_ray_is_told_the_version_and_how_long_answers_may_take_to_end() -> None:
-    application = deployments.application(MODEL, (), "s", 0, "v", 2, surge=True)
+    application = deployments.application(MODEL, (), "s", 0, "v", 2, None, surge=True)
     deployment = application._bound_deployment
     assert (deployment.version, deployment.num_replicas) == ("v", 2)
     config = deployment._deployment_config

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving.answer import App, Message, Receive, Scope, Send, current_request
+from serving.answer import current_request
+from serving.asgi import App, Message, Receive, Scope, Send
 from serving.guard import MOST_COUNTS_AT_ONCE, Guard
 from serving.journal import FileJournal
 from serving.meter import Limits, MeterBook, Request

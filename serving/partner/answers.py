@@ -1,0 +1,183 @@
+"""A partner's answer as the customer gets it, and what it says was used. Pure.
+
+What a model wrote passes as it was written; the model has our name for it, and ``usage`` says what is charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from serving.meter import Limits
+from serving.partner.declared import Partner
+
+DONE = b"[DONE]"
+MOST_ERROR_CHARACTERS = 2000
+IDENTITY: tuple[str, ...] = ("id", "object", "created", "model")
+"""What all events of an answer have in common."""
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any = msgspec.json.Decoder()
+_NULL = msgspec.Raw(b"null")
+_EMPTY = msgspec.Raw(b"[]")
+
+
+class Unusable(Exception):
+    """The partner's answer is none, or says not what it used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. ``over`` is how many more the partner counted than were held for: the operator's loss."""
+
+    prompt: int
+    cached: int
+    completion: int
+    over: int = 0
+    more: Mapping[str, Any] | None = None
+    """What else the partner said, such as its tokens of reasoning."""
+
+    def document(self) -> dict[str, Any]:
+        """As OpenAI writes it."""
+        more = {name: value for name, value in (self.more or {}).items() if name.endswith("_details")}
+        prompt = more.pop("prompt_tokens_details", None) or {}
+        details = {**prompt, "cached_tokens": self.cached} if isinstance(prompt, dict) else None
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": details,
+            **more,
+        }
+
+
+def usage_of(said: object, partner: Partner, limits: Limits) -> Usage:
+    """What is charged: what the partner says, and no more than was held for. Raises Unusable.
+
+    A partner knows one customer, us. Unless it keeps our tenants apart, what it had cached may be of another one's
+    prompt, and is told to nobody.
+    """
+    if not isinstance(said, dict):
+        raise Unusable("there is no usage")
+    prompt, completion = _count(said, "prompt_tokens"), _count(said, "completion_tokens", 0)
+    details = said.get("prompt_tokens_details")
+    cached = _count(details, "cached_tokens", 0) if isinstance(details, dict) else 0
+    most_prompt = prompt if limits.prompt_tokens is None else limits.prompt_tokens
+    most = completion if limits.completion_tokens is None else limits.completion_tokens * (limits.sequences or 1)
+    charged = min(prompt, most_prompt)
+    return Usage(
+        prompt=charged,
+        cached=min(cached, charged) if partner.keeps_tenants_apart else 0,
+        completion=min(completion, most),
+        over=max(0, prompt - most_prompt) + max(0, completion - most),
+        more=said,
+    )
+
+
+def _count(said: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = said.get(name, default)
+    value = default if value is None else value
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Unusable(f"{name} is no number")
+    return value
+
+
+def fields_of(document: bytes) -> dict[str, msgspec.Raw]:
+    """Of a whole answer or of an event. Raises Unusable."""
+    try:
+        fields = _fields.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Unusable("it is no JSON object") from None
+    if fields.get("error", _NULL) != _NULL:
+        raise Unusable("it is an error")
+    return fields
+
+
+def whole(fields: dict[str, msgspec.Raw], model: str, usage: Usage, *, generates: bool) -> bytes:
+    """An answer that is not streamed."""
+    document = usage.document()
+    if not generates:
+        document = {name: document[name] for name in ("prompt_tokens", "total_tokens")}
+    return msgspec.json.encode(_ours(fields, model) | {"usage": _raw(document)})
+
+
+def value_of(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
+    return _any.decode(fields[name]) if name in fields else None
+
+
+class Stream:
+    """The events of a streamed answer, one after the other."""
+
+    def __init__(self, model: str, *, wants_usage: bool) -> None:
+        self._model = model
+        self._wants_usage = wants_usage
+        self._last: dict[str, msgspec.Raw] = {}
+        self.said: object = None
+        """The partner's newest ``usage``."""
+
+    def event(self, data: bytes) -> bytes:
+        """What the customer gets of it; nothing if it was only for us. Raises Unusable."""
+        fields = fields_of(data.replace(b"\n", b" "))  # in JSON it is white space, in a stream an event's end
+        said = fields.pop("usage", _NULL)
+        if said != _NULL:
+            self.said = _any.decode(said)
+            if fields.get("choices", _EMPTY) == _EMPTY:
+                return b""
+        fields = self._last = _ours(fields, self._model)
+        if self._wants_usage:
+            fields = {**fields, "usage": _NULL}
+        return _event(fields)
+
+    def end(self, usage: Usage) -> bytes:
+        """The last events, the usage among them if it was asked for."""
+        if not self._wants_usage:
+            return b"data: [DONE]\n\n"
+        kept = {name: self._last[name] for name in IDENTITY if name in self._last}
+        return _event({**kept, "choices": _EMPTY, "usage": _raw(usage.document())}) + b"data: [DONE]\n\n"
+
+
+def _ours(fields: dict[str, msgspec.Raw], model: str) -> dict[str, msgspec.Raw]:
+    fields = {**fields, "model": _raw(model)}
+    if b'"reasoning' in bytes(fields.get("choices", _EMPTY)):
+        fields["choices"] = _raw(_named_twice(_any.decode(fields["choices"])))
+    return fields
+
+
+def _named_twice(choices: Any) -> Any:
+    """Some clients look for ``reasoning``, most for ``reasoning_content``; partners write the one or the other."""
+    for choice in choices if isinstance(choices, list) else ():
+        for name in ("message", "delta"):
+            said = choice.get(name) if isinstance(choice, dict) else None
+            if isinstance(said, dict) and (text := said.get("reasoning_content") or said.get("reasoning")):
+                said["reasoning"] = said["reasoning_content"] = text
+    return choices
+
+
+def error_of(body: bytes, partner: Partner, model: str) -> dict[str, Any]:
+    """A partner's refusal, in the shape in which vLLM refuses; the model has our name in it."""
+    try:
+        document = _any.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = None
+    error = document.get("error", document) if isinstance(document, dict) else None
+    error = error if isinstance(error, dict) else {"message": error}
+    message, param = error.get("message"), error.get("param")
+    if not isinstance(message, str) or not message:
+        message = "The partner refused the request."
+    return {
+        "message": message[:MOST_ERROR_CHARACTERS].replace(partner.model, model),
+        "type": "invalid_request_error",
+        "param": param if isinstance(param, str) else None,
+        "code": error["code"] if isinstance(error.get("code"), str) else None,
+    }
+
+
+def _event(fields: Mapping[str, msgspec.Raw]) -> bytes:
+    return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))

@@ -1,0 +1,116 @@
+"""Asking the partner: one connection pool, its time-outs, and what each of its failures means for the request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from serving.partner.breaker import Breaker
+from serving.partner.declared import Partner
+
+logger = logging.getLogger(__name__)
+
+CLIENTS_FAULT = frozenset({400, 413, 422})
+"""What a partner answers to a request that is wrong itself. All else is between it and the operator."""
+ATTEMPTS = 2
+"""A connection that was kept open may be closed just when it is used."""
+
+
+class PartnerAway(Exception):
+    """It cannot be used now, for a reason that is not the request's. ``why`` has no word of the partner's."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class PartnerClient:
+    """To be created in a running event loop, and closed. ``trouble`` is the last failure, "" after a success."""
+
+    def __init__(self, partner: Partner, key: str) -> None:
+        self._partner = partner
+        self._breaker = Breaker()
+        self.trouble = ""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            headers={
+                "authorization": f"Bearer {key}",
+                "content-type": "application/json",
+                "accept-encoding": "identity",
+                "user-agent": "appliance",
+            },
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    @property
+    def is_paused(self) -> bool:
+        return self._breaker.is_open
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    @asynccontextmanager
+    async def asking(self, path: str, body: bytes, *, stream: bool) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer's beginning: 200, or one of ``CLIENTS_FAULT``. Raises PartnerAway, inside the block too.
+
+        Whatever goes wrong with the answer while it is read in the block is the partner's failure.
+        """
+        if not self._breaker.admits(time.monotonic()):
+            raise PartnerAway(self.trouble)
+        judged = False
+        try:
+            response = await self._post(path, body, stream=stream)
+            try:
+                yield response
+            finally:
+                response.release()  # of use again if it was read to its end
+            self._breaker.succeeded()
+            self.trouble, judged = "", True
+        except PartnerAway as away:
+            self._failed(away.why)
+            judged = True
+            raise
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            why = "it takes too long" if isinstance(error, TimeoutError) else "its answer broke off"
+            self._failed(why)
+            judged = True
+            raise PartnerAway(why) from None
+        finally:
+            if not judged:
+                self._breaker.abandoned()
+
+    async def _post(self, path: str, body: bytes, *, stream: bool) -> aiohttp.ClientResponse:
+        partner = self._partner
+        timeout = aiohttp.ClientTimeout(
+            total=partner.total_seconds,
+            sock_connect=partner.connect_seconds,
+            sock_read=partner.idle_seconds if stream else None,
+        )
+        for attempt in range(ATTEMPTS):
+            try:
+                async with asyncio.timeout(partner.first_seconds if stream else None):
+                    response = await self._session.post(
+                        partner.url + path, data=body, timeout=timeout, allow_redirects=False
+                    )
+            except (aiohttp.ServerTimeoutError, TimeoutError):
+                raise PartnerAway("it does not answer in time") from None
+            except (aiohttp.ClientError, OSError):
+                if attempt + 1 == ATTEMPTS:
+                    raise PartnerAway("it cannot be reached") from None
+            else:
+                if response.status == 200 or response.status in CLIENTS_FAULT:
+                    return response
+                response.close()
+                raise PartnerAway(f"it answers {response.status}")
+        raise AssertionError
+
+    def _failed(self, why: str) -> None:
+        logger.warning("%s: %s", self._partner.name, why)
+        self.trouble = why
+        self._breaker.failed(time.monotonic())

@@ -1,0 +1,106 @@
+"""What configs/models.yaml says of a partner. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from serving.endpoints import Body
+
+ENDPOINTS: Mapping[str, Body] = {
+    "/v1/chat/completions": Body.CHAT,
+    "/v1/completions": Body.COMPLETIONS,
+    "/v1/embeddings": Body.EMBEDDINGS,
+}
+"""Those whose ``usage`` says exactly what a partner counted, whoever the partner is."""
+LimitField = Literal["max_tokens", "max_completion_tokens"]
+Modality = Literal["text", "image", "audio"]
+
+
+class PartnerError(Exception):
+    """A partner cannot be used as it is written; the message names the field and what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """``url`` is what the paths are appended to, without its ``/v1``; ``model`` is the partner's name for it.
+
+    ``key`` is the environment variable that holds the key. ``limit_field`` is what the partner calls the most
+    tokens of an answer. ``template_tokens`` bounds what its chat template adds to a prompt, ``at_once`` the
+    requests that a replica has there. ``keeps_tenants_apart``: it takes ``cache_salt`` as vLLM does.
+
+    An answer has ``connect_seconds`` to be connected, ``first_seconds`` for its first event if it is streamed,
+    ``idle_seconds`` between two, and ``total_seconds`` in all.
+    """
+
+    name: str
+    url: str
+    model: str
+    key: str
+    endpoints: tuple[str, ...] = ("/v1/chat/completions",)
+    input: tuple[Modality, ...] = ("text",)
+    limit_field: LimitField = "max_tokens"
+    template_tokens: int = 512
+    at_once: int = 64
+    keeps_tenants_apart: bool = False
+    connect_seconds: float = 5.0
+    first_seconds: float = 60.0
+    idle_seconds: float = 60.0
+    total_seconds: float = 600.0
+
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class PartnerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    url: str
+    key: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
+    model: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    endpoints: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("/v1/chat/completions",)
+    input: Annotated[tuple[Modality, ...], msgspec.Meta(min_length=1)] = ("text",)
+    limit_field: LimitField = "max_tokens"
+    template_tokens: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 512
+    at_once: Count = 64
+    keeps_tenants_apart: bool = False
+    connect_seconds: Seconds = 5.0
+    first_seconds: Seconds = 60.0
+    idle_seconds: Seconds = 60.0
+    total_seconds: Seconds = 600.0
+
+
+def partner_of(entry: PartnerEntry, model_id: str) -> Partner:
+    """Raises PartnerError."""
+    for path in entry.endpoints:
+        if path not in ENDPOINTS:
+            raise PartnerError(f"endpoints: {path!r} is none of {', '.join(ENDPOINTS)}")
+    fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
+    return Partner(**{**fields, "url": _checked(entry.url), "model": entry.model or model_id})
+
+
+def _checked(url: str) -> str:
+    """A key and a customer's text leave the house over TLS, or do not leave the operator's own network."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("https", "http") or parts.query or parts.fragment or parts.username:
+        raise PartnerError("url: expected something like https://api.example.com/v1")
+    if parts.scheme == "http" and not _is_private(host):
+        raise PartnerError("url: only a private address can be without TLS: write https://")
+    return re.sub(r"/v1$", "", url.rstrip("/"))
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_private
+    except ValueError:
+        return False

@@ -1,0 +1,63 @@
+"""Partners' keys: from the environment of `up` and `models apply`, kept with the secrets for later starts.
+
+``<home>/secrets/partner_keys``, mode 0600: a JSON object, keys by the name of their variable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from serving.models import Model
+
+
+class KeyMissing(Exception):
+    """A partner's key was never given; the message names the variable."""
+
+
+def keep(home: Path, models: Iterable[Model], given: Mapping[str, str]) -> None:
+    """Those of ``models``, the ones given now before those that were kept, and no others. Raises KeyMissing."""
+    kept, wanted = _read(home), {}
+    for model in models:
+        if model.partner is None:
+            continue
+        key = given.get(model.partner.key) or kept.get(model.partner.key)
+        if not key:
+            raise KeyMissing(
+                f"models.yaml: {model.id}: {model.partner.key} is not set: it is the key for {model.partner.name}"
+            )
+        wanted[model.partner.key] = key
+    if wanted != kept:
+        _write(_file(home), json.dumps(wanted))
+
+
+def read(home: Path, variable: str) -> str:
+    """Raises KeyMissing."""
+    key = _read(home).get(variable)
+    if key is None:
+        raise KeyMissing(f"{variable} is not set")
+    return key
+
+
+def _file(home: Path) -> Path:
+    return home / "secrets" / "partner_keys"
+
+
+def _read(home: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(_file(home).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,134 @@
+"""A customer's request as a partner gets it. Pure.
+
+Everything that the customer asks for is passed on as it came, but for what bounds the cost, what says who asks,
+and what would be kept there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from serving.endpoints import Body
+from serving.meter import Limits
+from serving.partner.declared import Partner
+
+KEPT_HERE = frozenset(
+    {
+        # who asks, and what their other requests are
+        "user", "safety_identifier", "metadata", "prompt_cache_key", "prompt_cache_retention",
+        # what the partner would keep
+        "store",
+        # what they mean here
+        "cache_salt", "priority", "request_id", "service_tier", "kv_transfer_params", "ec_transfer_params",
+    }
+)  # fmt: skip
+LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any = msgspec.json.Decoder()
+
+
+class Refused(Exception):
+    """The request cannot be bounded, or is none; ``param`` is the field."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``body`` goes to the partner. ``wants_usage``: the customer asked for it in the stream."""
+
+    body: bytes
+    stream: bool
+    wants_usage: bool
+
+
+def translate(raw: bytes, kind: Body, partner: Partner, limits: Limits, context_length: int) -> Asked:
+    """Raises Refused."""
+    fields = read(raw)
+    for name in KEPT_HERE & fields.keys():
+        del fields[name]
+    fields["model"] = _raw(partner.model)
+    if partner.keeps_tenants_apart:
+        fields["cache_salt"] = _raw(limits.salt)
+    if kind is Body.EMBEDDINGS:
+        return Asked(msgspec.json.encode(fields), stream=False, wants_usage=False)
+    _require_few_answers(fields, limits)
+    _limit(fields, partner.limit_field if kind is Body.CHAT else "max_tokens", limits, context_length)
+    stream, wants_usage = bool(_value(fields, "stream")), False
+    options = _value(fields, "stream_options")
+    fields.pop("stream_options", None)
+    if stream:
+        options = options if isinstance(options, dict) else {}
+        wants_usage = bool(options.get("include_usage"))
+        options.pop("continuous_usage_stats", None)
+        fields["stream_options"] = _raw(options | {"include_usage": True})
+    return Asked(msgspec.json.encode(fields), stream, wants_usage)
+
+
+def read(raw: bytes) -> dict[str, msgspec.Raw]:
+    """The body's fields as they were written. Raises Refused."""
+    try:
+        return _fields.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused("The body is not a JSON object.") from None
+
+
+def images_in(raw: bytes) -> int:
+    """Parts of messages that are images. Raises Refused."""
+    if b"image_url" not in raw:
+        return 0
+    try:
+        return sum(1 for part in _parts(_any.decode(raw)) if part.get("type") == "image_url")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused("The body is not a JSON object.") from None
+
+
+def _parts(body: Any) -> Iterator[dict[str, Any]]:
+    messages = body.get("messages") if isinstance(body, dict) else None
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        yield from (part for part in (content if isinstance(content, list) else ()) if isinstance(part, dict))
+
+
+def _require_few_answers(fields: dict[str, msgspec.Raw], limits: Limits) -> None:
+    """``best_of`` generates answers that nobody sees and everybody pays."""
+    for name in ("n", "best_of"):
+        asked = _value(fields, name)
+        if asked is None:
+            continue
+        most = limits.sequences if name == "n" else _value(fields, "n") or 1
+        if not isinstance(asked, int) or (most is not None and asked > most):
+            raise Refused(f"`{name}` is more than this request may ask for.", name)
+
+
+def _limit(fields: dict[str, msgspec.Raw], field: str, limits: Limits, context_length: int) -> None:
+    """At most what was held for. Of a customer who names no limit, the context is one already.
+
+    Where less than the context was held for, the prompt's bound is left free: partners refuse what cannot fit.
+    """
+    named = [value for name in LIMIT_FIELDS if (value := _value(fields, name)) is not None]
+    for name in LIMIT_FIELDS:
+        fields.pop(name, None)
+    most = context_length if limits.completion_tokens is None else limits.completion_tokens
+    if named:
+        if not isinstance(named[0], int):
+            raise Refused(f"`{field}` must be a whole number.", field)
+        fields[field] = _raw(min(named[0], most))
+    elif most < context_length:
+        room = context_length - (limits.prompt_tokens or 0)
+        fields[field] = _raw(min(most, room) if room > 0 else most)
+
+
+def _value(fields: dict[str, msgspec.Raw], name: str) -> Any:
+    return _any.decode(fields[name]) if name in fields else None
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
