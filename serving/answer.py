@@ -14,9 +14,9 @@ from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Protocol
 
-from serving.asgi import App, Headers, Message, Receive, Scope, Send
+from serving.asgi import App, Headers, Message, Receive, Scope, Send, send_json
 from serving.line import Line, Ticket
-from serving.meter import Ended, Limits, Meter, MeterBook, Request
+from serving.meter import Ended, Limits, Meter, MeterBook, Rejection, Request
 
 current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
 
@@ -59,6 +59,8 @@ class Answer:
         self._status = 0
         self._meter: Meter | None = None
         self._streams = False
+        self._held: list[Message] | None = None
+        """What came of a stream before the engine took the request, which may still be rejected."""
 
     async def run(self, scope: Scope) -> None:
         """Ends the meter whatever happens; tokens that nobody will read are not generated further."""
@@ -68,9 +70,13 @@ class Answer:
                 await self._app(scope, self._receive, self._send)
             else:
                 await self._in_turn(self._line, scope)
+        except Exception:
+            if self._held is None or self._request.rejection is None:
+                self._status = self._status or 500
+                raise
+            await self._reject(self._request.rejection)
         except BaseException:
-            if not self._status:
-                self._status = 500
+            self._status = self._status or 500
             raise
         finally:
             current_request.reset(mark)
@@ -117,13 +123,38 @@ class Answer:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             await self._begin_response(message)
-        elif self._streams and not message.get("more_body", False):
-            await self._send_outer({**message, "more_body": True})
-            meter = await self._end()
-            tail = b": meter " + json.dumps(meter.document()).encode() + b"\n\n"
-            await self._send_outer({"type": "http.response.body", "body": tail, "more_body": False})
-        else:
+        elif not self._streams:
             await self._send_outer(message)
+        elif not message.get("more_body", False):
+            await self._end_stream(message)
+        elif self._held is None:
+            await self._send_outer(message)
+        else:
+            self._held.append(message)
+            if self._request.sequences and self._request.rejection is None:
+                await self._release()
+
+    async def _end_stream(self, message: Message) -> None:
+        if self._held is not None and self._request.rejection is not None:
+            await self._reject(self._request.rejection)
+            return
+        await self._release()
+        await self._send_outer({**message, "more_body": True})
+        meter = await self._end()
+        tail = b": meter " + json.dumps(meter.document()).encode() + b"\n\n"
+        await self._send_outer({"type": "http.response.body", "body": tail, "more_body": False})
+
+    async def _release(self) -> None:
+        held, self._held = self._held, None
+        for message in held or ():
+            await self._send_outer(message)
+
+    async def _reject(self, rejection: Rejection) -> None:
+        """Instead of a stream that has nothing to tell but that."""
+        self._held, self._status = None, HTTPStatus.BAD_REQUEST
+        error = {"message": rejection.message, "param": rejection.param}
+        headers = [(b"x-appliance-meter", json.dumps((await self._end()).document()).encode())]
+        await send_json(self._send_outer, self._status, {"error": error}, headers)
 
     async def _begin_response(self, message: Message) -> None:
         if message["status"] == HTTPStatus.NOT_IMPLEMENTED:  # a wish that cannot be met is no fault of ours
@@ -138,7 +169,9 @@ class Answer:
             headers.append((b"x-appliance-meter", json.dumps(meter.document()).encode()))
             if self._request.refused is not None:
                 headers.append((b"x-appliance-refused", self._request.refused.encode()))
-        await self._send_outer({**message, "headers": headers})
+            await self._send_outer({**message, "headers": headers})
+        else:
+            self._held = [{**message, "headers": headers}]
 
     async def _end(self, *, interrupted: bool = False) -> Meter:
         unfinished = self._engine.unfinished(self._request)

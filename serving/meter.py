@@ -115,6 +115,13 @@ class Recording(msgspec.Struct, frozen=True):
         return math.ceil(self.length * min(parts, self.parts) / self.parts) if self.parts else 0
 
 
+class Rejection(msgspec.Struct, frozen=True):
+    """What the engine has against a request; ``param`` is the field."""
+
+    message: str
+    param: str | None = None
+
+
 class Request:
     """A request under way, or one whose prompts are only to be counted.
 
@@ -130,6 +137,7 @@ class Request:
         self.asked_images = 0
         self.recording: Recording | None = None
         self.refused: Refused | None = None
+        self.rejection: Rejection | None = None
         self.broken = False
         """Whether whoever answers it has failed in the middle."""
         self.sequences: list[Sequence] = []
@@ -252,9 +260,12 @@ class MeterBook:
         return request
 
     def end(self, request: Request, ended: Ended) -> Meter:
-        """The final count; kept here and in the journal. A journal that cannot be written spoils no answer."""
+        """The final count; kept here and in the journal. A journal that cannot be written spoils no answer.
+
+        What is refused costs nothing, though the engine may have begun with another one of its prompts.
+        """
         del self._running[request.id]
-        meter = request.totals(ended)
+        meter = request.totals(ended) if ended != "refused" else Request(request.id, request.limits).totals(ended)
         self._ended[request.id] = (self._clock(), meter)
         self._ended.move_to_end(request.id)
         self._forget()

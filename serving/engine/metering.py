@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from serving.answer import current_request
-from serving.meter import Request
+from serving.meter import Rejection, Request
 
 # A client could claim with them that its prompt was cached.
 UNTRUSTED = frozenset({"kv_transfer_params", "ec_transfer_params"})
@@ -73,19 +74,22 @@ class Metering:
     def __init__(self, llm: Any) -> None:
         self._generate = llm.generate
         self._encode = llm.encode
+        self._add_request = llm.add_request
         self._add_state = llm.output_processor.add_request
         self._states = llm.output_processor.request_states
         self._by_priority = llm.vllm_config.scheduler_config.policy == "priority"
         self._sibling = _sibling_state()
         llm.generate = self.generate
         llm.encode = self.encode
+        llm.add_request = self.add_request
         llm.output_processor.add_request = self.add_state
 
     def generate(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
         """Instead of AsyncLLM.generate. Called for every prompt of a request before the first one is begun."""
         request = request_of_this_task()
         if request.recording is None:
-            _ask(request, prompt, sampling_params.n, sampling_params.extra_args)
+            with noting_rejection(request):
+                _ask(request, prompt, sampling_params.n, sampling_params.extra_args)
             limit(sampling_params, request.limits.completion_tokens)
         if request.count_only:
             return _only_counted()
@@ -102,6 +106,11 @@ class Metering:
         keep_apart(prompt, request.limits.salt)
         options["priority"] = request.limits.priority if self._by_priority else 0
         return self._encode(prompt, pooling_params, request_id, **options)
+
+    async def add_request(self, *arguments: Any, **options: Any) -> Any:
+        """Instead of AsyncLLM.add_request: in a stream, vLLM tells a rejection as a part of the answer."""
+        with noting_rejection(request_of_this_task()):
+            return await self._add_request(*arguments, **options)
 
     def add_state(self, engine_request: Any, prompt: Any, parent: Any, index: int, queue: Any) -> None:
         """Instead of OutputProcessor.add_request: the one place where every sequence begins."""
@@ -130,6 +139,17 @@ def _sibling_state() -> type:
             self.queue.prompt_cached_tokens = min(tokens, getattr(self.queue, "prompt_cached_tokens", tokens))
 
     return Sibling
+
+
+@contextmanager
+def noting_rejection(request: Request) -> Iterator[None]:
+    from vllm.exceptions import VLLMClientError
+
+    try:
+        yield
+    except VLLMClientError as error:
+        request.rejection = Rejection(str(error), getattr(error, "parameter", None))
+        raise
 
 
 async def _only_counted() -> AsyncGenerator[Any, None]:

@@ -40,6 +40,7 @@ class Outcome:
     passed: int
     failed: tuple[str, ...]
     skipped: tuple[str, ...]
+    figures: dict[str, str]
 
 
 def main(wanted: list[str]) -> int:
@@ -140,11 +141,14 @@ def read(report: ET.Element) -> Outcome:
             skipped.append(f"{name}: {reason.get('message')}")
         else:
             passed += 1
-    return Outcome(passed, tuple(failed), tuple(skipped))
+    figures = {one.get("name", ""): one.get("value", "") for one in report.iter("property")}
+    return Outcome(passed, tuple(failed), tuple(skipped), figures)
 
 
 def show(name: str, outcome: Outcome) -> None:
     say(f"{name}: {outcome.passed} passed, {len(outcome.failed)} failed, {len(outcome.skipped)} skipped")
+    for name, value in outcome.figures.items():
+        say(f"  {name}: {value}")
     for line in outcome.failed:
         say(f"  failed   {line}")
     for line in outcome.skipped:

@@ -43,6 +43,27 @@ async def client(node: Node) -> AsyncIterator[Client]:
         yield Client(session, node)
 
 
+NO_SCHEMA = {"type": "nope"}
+REJECTED: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": ["a", ""]},
+    "/v1/chat/completions": {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": NO_SCHEMA}}
+    },
+    "/v1/responses": {"text": {"format": {"type": "json_schema", "name": "n", "schema": NO_SCHEMA}}},
+    "/v1/messages": {"tools": [{"name": "f", "input_schema": NO_SCHEMA}], "tool_choice": {"type": "any"}},
+}
+
+
+@pytest.mark.parametrize("path", REJECTED)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_the_engine_cannot_do_is_a_400_streamed_or_not(client: Client, path: str, stream: bool) -> None:
+    reply = await client.post(path, stream=stream, **REJECTED[path])
+    assert reply.status == 400, reply.text
+    meter = reply.meter
+    assert (meter["ended"], meter["prompt_tokens"], meter["completion_tokens"]) == ("refused", 0, 0)
+    assert "pydantic" not in reply.text
+
+
 def test_the_table_has_a_request_for_each_endpoint() -> None:
     assert BODIES.keys() | AUDIO == ENDPOINTS.keys()
 

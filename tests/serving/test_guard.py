@@ -13,7 +13,7 @@ from serving.answer import current_request
 from serving.asgi import App, Message, Receive, Scope, Send
 from serving.guard import MOST_COUNTS_AT_ONCE, Guard
 from serving.journal import FileJournal
-from serving.meter import Limits, MeterBook, Request
+from serving.meter import Limits, MeterBook, Rejection, Request
 from tests.serving.test_meter import Sequence
 
 
@@ -148,6 +148,55 @@ async def test_an_engine_that_cannot_abort_still_ends_the_meter(tmp_path: Path) 
     await port.post()
     assert port.book.in_flight == 0
     assert json.loads(port.sent[-1]["body"].removeprefix(b": meter "))["ended"] == "failed"
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_stream_that_the_engine_rejects_before_its_first_token_is_a_400(
+    tmp_path: Path, raises: bool
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = current_request.get()
+        assert request is not None
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"event: response.created\n\n", "more_body": True})
+        _asked("the other prompt's", 3)
+        request.rejection = Rejection("no", "prompt")
+        if raises:
+            raise ValueError
+        await send({"type": "http.response.body", "body": b'data: {"error":{}}\n\n', "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == 400
+    assert json.loads(port.sent[-1]["body"])["error"] == {"message": "no", "param": "prompt"}
+    assert len(port.sent) == 2
+    meter = json.loads(port.header("x-appliance-meter"))
+    assert (meter["ended"], meter["prompt_tokens"], meter["completion_tokens"]) == ("refused", 0, 0)
+
+
+async def test_a_stream_goes_out_from_the_moment_the_engine_takes_the_request(tmp_path: Path) -> None:
+    seen = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"event: a\n\n", "more_body": True})
+        seen.append(len(port.sent))
+        _asked("s", 1)
+        await send({"type": "http.response.body", "body": b"event: b\n\n", "more_body": True})
+        seen.append(len(port.sent))
+        await send({"type": "http.response.body", "body": b"event: c\n\n", "more_body": True})
+        seen.append(len(port.sent))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert seen == [0, 3, 4]
+    assert b"".join(message.get("body", b"") for message in port.sent).startswith(
+        b"event: a\n\nevent: b\n\nevent: c"
+    )
 
 
 async def test_hanging_up_before_a_json_answer_is_cancelled(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
 
+TOO_SMALL_FOR_NAMES = "its JSON is valid, but the fields' names are the model's to choose, and it is too small"
 TOO_SMALL = "a model of 135 million parameters calls no tool of its own accord"
 
 
@@ -42,6 +43,10 @@ class TestChat(ChatModelIntegrationTests):
     @property
     def tool_choice_value(self) -> str:
         return "any"
+
+    @pytest.mark.xfail(reason=TOO_SMALL_FOR_NAMES)
+    def test_json_mode(self, model: BaseChatModel) -> None:
+        super().test_json_mode(model)
 
     @pytest.mark.xfail(reason=TOO_SMALL)
     def test_agent_loop(self, model: BaseChatModel) -> None:
