@@ -80,6 +80,7 @@ class Controller:
         self._followers = Followers(home, cluster.exchange)
         self._nodes: list[dict[str, Any]] = []
         self._heard_at = 0.0
+        self._models: Mapping[str, Model] = declared.models()
         self._revision = 0
 
     async def run(self) -> int:
@@ -128,8 +129,9 @@ class Controller:
 
     def _know(self, statuses: Mapping[str, Any]) -> None:
         """The models are those that are declared, and those that are on their way out."""
-        declared = self._declared.bases()
+        self._models = self._declared.models()
         self._revision = self._declared.revision  # what is acted on next, and only then published
+        declared = {name: model for name, model in self._models.items() if model.base is None}
         for name, model in declared.items():
             self._states.setdefault(name, ModelState(model)).model = model
         for name, state in list(self._states.items()):
@@ -186,10 +188,10 @@ class Controller:
     def _plan(self, state: ModelState) -> _Plan | None:
         """What is to run, once its files are there; None as long as they are not."""
         model = state.model
-        adapters = adapters_of(model, self._declared.models().values())
+        adapters = adapters_of(model, self._models.values())
         models = (model, *adapters)
         known = self._plans.get(model.id)
-        if known is not None and known.revision == self._declared.revision:
+        if known is not None and known.revision == self._revision:
             return known
         try:
             partner_key = None if model.partner is None else keys.read(self._home, model.partner.key)
@@ -205,7 +207,7 @@ class Controller:
         count = sum(not one["draining"] for one in state.replicas) or None
         same = known is not None and known.model.replicas == model.replicas
         scaler = known.scaler if known is not None and same else Scaler(model.replicas, time.monotonic(), count)
-        plan = _Plan(self._declared.revision, model, adapters, directories, gpus, version, scaler, partner_key)
+        plan = _Plan(self._revision, model, adapters, directories, gpus, version, scaler, partner_key)
         self._plans[model.id] = plan
         return plan
 
@@ -245,7 +247,7 @@ class Controller:
 
     def _publish(self) -> None:
         self._publisher.publish(
-            _documents(self._states, self._declared.models()),
+            _documents(self._states, self._models),
             published_at=self._heard_at,
             revision=self._revision,
             nodes=self._nodes,

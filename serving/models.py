@@ -213,6 +213,13 @@ def adapters_of(model: Model, models: Iterable[Model]) -> tuple[Model, ...]:
     return tuple(other for other in models if other.base == model.id)
 
 
+def partners_of(model: Model, models: Mapping[str, Model]) -> list[dict[str, str]]:
+    """Who but the operator may get what is sent to the model, and when."""
+    served = [] if model.partner is None else [{"name": model.partner.name, "when": "always"}]
+    others = [partner for name in model.fallbacks if (partner := models[name].partner) is not None]
+    return served + [{"name": partner.name, "when": "fallback"} for partner in others]
+
+
 def _has(raw: object, field: str) -> bool:
     return isinstance(raw, dict) and field in raw
 

@@ -40,6 +40,7 @@ class FakePartner:
     key: str
     model: str = "partner/big-1"
     interval: float = 0.0
+    tokens: int = DEFAULT_TOKENS
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     bill: Counter[str] = field(default_factory=Counter)
@@ -100,7 +101,7 @@ class _Answer:
         self.order = order
         self.prompt_tokens = len(prompt.split()) + TEMPLATE_TOKENS
         self.answers = 0 if path == "/v1/embeddings" else body.get("n") or 1
-        limit = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_TOKENS
+        limit = body.get("max_completion_tokens") or body.get("max_tokens") or partner.tokens
         self.tokens = limit if self.answers else 0
         self.generated = 0
 
@@ -210,8 +211,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--interval", type=float, default=0.0)
+    parser.add_argument("--tokens", type=int, default=DEFAULT_TOKENS)
     options = parser.parse_args()
-    partner = FakePartner(options.key, interval=options.interval)
+    partner = FakePartner(options.key, interval=options.interval, tokens=options.tokens)
     uvicorn.run(partner, host="127.0.0.1", port=options.port, log_level="critical", access_log=False)
 
 

@@ -19,7 +19,7 @@ from billing.rates import first_rates
 from serving.declared import Declared, declare
 from serving.fit import GIB, Shape, cpu_bytes, shape_of
 from serving.gpus import local_gpus
-from serving.models import Model
+from serving.models import Model, partners_of
 from serving.partner import keys
 from serving.plan import Change, Gpu, Placement, changes, memory_problems, place
 from serving.prepare import PrepareError, ready_directory
@@ -145,6 +145,12 @@ def _show(chosen: Settings, found: Sequence[Change], placement: Placement) -> No
         )
     else:
         _show_memory(chosen)
+    for model in chosen.models:
+        if model.partner is not None:
+            typer.echo(f"{model.id} is served by {model.partner.name}: what is sent to it leaves the house")
+        elif partners := partners_of(model, {other.id: other for other in chosen.models}):
+            names = ", ".join(partner["name"] for partner in partners)
+            typer.echo(f"{model.id} falls back on {names}: what is sent to it may leave the house")
     for problem in placement.problems:
         typer.echo(f"! {problem}")
 

@@ -1,6 +1,5 @@
 """``GET /v1/models``: what is offered, in OpenAI's and Anthropic's fields, with the prices now and next."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,7 +14,7 @@ from billing.keys import owner_of
 from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
 from billing.rates import Listed, Version, price_list
 from serving.declared import Declared
-from serving.models import Model
+from serving.models import Model, partners_of
 from serving.published import Directory, ModelView
 from serving.traits import Traits
 
@@ -59,13 +58,6 @@ def models_router(
         return _describe(model, directory.model(model_id), rates.get(model_id), partners_of(model, models))
 
     return router
-
-
-def partners_of(model: Model, models: Mapping[str, Model]) -> list[dict[str, str]]:
-    """Who but the operator may get what is sent to the model, and when."""
-    served = [] if model.partner is None else [{"name": model.partner.name, "when": "always"}]
-    others = [partner for name in model.fallbacks if (partner := models[name].partner) is not None]
-    return served + [{"name": partner.name, "when": "fallback"} for partner in others]
 
 
 def _describe(

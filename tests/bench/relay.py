@@ -24,7 +24,7 @@ from billing.migrations import upgrade
 from serving import client
 from serving.declared import declare
 from tests.appliance.postgres_server import running_cluster
-from tests.bench import peer
+from tests.bench import partner, peer
 from tests.bench.child import cpu_seconds, running_child
 from tests.bench.load import Outcome, stream_answers
 from tests.bench.report import percentile
@@ -52,6 +52,7 @@ def measure(answers: int = ANSWERS) -> dict[str, float | int | str]:
         command = [sys.executable, "-m", "appliance", "serve"]
         with running_child(command, env, f"http://127.0.0.1:{settings.port}/livez") as gateway:
             figures = asyncio.run(_measure_gateway(settings, secret, engine, gateway, answers))
+        figures |= partner.measure(home, answers, AT_ONCE, CHUNKS, INTERVAL_SECONDS)
         try:
             python = peer.install()
         except peer.PeerMissing as missing:
@@ -64,6 +65,10 @@ def measure(answers: int = ANSWERS) -> dict[str, float | int | str]:
             "peer": peer.PACKAGE,
             "peer_cpu_seconds_per_1000": peers_cpu,
             "times_the_peers_cpu": figures["gateway_cpu_seconds_per_1000"] / peers_cpu,
+            "partner_path_times_the_peers_cpu": (
+                figures["gateway_cpu_seconds_per_1000"] + figures["partner_replica_cpu_seconds_per_1000"]
+            )
+            / peers_cpu,
         }
 
 

@@ -11,8 +11,9 @@ from tests.scenarios.system import System, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The story that changes the models comes last: to change them back takes minutes."""
-    items.sort(key=lambda item: item.path.name == "test_models.py")
+    """The stories that change the models come last: to change them back takes minutes."""
+    last = ("test_partners.py", "test_models.py")
+    items.sort(key=lambda item: last.index(item.path.name) if item.path.name in last else -1)
 
 
 @pytest.fixture(scope="session")
