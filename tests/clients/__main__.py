@@ -141,7 +141,8 @@ def read(report: ET.Element) -> Outcome:
             skipped.append(f"{name}: {reason.get('message')}")
         else:
             passed += 1
-    figures = {one.get("name", ""): one.get("value", "") for one in report.iter("property")}
+    noted = {one.get("name", ""): one.get("value", "") for one in report.iter("property")}
+    figures = {name: value for name, value in noted.items() if not name.startswith("hypothesis-")}
     return Outcome(passed, tuple(failed), tuple(skipped), figures)
 
 
