@@ -227,7 +227,10 @@ def addressed(body: bytes, model: str, replica: Replica) -> bytes:
     """The body, untouched; for a fallback with its own name for what is asked for."""
     if replica.model == model:
         return body
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except UnicodeDecodeError:
+        return body  # the replica says what is wrong with it
     return msgspec.json.encode({**fields, "model": replica.model})
 
 

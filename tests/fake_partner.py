@@ -3,7 +3,7 @@
 ``python -m tests.fake_partner --port 9000 --key …``. A word in the prompt orders what happens, so that the order
 survives whatever stands between: ``order=status-500``, ``order=die`` (the connection breaks after three chunks),
 ``order=hang`` (no answer), ``order=stall`` (nothing more after three chunks), ``order=no-usage``,
-``order=garbage``, ``order=error-event``, ``order=greedy`` (counts far more tokens than there were),
+``order=half-usage``, ``order=garbage``, ``order=error-event``, ``order=greedy`` (counts far too many tokens),
 ``order=usage-early`` (with the last content, as some do), ``order=crlf``, ``order=no-done``, ``order=inject``
 (what looks like a meter). Errors quote the prompt, as real ones do. A word is a token; an answer has as many as
 asked for, 8 if nothing is said. What was generated is on the bill, whoever reads it.
@@ -124,6 +124,8 @@ class _Answer:
             document["choices"] = [{"index": n, **said, "finish_reason": "stop"} for n in range(self.answers)]
         if self.order != "no-usage":
             document["usage"] = self._usage()
+        if self.order == "half-usage":
+            del document["usage"]["completion_tokens"]
         await send_json(send, 200, document)
 
     async def stream(self, send: Send) -> None:

@@ -54,7 +54,7 @@ class Usage:
         }
 
 
-def usage_of(said: object, partner: Partner, limits: Limits) -> Usage:
+def usage_of(said: object, partner: Partner, limits: Limits, *, generates: bool) -> Usage:
     """What is charged: what the partner says, and no more than was held for. Raises Unusable.
 
     A partner knows one customer, us. Unless it keeps our tenants apart, what it had cached may be of another one's
@@ -62,7 +62,8 @@ def usage_of(said: object, partner: Partner, limits: Limits) -> Usage:
     """
     if not isinstance(said, dict):
         raise Unusable("there is no usage")
-    prompt, completion = _count(said, "prompt_tokens"), _count(said, "completion_tokens", 0)
+    prompt = _count(said, "prompt_tokens")
+    completion = _count(said, "completion_tokens") if generates else 0
     details = said.get("prompt_tokens_details")
     cached = _count(details, "cached_tokens", 0) if isinstance(details, dict) else 0
     most_prompt = prompt if limits.prompt_tokens is None else limits.prompt_tokens

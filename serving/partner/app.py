@@ -158,7 +158,7 @@ class _Answering:
                 raise PartnerAway("its answer is too large")
         try:
             fields = answers.fields_of(bytes(body))
-            usage = self._count(answers.value_of(fields, "usage"))
+            usage = self._count(answers.value_of(fields, "usage"), generates=generates)
         except Unusable as error:
             raise PartnerAway(f"its answer cannot be used: {error}") from None
         document = answers.whole(fields, self._model.id, usage, generates=generates)
@@ -175,7 +175,7 @@ class _Answering:
                     await self._write(data)
                 if is_over:
                     break
-            end = stream.end(self._count(stream.said))
+            end = stream.end(self._count(stream.said, generates=True))
         except (Unusable, EventTooLarge) as error:
             raise PartnerAway(f"its answer cannot be used: {error or 'an event is too large'}") from None
         with suppress(TimeoutError):
@@ -183,8 +183,8 @@ class _Answering:
                 await response.content.readany()
         self.finish = lambda: self._write(end, more=False)
 
-    def _count(self, said: object) -> Usage:
-        usage = answers.usage_of(said, self._partner, self._request.limits)
+    def _count(self, said: object, *, generates: bool) -> Usage:
+        usage = answers.usage_of(said, self._partner, self._request.limits, generates=generates)
         self._sequence.count(usage, min(self._request.asked_images, self._request.limits.images or 0))
         self.over = usage.over
         if usage.over:

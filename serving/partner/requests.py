@@ -127,7 +127,10 @@ def _limit(fields: dict[str, msgspec.Raw], field: str, limits: Limits, context_l
 
 
 def _value(fields: dict[str, msgspec.Raw], name: str) -> Any:
-    return _any.decode(fields[name]) if name in fields else None
+    try:
+        return _any.decode(fields[name]) if name in fields else None
+    except UnicodeDecodeError:
+        raise Refused(f"`{name}` is not valid UTF-8.", name) from None
 
 
 def _raw(value: object) -> msgspec.Raw:

@@ -181,6 +181,14 @@ async def test_full_replicas_are_no_reason_to_refuse_while_a_fallback_answers(to
     assert sum(len(stub.seen) for stub in town.house.stubs) == 2
 
 
+async def test_a_body_that_cannot_be_addressed_to_a_fallback_is_a_400(town: Town) -> None:
+    customer = await town.house.customer()
+    await town.publish("smollm2")
+    async with customer.post_raw(b'{"model": "smollm2", "messages": [], "\xff": 1}') as response:
+        assert response.status == 400, await response.text()
+    assert (await customer.settled()).balance_nanodollars == 10**9
+
+
 async def test_an_answer_that_has_begun_is_not_begun_again_elsewhere(town: Town) -> None:
     customer = await town.house.customer()
     async with customer.post(user="die", stream=True) as response:

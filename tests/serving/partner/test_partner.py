@@ -207,6 +207,24 @@ async def test_what_is_wrong_with_the_partner_is_somebody_elses_turn_and_costs_n
     assert "secret" not in port.running.trouble
 
 
+async def test_half_a_usage_is_none(port: Port) -> None:
+    response, _, meter = await port.post("order=half-usage")
+    assert response.status == 503
+    assert meter is not None
+    assert (meter.ended, meter.prompt_tokens) == ("failed", 0)
+
+
+@pytest.mark.parametrize(
+    "broken", [b'"stream_options": "\xff"', b'"\xff": 1', b'"n": "\xff"', b'"n": [[[', b'"n": {}']
+)
+async def test_a_body_that_is_no_json_is_told_so(port: Port, broken: bytes) -> None:
+    headers = {client.HEADER_SECRET: SECRET, client.HEADER_REQUEST: "r", "content-type": "application/json"}
+    body = b'{"model": "big", "messages": [], "stream": true, ' + broken + b"}"
+    async with port.http.post(port.url + CHAT, data=body, headers=headers) as response:
+        assert response.status == 400
+    assert port.partner.bodies == []
+
+
 @pytest.mark.parametrize("order", ["die", "stall", "error-event"])
 async def test_an_answer_that_breaks_off_ends_without_its_end_and_costs_nothing(
     started: Started, order: str
