@@ -105,8 +105,10 @@ class Recovery:
                 if age < GIVE_UP_AGE:
                     return False
                 log.error("request %s is released: no replica of %s could say more", hold.request_id, hold.model)
-        if meter is None and age < LOST_AGE:
-            return False
+        if meter is None:
+            if age < LOST_AGE:
+                return False
+            meter = await asyncio.to_thread(journalled, self._meters, str(hold.request_id))
         if meter is not None and meter.ended is None:
             return False
         await self._settlement.settle(as_metered(hold.request_id, hold.account_id, meter))

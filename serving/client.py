@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -129,7 +129,8 @@ class EngineClient:
                     continue
                 try:
                     if response.status >= 500:
-                        full = full or response.headers.get(HEADER_REFUSED) in WITHOUT_SUCCESSOR
+                        refused = response.headers.get(HEADER_REFUSED)
+                        full = full or (replica.model == model and refused in WITHOUT_SUCCESSOR)
                         continue
                     yield response
                 finally:
@@ -190,11 +191,13 @@ class EngineClient:
         know of an attempt that counts more.
         """
         views = self.directory.in_order(model)
-        replicas = [replica for view in views for replica in view.replicas]
-        answers = await asyncio.gather(
-            *(self.meter(replica.endpoint, request_id) for replica in replicas), return_exceptions=True
-        )
+        replicas = {replica for view in views for replica in view.replicas}
+        answers = await self._meters(replicas, request_id)
         meter = decisive(answer for answer in answers if isinstance(answer, Meter))
+        if meter is None:  # or whoever was a fallback when the request came
+            others = {replica for view in self.directory.models().values() for replica in view.replicas}
+            answers += await self._meters(others - replicas, request_id)
+            meter = decisive(answer for answer in answers if isinstance(answer, Meter))
         if meter is None or meter.ended not in (None, "complete"):
             for answer in answers:
                 if isinstance(answer, BaseException):
@@ -202,6 +205,10 @@ class EngineClient:
             if not views or not all(view.replicas for view in views):
                 raise ReplicaUnreachable(model)
         return meter
+
+    async def _meters(self, replicas: Collection[Replica], request_id: str) -> list[Meter | BaseException | None]:
+        asked = (self.meter(replica.endpoint, request_id) for replica in replicas)
+        return await asyncio.gather(*asked, return_exceptions=True)
 
     async def metrics(self, endpoint: str) -> bytes:
         """In Prometheus's text format, of a replica or of a node of Ray. Raises ReplicaUnreachable."""

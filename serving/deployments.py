@@ -85,9 +85,11 @@ class Replica:
         self._journal = FileJournal(meters_directory(home, model.id), self._id)
         self._book = MeterBook(self._journal)
         self._engine: engine.RunningEngine | partner.RunningPartner
-        if model.partner is None or partner_key is None:
+        if model.partner is None:
             places = {name: await on_this_node(source, name, home / "models") for name, source in sources.items()}
             self._engine = await engine.start(model, places, gpus, self._book, secret)
+        elif partner_key is None:
+            raise ValueError("a partner without a key")
         else:
             silence.no_core_files()
             silence.begin()

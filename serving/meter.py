@@ -135,6 +135,8 @@ class Request:
         self.asked_prompt_tokens = 0
         self.asked_sequences = 0
         self.asked_images = 0
+        self.is_bound = False
+        """Whether ``asked_prompt_tokens`` are only the most that it may be."""
         self.recording: Recording | None = None
         self.refused: Refused | None = None
         self.rejection: Rejection | None = None
@@ -166,11 +168,12 @@ class Request:
         return bool(self.asked_sequences or self.recording)
 
     def count(self) -> dict[str, int]:
-        """What was asked: the exact numbers behind the limits."""
+        """What was asked: the numbers behind the limits, exact unless ``is_bound``."""
         return {
             "prompt_tokens": self.asked_prompt_tokens,
             "images": self.asked_images,
             "audio_seconds": self.recording.seconds if self.recording else 0,
+            "is_bound": self.is_bound,
         }
 
     def totals(self, ended: Ended | None = None) -> Meter:

@@ -85,8 +85,8 @@ class Directory:
         view = self.model(model)
         if view is None:
             return []
-        found = [view, *(other for name in view.fallbacks if (other := self.model(name)) is not None)]
-        return [view, *(other for other in found[1:] if path is None or _stands_in(other, path))]
+        others = [other for name in view.fallbacks if (other := self.model(name)) is not None]
+        return [view, *(other for other in others if path is None or _stands_in(other, view, path))]
 
     def answering(self, model: str, path: str) -> ModelView | None:
         """The first of those in order that answers; its prompts bounded as by whoever counts the most tokens."""
@@ -99,6 +99,7 @@ class Directory:
             traits,
             template_tokens=max(view.traits.template_tokens for view in able),
             tokens_per_byte=max(view.traits.tokens_per_byte for view in able),
+            reads_whole_body=any(view.traits.reads_whole_body for view in able),
         )
         return replace(able[0], context_length=views[0].context_length, traits=most)
 
@@ -130,9 +131,13 @@ class Directory:
         self._models = {model: _view(model, entry) for model, entry in document["models"].items()}
 
 
-def _stands_in(view: ModelView, path: str) -> bool:
-    """A form (a recording) names its model where nobody here writes another one."""
-    return view.can(path) and ENDPOINTS[path].body is not Body.AUDIO
+GENERATED = frozenset({Body.CHAT, Body.COMPLETIONS, Body.RESPONSES, Body.MESSAGES})
+"""Another model's text does as well; its vectors, scores and token ids mean something else."""
+
+
+def _stands_in(other: ModelView, view: ModelView, path: str) -> bool:
+    able = other.can(path) and view.can(path) and set(view.traits.input) <= set(other.traits.input)
+    return able and ENDPOINTS[path].body in GENERATED
 
 
 def _view(model: str, entry: Mapping[str, Any]) -> ModelView:

@@ -16,5 +16,7 @@ class Traits(msgspec.Struct, frozen=True):
     input: tuple[str, ...] = ("text",)
     output: tuple[str, ...] = ("text",)
     template_tokens: int = 0
+    reads_whole_body: bool = False
+    """Whether fields beside the prompt may be read as a part of it."""
     tokens_per_byte: int = 1
     audio_seconds: int = 0

@@ -3,9 +3,10 @@
 ``python -m tests.fake_partner --port 9000 --key …``. A word in the prompt orders what happens, so that the order
 survives whatever stands between: ``order=status-500``, ``order=die`` (the connection breaks after three chunks),
 ``order=hang`` (no answer), ``order=stall`` (nothing more after three chunks), ``order=no-usage``,
-``order=half-usage``, ``order=garbage``, ``order=error-event``, ``order=greedy`` (counts far too many tokens),
-``order=usage-early`` (with the last content, as some do), ``order=crlf``, ``order=no-done``, ``order=inject``
-(what looks like a meter). Errors quote the prompt, as real ones do. A word is a token; an answer has as many as
+``order=half-usage``, ``order=thinks-apart`` (reasoning in the total alone), ``order=garbage``,
+``order=error-event``, ``order=greedy`` (counts far too many tokens), ``order=usage-early`` (with the last content,
+as some do), ``order=crlf``, ``order=no-done``, ``order=torn`` (nothing behind the end), ``order=inject`` (what
+looks like a meter). Errors quote the prompt, as real ones do. A word is a token; an answer has as many as
 asked for, 8 if nothing is said. What was generated is on the bill, whoever reads it.
 """
 
@@ -110,7 +111,7 @@ class _Answer:
             await asyncio.sleep(self.partner.interval)
             self.generated += self.answers
         self._bill()
-        document: dict[str, Any] = {"id": "x-1", "created": 1, "model": self.partner.model}
+        document: dict[str, Any] = {"id": "x-1", "created": 1, "model": self.partner.model, "x_usage": {"c": 3}}
         if not self.answers:
             document |= {
                 "object": "list",
@@ -146,6 +147,9 @@ class _Answer:
         if asked and self.order not in ("no-usage", "usage-early"):
             await self._write(send, self._event([], self._usage(), asked=asked))
         end = b"" if self.order == "no-done" else b"data: [DONE]\n\n"
+        if self.order == "torn":
+            await self._write(send, end)
+            raise BrokenPipe
         await send({"type": "http.response.body", "body": end, "more_body": False})
 
     async def _go_wrong(self, send: Send) -> None:
@@ -180,11 +184,13 @@ class _Answer:
 
     def _usage(self) -> dict[str, Any]:
         more = 1_000_000 if self.order == "greedy" else 0
+        thought = 50 if self.order == "thinks-apart" else 0
         return {
             "prompt_tokens": self.prompt_tokens + more,
             "completion_tokens": self.generated + more,
-            "total_tokens": self.prompt_tokens + self.generated + 2 * more,
-            "prompt_tokens_details": {"cached_tokens": CACHED_TOKENS},
+            "total_tokens": self.prompt_tokens + self.generated + 2 * more + thought,
+            "prompt_tokens_details": {"cached_tokens": CACHED_TOKENS, "cache_write_tokens": 2},
+            "cost_details": {"upstream": 0.1},
             "completion_tokens_details": {"reasoning_tokens": 1},
         }
 

@@ -84,6 +84,7 @@ def apply(
     for model in transact(give_rates):
         typer.echo(f"{model} costs something else than models.yaml says; `appliance rate` changes what it costs")
     declare(chosen.declared, chosen.models)
+    keys.forget_others(chosen.home, chosen.models)
     if failed := _follow(chosen):
         raise fail(f"{', '.join(failed)}: not as it was asked for; what ran before goes on")
 

@@ -34,7 +34,7 @@ def engine_error(status: int, body: bytes, prompt_field: str) -> EngineError:
         status,
         message if isinstance(message, str) and message else "The engine refused the request.",
         None if field in ("", "body") else prompt_field if is_context else field,
-        "context_length_exceeded" if is_context else None,
+        "context_length_exceeded" if is_context else code if isinstance(code := said.get("code"), str) else None,
     )
 
 

@@ -174,7 +174,7 @@ class Relay:
             key_digest=self._books.digest(key),
             model=exchange.model,
             endpoint=exchange.endpoint.path,
-            prompt_limit=_prompt_limit(parsed, view),
+            prompt_limit=_prompt_limit(parsed, view, len(asked.body)),
             completion_limit=_completion_limit(parsed, view),
             sequences=max(1, parsed.prompts * parsed.answers),
             counted=parsed.free,
@@ -223,6 +223,8 @@ class Relay:
             raise engine_error(status, answer, ENDPOINTS[request.endpoint].body.prompt_field)
         exact = json.loads(answer)
         room = max(1, view.context_length - exact["prompt_tokens"] // asked.parsed.prompts)
+        if exact.get("is_bound"):  # what is left beside the prompt is then anybody's guess
+            room = view.context_length
         return replace(
             request,
             prompt_limit=exact["prompt_tokens"],
@@ -345,14 +347,15 @@ def _decisions(admitted: Admitted, parsed: Parsed) -> dict[str, str]:
     return headers
 
 
-def _prompt_limit(parsed: Parsed, view: ModelView) -> int:
+def _prompt_limit(parsed: Parsed, view: ModelView, body_bytes: int) -> int:
     if parsed.free or parsed.recording:
         return 0
     most = view.context_length * parsed.prompts
     if parsed.prompt_bytes is None:
         return most
     traits = view.traits
-    bound = parsed.prompt_bytes * traits.tokens_per_byte + traits.template_tokens * parsed.prompts
+    read_bytes = body_bytes if traits.reads_whole_body else parsed.prompt_bytes
+    bound = read_bytes * traits.tokens_per_byte + traits.template_tokens * parsed.prompts
     return min(most, bound)
 
 

@@ -149,6 +149,7 @@ class System:
         except keys.KeyMissing as missing:
             raise SettingsError(str(missing)) from None
         declare(self.settings.declared, self.settings.models)
+        keys.forget_others(self.settings.home, self.settings.models)
         self.settings.joined_to.unlink(missing_ok=True)
 
     def plan_ray(self) -> RayNode:

@@ -16,6 +16,7 @@ from serving.partner.declared import Partner
 
 DONE = b"[DONE]"
 MOST_ERROR_CHARACTERS = 2000
+PASSED = frozenset({"id", "object", "created", "choices", "data", "system_fingerprint"})
 IDENTITY: tuple[str, ...] = ("id", "object", "created", "model")
 """What all events of an answer have in common."""
 
@@ -37,20 +38,17 @@ class Usage:
     cached: int
     completion: int
     over: int = 0
-    more: Mapping[str, Any] | None = None
-    """What else the partner said, such as its tokens of reasoning."""
+    completion_details: Any = None
+    """What the partner says of the completion's tokens, such as those of reasoning."""
 
     def document(self) -> dict[str, Any]:
         """As OpenAI writes it."""
-        more = {name: value for name, value in (self.more or {}).items() if name.endswith("_details")}
-        prompt = more.pop("prompt_tokens_details", None) or {}
-        details = {**prompt, "cached_tokens": self.cached} if isinstance(prompt, dict) else None
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
-            "prompt_tokens_details": details,
-            **more,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+            "completion_tokens_details": self.completion_details,
         }
 
 
@@ -64,6 +62,8 @@ def usage_of(said: object, partner: Partner, limits: Limits, *, generates: bool)
         raise Unusable("there is no usage")
     prompt = _count(said, "prompt_tokens")
     completion = _count(said, "completion_tokens") if generates else 0
+    if generates:  # some count what was thought in the total alone
+        completion = max(completion, _count(said, "total_tokens", 0) - prompt)
     details = said.get("prompt_tokens_details")
     cached = _count(details, "cached_tokens", 0) if isinstance(details, dict) else 0
     most_prompt = prompt if limits.prompt_tokens is None else limits.prompt_tokens
@@ -74,7 +74,7 @@ def usage_of(said: object, partner: Partner, limits: Limits, *, generates: bool)
         cached=min(cached, charged) if partner.keeps_tenants_apart else 0,
         completion=min(completion, most),
         over=max(0, prompt - most_prompt) + max(0, completion - most),
-        more=said,
+        completion_details=said.get("completion_tokens_details"),
     )
 
 
@@ -106,7 +106,15 @@ def whole(fields: dict[str, msgspec.Raw], model: str, usage: Usage, *, generates
 
 
 def value_of(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
-    return _any.decode(fields[name]) if name in fields else None
+    """Raises Unusable."""
+    return _decoded(fields[name]) if name in fields else None
+
+
+def _decoded(raw: msgspec.Raw) -> Any:
+    try:
+        return _any.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Unusable("it is no JSON object") from None
 
 
 class Stream:
@@ -124,8 +132,8 @@ class Stream:
         fields = fields_of(data.replace(b"\n", b" "))  # in JSON it is white space, in a stream an event's end
         said = fields.pop("usage", _NULL)
         if said != _NULL:
-            self.said = _any.decode(said)
-            if fields.get("choices", _EMPTY) == _EMPTY:
+            self.said = _decoded(said)
+            if not value_of(fields, "choices"):
                 return b""
         fields = self._last = _ours(fields, self._model)
         if self._wants_usage:
@@ -141,15 +149,19 @@ class Stream:
 
 
 def _ours(fields: dict[str, msgspec.Raw], model: str) -> dict[str, msgspec.Raw]:
-    fields = {**fields, "model": _raw(model)}
-    if b'"reasoning' in bytes(fields.get("choices", _EMPTY)):
-        fields["choices"] = _raw(_named_twice(_any.decode(fields["choices"])))
+    """What else partners add tells of their cache and of the operator's costs."""
+    fields = {name: value for name, value in fields.items() if name in PASSED} | {"model": _raw(model)}
+    choices = bytes(fields.get("choices", _EMPTY))
+    if b'"reasoning' in choices or b'"usage"' in choices:
+        fields["choices"] = _raw(_tidied(_decoded(fields["choices"])))
     return fields
 
 
-def _named_twice(choices: Any) -> Any:
+def _tidied(choices: Any) -> Any:
     """Some clients look for ``reasoning``, most for ``reasoning_content``; partners write the one or the other."""
     for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            choice.pop("usage", None)
         for name in ("message", "delta"):
             said = choice.get(name) if isinstance(choice, dict) else None
             if isinstance(said, dict) and (text := said.get("reasoning_content") or said.get("reasoning")):

@@ -94,10 +94,11 @@ class PartnerApp:
 
     def _bound(self, request: Request, body: bytes) -> None:
         """What the prompt comes to at most: nobody here can count it."""
-        images = requests.images_in(body)
+        media = requests.media_in(body)
         most = self._model.context_length
-        bound = most if images else min(most, len(body) + self._partner.template_tokens)
-        request.asked_prompt_tokens, request.asked_images, request.asked_sequences = bound, images, 1
+        bound = most if media else min(most, len(body) + self._partner.template_tokens)
+        request.asked_prompt_tokens, request.asked_sequences, request.is_bound = bound, 1, True
+        request.asked_images = media.count("image_url")
 
     async def _ask(self, path: str, kind: Body, asked: Asked, request: Request, send: Send) -> None:
         sequence = PartnerSequence(request.id)
@@ -145,8 +146,10 @@ class _Answering:
         self.over = 0
 
     async def refuse(self, response: aiohttp.ClientResponse) -> None:
-        body = await response.content.read(MOST_ERROR_BYTES)
-        error = answers.error_of(body, self._partner, self._model.id)
+        body = bytearray()
+        while len(body) < MOST_ERROR_BYTES and (piece := await response.content.read(MOST_ERROR_BYTES)):
+            body += piece
+        error = answers.error_of(bytes(body), self._partner, self._model.id)
         status = response.status
         self.finish = lambda: send_json(self._send, status, {"error": error})
 
@@ -158,10 +161,11 @@ class _Answering:
                 raise PartnerAway("its answer is too large")
         try:
             fields = answers.fields_of(bytes(body))
-            usage = self._count(answers.value_of(fields, "usage"), generates=generates)
+            usage = self._usage(answers.value_of(fields, "usage"), generates=generates)
+            document = answers.whole(fields, self._model.id, usage, generates=generates)
         except Unusable as error:
-            raise PartnerAway(f"its answer cannot be used: {error}") from None
-        document = answers.whole(fields, self._model.id, usage, generates=generates)
+            raise PartnerAway(f"its answer cannot be used: {error}", is_down=False) from None
+        self._count(usage)
         self.finish = lambda: send_whole(self._send, 200, document, b"application/json")
 
     async def stream(self, response: aiohttp.ClientResponse, stream: Stream) -> None:
@@ -175,21 +179,25 @@ class _Answering:
                     await self._write(data)
                 if is_over:
                     break
-            end = stream.end(self._count(stream.said, generates=True))
+            usage = self._usage(stream.said, generates=True)
+            end = stream.end(usage)
         except (Unusable, EventTooLarge) as error:
-            raise PartnerAway(f"its answer cannot be used: {error or 'an event is too large'}") from None
-        with suppress(TimeoutError):
+            why = f"its answer cannot be used: {error or 'an event is too large'}"
+            raise PartnerAway(why, is_down=False) from None
+        self._count(usage)
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(LAST_BYTES_SECONDS):
                 await response.content.readany()
         self.finish = lambda: self._write(end, more=False)
 
-    def _count(self, said: object, *, generates: bool) -> Usage:
-        usage = answers.usage_of(said, self._partner, self._request.limits, generates=generates)
+    def _usage(self, said: object, *, generates: bool) -> Usage:
+        return answers.usage_of(said, self._partner, self._request.limits, generates=generates)
+
+    def _count(self, usage: Usage) -> None:
         self._sequence.count(usage, min(self._request.asked_images, self._request.limits.images or 0))
         self.over = usage.over
         if usage.over:
             logger.error("%s: the partner counted %d tokens more than were held for", self._model.id, usage.over)
-        return usage
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
         if not self.begun:

@@ -33,6 +33,10 @@ class Breaker:
         self._trying = True
         return True
 
+    def answered(self) -> None:
+        """It has begun with an answer, so that the others need not wait for its end; a failure opens it again."""
+        self._open_until, self._trying = None, False
+
     def succeeded(self) -> None:
         """It answered, whatever it said to the request itself."""
         self._failures, self._pause, self._open_until, self._trying = 0, PAUSE_SECONDS, None, False

@@ -18,15 +18,22 @@ logger = logging.getLogger(__name__)
 CLIENTS_FAULT = frozenset({400, 413, 422})
 """What a partner answers to a request that is wrong itself. All else is between it and the operator."""
 ATTEMPTS = 2
-"""A connection that was kept open may be closed just when it is used."""
+"""A connection that was kept open may be closed just when it is used, which shows within ``STALE_SECONDS``."""
+STALE_SECONDS = 1.0
+DOWN = frozenset({401, 408, 429})
+"""And all from 500. What else it answers may be of this request alone."""
 
 
 class PartnerAway(Exception):
-    """It cannot be used now, for a reason that is not the request's. ``why`` has no word of the partner's."""
+    """It cannot be used now, for a reason that is not the request's. ``why`` has no word of the partner's.
 
-    def __init__(self, why: str) -> None:
+    ``is_down``: other requests will fare no better. Else a customer's own doing may have brought it about.
+    """
+
+    def __init__(self, why: str, *, is_down: bool = True) -> None:
         super().__init__(why)
         self.why = why
+        self.is_down = is_down
 
 
 class PartnerClient:
@@ -66,6 +73,7 @@ class PartnerClient:
         judged = False
         try:
             response = await self._post(path, body, stream=stream)
+            self._breaker.answered()
             try:
                 yield response
             finally:
@@ -73,8 +81,8 @@ class PartnerClient:
             self._breaker.succeeded()
             self.trouble, judged = "", True
         except PartnerAway as away:
-            self._failed(away.why)
-            judged = True
+            self._failed(away.why, is_down=away.is_down)
+            judged = away.is_down
             raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = "it takes too long" if isinstance(error, TimeoutError) else "its answer broke off"
@@ -88,11 +96,12 @@ class PartnerClient:
     async def _post(self, path: str, body: bytes, *, stream: bool) -> aiohttp.ClientResponse:
         partner = self._partner
         timeout = aiohttp.ClientTimeout(
-            total=partner.total_seconds,
+            total=None if stream else partner.total_seconds,
             sock_connect=partner.connect_seconds,
             sock_read=partner.idle_seconds if stream else None,
         )
         for attempt in range(ATTEMPTS):
+            began = time.monotonic()
             try:
                 async with asyncio.timeout(partner.first_seconds if stream else None):
                     response = await self._session.post(
@@ -101,16 +110,18 @@ class PartnerClient:
             except (aiohttp.ServerTimeoutError, TimeoutError):
                 raise PartnerAway("it does not answer in time") from None
             except (aiohttp.ClientError, OSError):
-                if attempt + 1 == ATTEMPTS:
+                if attempt + 1 == ATTEMPTS or time.monotonic() - began > STALE_SECONDS:
                     raise PartnerAway("it cannot be reached") from None
             else:
                 if response.status == 200 or response.status in CLIENTS_FAULT:
                     return response
                 response.close()
-                raise PartnerAway(f"it answers {response.status}")
+                is_down = response.status in DOWN or response.status >= 500
+                raise PartnerAway(f"it answers {response.status}", is_down=is_down)
         raise AssertionError
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, *, is_down: bool = True) -> None:
         logger.warning("%s: %s", self._partner.name, why)
         self.trouble = why
-        self._breaker.failed(time.monotonic())
+        if is_down:
+            self._breaker.failed(time.monotonic())

@@ -35,8 +35,8 @@ class Partner:
     tokens of an answer. ``template_tokens`` bounds what its chat template adds to a prompt, ``at_once`` the
     requests that a replica has there. ``keeps_tenants_apart``: it takes ``cache_salt`` as vLLM does.
 
-    An answer has ``connect_seconds`` to be connected, ``first_seconds`` for its first event if it is streamed,
-    ``idle_seconds`` between two, and ``total_seconds`` in all.
+    An answer has ``connect_seconds`` to be connected; one that is streamed ``first_seconds`` to begin and
+    ``idle_seconds`` between two pieces, any other ``total_seconds`` in all.
     """
 
     name: str
@@ -73,7 +73,7 @@ class PartnerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connect_seconds: Seconds = 5.0
     first_seconds: Seconds = 60.0
     idle_seconds: Seconds = 60.0
-    total_seconds: Seconds = 600.0
+    total_seconds: Annotated[float, msgspec.Meta(gt=0, le=840)] = 600.0  # the gateway waits for 900
 
 
 def partner_of(entry: PartnerEntry, model_id: str) -> Partner:

@@ -18,12 +18,13 @@ class KeyMissing(Exception):
 
 
 def keep(home: Path, models: Iterable[Model], given: Mapping[str, str]) -> None:
-    """Those of ``models``, the ones given now before those that were kept, and no others. Raises KeyMissing."""
-    kept, wanted = _read(home), {}
+    """Those of ``models``, the ones given now before those that were kept. Raises KeyMissing."""
+    kept = _read(home)
+    wanted = dict(kept)
     for model in models:
         if model.partner is None:
             continue
-        key = given.get(model.partner.key) or kept.get(model.partner.key)
+        key = given.get(model.partner.key, "").strip() or kept.get(model.partner.key)
         if not key:
             raise KeyMissing(
                 f"models.yaml: {model.id}: {model.partner.key} is not set: it is the key for {model.partner.name}"
@@ -31,6 +32,13 @@ def keep(home: Path, models: Iterable[Model], given: Mapping[str, str]) -> None:
         wanted[model.partner.key] = key
     if wanted != kept:
         _write(_file(home), json.dumps(wanted))
+
+
+def forget_others(home: Path, models: Iterable[Model]) -> None:
+    """Once ``models`` are what is declared, no other's key is needed."""
+    kept, used = _read(home), {model.partner.key for model in models if model.partner is not None}
+    if kept.keys() - used:
+        _write(_file(home), json.dumps({name: key for name, key in kept.items() if name in used}))
 
 
 def read(home: Path, variable: str) -> str:

@@ -22,6 +22,9 @@ KEPT_HERE = frozenset(
         "user", "safety_identifier", "metadata", "prompt_cache_key", "prompt_cache_retention",
         # what the partner would keep
         "store",
+        # what would cost more than tokens, or another model's price
+        "models", "plugins", "provider", "route", "transforms", "web_search_options", "modalities", "audio",
+        "prediction",
         # what they mean here
         "cache_salt", "priority", "request_id", "service_tier", "kv_transfer_params", "ec_transfer_params",
     }
@@ -61,12 +64,14 @@ def translate(raw: bytes, kind: Body, partner: Partner, limits: Limits, context_
         return Asked(msgspec.json.encode(fields), stream=False, wants_usage=False)
     _require_few_answers(fields, limits)
     _limit(fields, partner.limit_field if kind is Body.CHAT else "max_tokens", limits, context_length)
-    stream, wants_usage = bool(_value(fields, "stream")), False
+    stream, wants_usage = _flag(_value(fields, "stream"), "stream"), False
+    if "stream" in fields:
+        fields["stream"] = _raw(stream)
     options = _value(fields, "stream_options")
     fields.pop("stream_options", None)
     if stream:
         options = options if isinstance(options, dict) else {}
-        wants_usage = bool(options.get("include_usage"))
+        wants_usage = _flag(options.get("include_usage"), "stream_options")
         options.pop("continuous_usage_stats", None)
         fields["stream_options"] = _raw(options | {"include_usage": True})
     return Asked(msgspec.json.encode(fields), stream, wants_usage)
@@ -80,12 +85,13 @@ def read(raw: bytes) -> dict[str, msgspec.Raw]:
         raise Refused("The body is not a JSON object.") from None
 
 
-def images_in(raw: bytes) -> int:
-    """Parts of messages that are images. Raises Refused."""
-    if b"image_url" not in raw:
-        return 0
+def media_in(raw: bytes) -> list[str]:
+    """The types of those parts of messages that are no text. Raises Refused."""
+    if b'"type"' not in raw:
+        return []
     try:
-        return sum(1 for part in _parts(_any.decode(raw)) if part.get("type") == "image_url")
+        types = [str(part.get("type")) for part in _parts(_any.decode(raw))]
+        return [one for one in types if one != "text"]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused("The body is not a JSON object.") from None
 
@@ -122,8 +128,16 @@ def _limit(fields: dict[str, msgspec.Raw], field: str, limits: Limits, context_l
             raise Refused(f"`{field}` must be a whole number.", field)
         fields[field] = _raw(min(named[0], most))
     elif most < context_length:
-        room = context_length - (limits.prompt_tokens or 0)
+        room = context_length - (limits.prompt_tokens or 0) // (limits.sequences or 1)
         fields[field] = _raw(min(most, room) if room > 0 else most)
+
+
+def _flag(value: Any, field: str) -> bool:
+    """As leniently as vLLM and the gateway read it. Raises Refused."""
+    try:
+        return bool(msgspec.convert(value, bool | None, strict=False))
+    except msgspec.ValidationError:
+        raise Refused(f"`{field}` must be true or false.", field) from None
 
 
 def _value(fields: dict[str, msgspec.Raw], name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prometheus_client import CollectorRegistry
+
 from serving.guard import Guard
 from serving.meter import MeterBook, Request
 from serving.models import Model
@@ -49,7 +51,7 @@ class _Port:
 
 def start(model: Model, partner: Partner, key: str, book: MeterBook, secret: str) -> RunningPartner:
     """To be called in a running event loop."""
-    client, metrics = PartnerClient(partner, key), PartnerMetrics()
+    client, metrics = PartnerClient(partner, key), PartnerMetrics(CollectorRegistry())
     guard = Guard(
         PartnerApp(model, partner, client, metrics),
         engine=_Port(),
@@ -68,4 +70,5 @@ def traits_of(partner: Partner) -> Traits:
         input=partner.input,
         output=("embedding",) if partner.endpoints == ("/v1/embeddings",) else ("text",),
         template_tokens=partner.template_tokens,
+        reads_whole_body=True,
     )

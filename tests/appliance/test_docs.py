@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from appliance.cli import app
 from appliance.metrics import GatewayMetrics, WorkerMetrics
+from serving.partner.metrics import PartnerMetrics
 
 ROOT = Path(__file__).parent.parent.parent
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -16,6 +17,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     registry = CollectorRegistry()
     GatewayMetrics(registry)
     WorkerMetrics(registry)
+    PartnerMetrics(registry)
     exist = {metric.name + ("_total" if metric.type == "counter" else "") for metric in registry.collect()}
     assert set(re.findall(r"`(appliance_\w+)`", OPERATIONS)) == exist
 

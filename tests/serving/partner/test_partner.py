@@ -63,7 +63,7 @@ async def test_the_usage_of_a_stream_is_demanded_and_shown_to_nobody_who_did_not
     assert told.partition(": meter ")[0].endswith("data: [DONE]\n\n")
 
 
-@pytest.mark.parametrize("order", ["usage-early", "crlf", "no-done"])
+@pytest.mark.parametrize("order", ["usage-early", "crlf", "no-done", "torn"])
 async def test_streams_are_understood_as_partners_write_them(port: Port, order: str) -> None:
     response, text, meter = await port.post(f"order={order}", stream=True, stream_options={"include_usage": True})
     assert response.status == 200
@@ -205,6 +205,28 @@ async def test_what_is_wrong_with_the_partner_is_somebody_elses_turn_and_costs_n
         assert "secret" not in text
     assert port.running.trouble
     assert "secret" not in port.running.trouble
+
+
+async def test_what_was_thought_is_charged_where_only_the_total_tells(port: Port) -> None:
+    _, text, meter = await port.post("order=thinks-apart", max_tokens=8)
+    assert meter is not None
+    assert meter.completion_tokens == usage_of(text)[1] == 58
+
+
+async def test_nothing_else_of_the_partners_bookkeeping_comes_through(port: Port) -> None:
+    for stream in (False, True):
+        _, text, _ = await port.post("good morning", stream=stream, stream_options={"include_usage": True})
+        assert "cost_details" not in text
+        assert "cache_write" not in text
+        assert "x_usage" not in text
+
+
+async def test_what_a_customer_may_bring_about_shuts_nobody_else_out(port: Port) -> None:
+    for order in ("status-402", "status-403", "status-404", "error-event", "garbage") * 2:
+        await port.post(f"order={order}", stream=order == "error-event")
+    response, _, _ = await port.post("good morning", stream="false")
+    assert response.status == 200
+    assert port.partner.bodies[-1]["stream"] is False
 
 
 async def test_half_a_usage_is_none(port: Port) -> None:

@@ -148,4 +148,6 @@ def test_keys_come_from_the_environment_and_stay_for_the_next_start(tmp_path: Pa
     file = tmp_path / "secrets/partner_keys"
     assert file.stat().st_mode & 0o777 == 0o600
     keys.keep(tmp_path, models[:1], {})
+    assert keys.read(tmp_path, "OTHER_KEY") == "o"  # until nobody is declared who needs it
+    keys.forget_others(tmp_path, models[:1])
     assert json.loads(file.read_text()) == {"EXAMPLE_KEY": "newer"}  # what is not used is not kept
