@@ -42,15 +42,17 @@ class Answer:
         engine: Engine,
         book: MeterBook,
         line: Line | None,
+        seats: int,
         request: Request,
         receive: Receive,
         send: Send,
     ) -> None:
-        """``line`` is None for what the engine has no part in."""
+        """``line`` is None for what the engine has no part in; ``seats`` is how many it takes there."""
         self._app = app
         self._engine = engine
         self._book = book
         self._line = line
+        self._seats = seats
         self._request = request
         self._receive_outer = receive
         self._send_outer = send
@@ -85,7 +87,7 @@ class Answer:
 
     async def _in_turn(self, line: Line, scope: Scope) -> None:
         limits = self._request.limits
-        ticket = line.join(limits.salt, limits.priority, limits.sequences or 1)
+        ticket = line.join(limits.salt, limits.priority, self._seats)
         try:
             if not ticket.turn.done():
                 await self._wait(ticket)

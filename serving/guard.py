@@ -25,14 +25,24 @@ class Guard:
     """The ASGI app of a replica's private port."""
 
     def __init__(
-        self, app: App, *, engine: Engine, book: MeterBook, secret: str, queue_limit: int, seats: int
+        self,
+        app: App,
+        *,
+        engine: Engine,
+        book: MeterBook,
+        secret: str,
+        queue_limit: int,
+        seats: int,
+        seat_each: bool = False,
     ) -> None:
+        """``seats`` are for sequences, or with ``seat_each`` for requests."""
         self._app = app
         self._engine = engine
         self._book = book
         self._secret = secret.encode()
         self._queue_limit = queue_limit
         self._line = Line(seats)
+        self._seat_each = seat_each
         self._counting = 0
         self.draining = False
         self.describe: Callable[[], dict[str, Any]] = dict
@@ -82,7 +92,8 @@ class Guard:
             await _error(send, 409, "This request was served before.", refused="duplicate")
             return
         line = self._line if endpoint.metered else None
-        answer = Answer(self._app, self._engine, self._book, line, request, receive, send)
+        seats = 1 if self._seat_each else limits.sequences or 1
+        answer = Answer(self._app, self._engine, self._book, line, seats, request, receive, send)
         await answer.run(_inner(scope, endpoint))
 
     async def _count(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:

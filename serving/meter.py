@@ -167,13 +167,13 @@ class Request:
         """Whether it came as far as the engine."""
         return bool(self.asked_sequences or self.recording)
 
-    def count(self) -> dict[str, int]:
+    def count(self) -> dict[str, int | bool]:
         """What was asked: the numbers behind the limits, exact unless ``is_bound``."""
         return {
             "prompt_tokens": self.asked_prompt_tokens,
             "images": self.asked_images,
             "audio_seconds": self.recording.seconds if self.recording else 0,
-            "is_bound": self.is_bound,
+            **({"is_bound": True} if self.is_bound else {}),
         }
 
     def totals(self, ended: Ended | None = None) -> Meter:

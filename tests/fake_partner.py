@@ -5,9 +5,9 @@ survives whatever stands between: ``order=status-500``, ``order=die`` (the conne
 ``order=hang`` (no answer), ``order=stall`` (nothing more after three chunks), ``order=no-usage``,
 ``order=half-usage``, ``order=thinks-apart`` (reasoning in the total alone), ``order=garbage``,
 ``order=error-event``, ``order=greedy`` (counts far too many tokens), ``order=usage-early`` (with the last content,
-as some do), ``order=crlf``, ``order=no-done``, ``order=torn`` (nothing behind the end), ``order=inject`` (what
-looks like a meter). Errors quote the prompt, as real ones do. A word is a token; an answer has as many as
-asked for, 8 if nothing is said. What was generated is on the bill, whoever reads it.
+as some do), ``order=crlf``, ``order=no-done``, ``order=stops`` (in the middle), ``order=torn`` (nothing behind the
+end), ``order=inject`` (what looks like a meter). Errors quote the prompt, as real ones do. A word is a token; an
+answer has as many as asked for, 8 if nothing is said. What was generated is on the bill, whoever reads it.
 """
 
 from __future__ import annotations
@@ -133,6 +133,12 @@ class _Answer:
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._write(send, b": a comment that keeps the connection open\n\n")
+        if self.order == "stops":  # an orderly end in the middle, with running counts
+            for _ in range(3):
+                self.generated += 1
+                await self._write(send, self._event(self._choice(0, last=False), self._usage(), asked=True))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         asked = bool((self.body.get("stream_options") or {}).get("include_usage"))
         for number in range(self.tokens):
             await asyncio.sleep(self.partner.interval)
@@ -210,7 +216,8 @@ async def _until_gone(receive: Receive) -> None:
 
 
 async def _error(send: Send, status: int, message: str) -> None:
-    error = {"message": message, "type": "invalid_request_error", "param": "messages", "code": "some_code"}
+    code = "insufficient_quota" if "order=status-400 broke" in message else "some_code"
+    error = {"message": message, "type": "invalid_request_error", "param": "messages", "code": code}
     await send_json(send, status, {"error": error})
 
 

@@ -16,6 +16,8 @@ from serving.partner.declared import Partner
 
 DONE = b"[DONE]"
 MOST_ERROR_CHARACTERS = 2000
+OPERATORS_FAULT = frozenset({"invalid_api_key", "insufficient_quota", "rate_limit_exceeded", "billing_not_active"})
+"""Codes that some partners give a 400 or a 413 though it is not the request's."""
 PASSED = frozenset({"id", "object", "created", "choices", "data", "system_fingerprint"})
 IDENTITY: tuple[str, ...] = ("id", "object", "created", "model")
 """What all events of an answer have in common."""
@@ -139,6 +141,13 @@ class Stream:
         if self._wants_usage:
             fields = {**fields, "usage": _NULL}
         return _event(fields)
+
+    def require_end(self) -> None:
+        """For a stream that just stops. Raises Unusable if its last choice is not finished."""
+        choices = value_of(self._last, "choices")
+        last = choices[-1] if isinstance(choices, list) and choices else None
+        if not isinstance(last, dict) or not last.get("finish_reason"):
+            raise Unusable("it has no end")
 
     def end(self, usage: Usage) -> bytes:
         """The last events, the usage among them if it was asked for."""

@@ -31,7 +31,8 @@ from serving.partner.requests import Asked, Refused
 
 logger = logging.getLogger(__name__)
 
-MOST_ANSWER_BYTES = 256 << 20
+MOST_ANSWER_BYTES = 16 << 20
+MOST_EMBEDDINGS_BYTES = 128 << 20
 MOST_ERROR_BYTES = 64 << 10
 LAST_BYTES_SECONDS = 0.1
 """For what comes behind the last event, so that the connection can be used again."""
@@ -95,9 +96,10 @@ class PartnerApp:
     def _bound(self, request: Request, body: bytes) -> None:
         """What the prompt comes to at most: nobody here can count it."""
         media = requests.media_in(body)
-        most = self._model.context_length
-        bound = most if media else min(most, len(body) + self._partner.template_tokens)
-        request.asked_prompt_tokens, request.asked_sequences, request.is_bound = bound, 1, True
+        prompts = requests.prompts_in(body)
+        most = self._model.context_length * prompts
+        bound = most if media else min(most, len(body) + self._partner.template_tokens * prompts)
+        request.asked_prompt_tokens, request.asked_sequences, request.is_bound = bound, prompts, True
         request.asked_images = media.count("image_url")
 
     async def _ask(self, path: str, kind: Body, asked: Asked, request: Request, send: Send) -> None:
@@ -150,15 +152,18 @@ class _Answering:
         while len(body) < MOST_ERROR_BYTES and (piece := await response.content.read(MOST_ERROR_BYTES)):
             body += piece
         error = answers.error_of(bytes(body), self._partner, self._model.id)
+        if error["code"] in answers.OPERATORS_FAULT:
+            raise PartnerAway(f"it answers {response.status}, {error['code']}")
         status = response.status
         self.finish = lambda: send_json(self._send, status, {"error": error})
 
     async def whole(self, response: aiohttp.ClientResponse, *, generates: bool) -> None:
         body = bytearray()
+        most = MOST_ANSWER_BYTES if generates else MOST_EMBEDDINGS_BYTES
         async for piece in response.content.iter_any():
             body += piece
-            if len(body) > MOST_ANSWER_BYTES:
-                raise PartnerAway("its answer is too large")
+            if len(body) > most:
+                raise PartnerAway("its answer is too large", is_down=False)
         try:
             fields = answers.fields_of(bytes(body))
             usage = self._usage(answers.value_of(fields, "usage"), generates=generates)
@@ -179,6 +184,8 @@ class _Answering:
                     await self._write(data)
                 if is_over:
                     break
+            else:
+                stream.require_end()
             usage = self._usage(stream.said, generates=True)
             end = stream.end(usage)
         except (Unusable, EventTooLarge) as error:

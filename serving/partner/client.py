@@ -20,6 +20,8 @@ CLIENTS_FAULT = frozenset({400, 413, 422})
 ATTEMPTS = 2
 """A connection that was kept open may be closed just when it is used, which shows within ``STALE_SECONDS``."""
 STALE_SECONDS = 1.0
+MOST_STREAM_SECONDS = 3600.0
+"""Of a stream that never ends and never pauses."""
 DOWN = frozenset({401, 408, 429})
 """And all from 500. What else it answers may be of this request alone."""
 
@@ -52,6 +54,7 @@ class PartnerClient:
                 "user-agent": "appliance",
             },
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # nothing was asked for compressed, and what small bodies become has no limit
             trust_env=False,
         )
 
@@ -96,7 +99,7 @@ class PartnerClient:
     async def _post(self, path: str, body: bytes, *, stream: bool) -> aiohttp.ClientResponse:
         partner = self._partner
         timeout = aiohttp.ClientTimeout(
-            total=None if stream else partner.total_seconds,
+            total=MOST_STREAM_SECONDS if stream else partner.total_seconds,
             sock_connect=partner.connect_seconds,
             sock_read=partner.idle_seconds if stream else None,
         )

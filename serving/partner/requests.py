@@ -23,13 +23,17 @@ KEPT_HERE = frozenset(
         # what the partner would keep
         "store",
         # what would cost more than tokens, or another model's price
-        "models", "plugins", "provider", "route", "transforms", "web_search_options", "modalities", "audio",
-        "prediction",
+        "models", "plugins", "provider", "route", "transforms", "web_search_options", "search_parameters",
+        "modalities", "audio", "prediction",
         # what they mean here
         "cache_salt", "priority", "request_id", "service_tier", "kv_transfer_params", "ec_transfer_params",
     }
 )  # fmt: skip
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
+DECIDED = KEPT_HERE | {*LIMIT_FIELDS, "model", "stream", "stream_options", "n", "best_of"}
+"""In this spelling alone: some servers know no difference, and take the last one."""
+TOOLS = ("function", "custom")
+"""Those that the customer runs; what a partner would run has a price of its own."""
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
@@ -54,9 +58,12 @@ class Asked:
 
 def translate(raw: bytes, kind: Body, partner: Partner, limits: Limits, context_length: int) -> Asked:
     """Raises Refused."""
-    fields = read(raw)
-    for name in KEPT_HERE & fields.keys():
-        del fields[name]
+    fields = {
+        name: value
+        for name, value in read(raw).items()
+        if name not in KEPT_HERE and (name in DECIDED or name.lower() not in DECIDED)
+    }
+    _require_own_tools(fields)
     fields["model"] = _raw(partner.model)
     if partner.keeps_tenants_apart:
         fields["cache_salt"] = _raw(limits.salt)
@@ -103,6 +110,21 @@ def _parts(body: Any) -> Iterator[dict[str, Any]]:
         yield from (part for part in (content if isinstance(content, list) else ()) if isinstance(part, dict))
 
 
+def prompts_in(raw: bytes) -> int:
+    """Of completions and embeddings: a list of texts or of lists of tokens is as many. Raises Refused."""
+    fields = read(raw)
+    prompts = _value(fields, "prompt") or _value(fields, "input")
+    several = isinstance(prompts, list) and prompts and not isinstance(prompts[0], int)
+    return len(prompts) if several else 1
+
+
+def _require_own_tools(fields: dict[str, msgspec.Raw]) -> None:
+    tools = _value(fields, "tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and tool.get("type", TOOLS[0]) not in TOOLS:
+            raise Refused("Only tools of the type `function` are offered.", "tools")
+
+
 def _require_few_answers(fields: dict[str, msgspec.Raw], limits: Limits) -> None:
     """``best_of`` generates answers that nobody sees and everybody pays."""
     for name in ("n", "best_of"):
@@ -110,8 +132,8 @@ def _require_few_answers(fields: dict[str, msgspec.Raw], limits: Limits) -> None
         if asked is None:
             continue
         most = limits.sequences if name == "n" else _value(fields, "n") or 1
-        if not isinstance(asked, int) or (most is not None and asked > most):
-            raise Refused(f"`{name}` is more than this request may ask for.", name)
+        if not isinstance(asked, int) or asked < 1 or (most is not None and asked > most):
+            raise Refused(f"`{name}` is not what this request may ask for.", name)
 
 
 def _limit(fields: dict[str, msgspec.Raw], field: str, limits: Limits, context_length: int) -> None:
@@ -126,7 +148,7 @@ def _limit(fields: dict[str, msgspec.Raw], field: str, limits: Limits, context_l
     if named:
         if not isinstance(named[0], int):
             raise Refused(f"`{field}` must be a whole number.", field)
-        fields[field] = _raw(min(named[0], most))
+        fields[field] = _raw(max(1, min(named[0], most)))
     elif most < context_length:
         room = context_length - (limits.prompt_tokens or 0) // (limits.sequences or 1)
         fields[field] = _raw(min(most, room) if room > 0 else most)

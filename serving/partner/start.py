@@ -59,6 +59,7 @@ def start(model: Model, partner: Partner, key: str, book: MeterBook, secret: str
         secret=secret,
         queue_limit=model.queue_limit,
         seats=partner.at_once,
+        seat_each=True,
     )
     guard.metrics = metrics.render
     return RunningPartner(guard, client, traits_of(partner))

@@ -127,7 +127,9 @@ async def test_the_limit_has_the_name_that_the_partner_knows(started: Started) -
         assert port.partner.bodies[-1]["max_tokens"] == 5
 
 
-@pytest.mark.parametrize("fields", [{"n": 2}, {"best_of": 3}, {"n": 1.5}])
+@pytest.mark.parametrize(
+    "fields", [{"n": 2}, {"best_of": 3}, {"n": 1.5}, {"n": 0}, {"tools": [{"type": "web_search"}]}]
+)
 async def test_more_answers_than_were_held_for_are_refused_here(port: Port, fields: dict[str, Any]) -> None:
     response, text, meter = await port.post("good morning", COMPLETIONS, **fields)
     assert response.status == 400
@@ -229,6 +231,38 @@ async def test_what_a_customer_may_bring_about_shuts_nobody_else_out(port: Port)
     assert port.partner.bodies[-1]["stream"] is False
 
 
+async def test_a_field_in_another_spelling_does_not_come_through(port: Port) -> None:
+    await port.post("good morning", MODEL="other", N=8, Store=True, MAX_TOKENS=9, Temperature=1, max_tokens=0)
+    body = port.partner.bodies[-1]
+    assert body.keys() == {"model", "messages", "Temperature", "max_tokens"}
+    assert body["max_tokens"] == 1
+
+
+async def test_the_operators_own_trouble_is_told_to_no_customer(port: Port) -> None:
+    response, text, _ = await port.post("order=status-400 broke")
+    assert (response.status, response.headers[client.HEADER_REFUSED]) == (503, "partner")
+    assert "broke" not in text
+    assert port.running.trouble == "it answers 400, insufficient_quota"
+
+
+async def test_many_prompts_are_bounded_as_many_and_take_one_seat(started: Started) -> None:
+    async with started(at_once=3) as port:
+        headers = {
+            client.HEADER_SECRET: SECRET,
+            client.HEADER_PATH: EMBEDDINGS,
+            "content-type": "application/json",
+        }
+        document = {"model": "big", "input": ["x" * 5000] * 10}
+        async with port.http.post(port.url + "/count", json=document, headers=headers) as response:
+            assert (await response.json())["prompt_tokens"] == 10 * 4096
+        port.partner.interval = 0.1
+        slow = asyncio.create_task(port.post("good morning", max_tokens=20, limits={"sequences": 50}))
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(port.post("good morning", EMBEDDINGS), 1)  # beside it, though it has many answers
+        assert not slow.done()
+        await slow
+
+
 async def test_half_a_usage_is_none(port: Port) -> None:
     response, _, meter = await port.post("order=half-usage")
     assert response.status == 503
@@ -247,7 +281,7 @@ async def test_a_body_that_is_no_json_is_told_so(port: Port, broken: bytes) -> N
     assert port.partner.bodies == []
 
 
-@pytest.mark.parametrize("order", ["die", "stall", "error-event"])
+@pytest.mark.parametrize("order", ["die", "stall", "error-event", "stops"])
 async def test_an_answer_that_breaks_off_ends_without_its_end_and_costs_nothing(
     started: Started, order: str
 ) -> None:
