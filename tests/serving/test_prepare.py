@@ -39,4 +39,4 @@ def test_converted_once_and_whole(converted_models: Path) -> None:
     assert time.monotonic() - began < 0.5
     names = {file.name for file in directory.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= names
-    assert not [file for file in converted_models.iterdir() if file.name.startswith(".")]
+    assert not [file for file in converted_models.iterdir() if file.name.startswith(".") and file.is_dir()]
