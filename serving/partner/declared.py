@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from serving.endpoints import Body
-
-ENDPOINTS: Mapping[str, Body] = {
-    "/v1/chat/completions": Body.CHAT,
-    "/v1/completions": Body.COMPLETIONS,
-    "/v1/embeddings": Body.EMBEDDINGS,
-}
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 """Those whose ``usage`` says exactly what a partner counted, whoever the partner is."""
 LimitField = Literal["max_tokens", "max_completion_tokens"]
 Modality = Literal["text", "image", "audio"]
