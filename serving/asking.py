@@ -46,4 +46,9 @@ class Asking:
             return replica
         if found is None or found["id"] != replica["id"]:
             return None
-        return {**found, "draining": found["draining"] or replica["draining"]}
+        return as_described(found, replica)
+
+
+def as_described(found: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """One that is draining goes on draining, unless it says that it is leaving and takes requests yet."""
+    return {**found, "draining": found["draining"] or (earlier["draining"] and not found["leaving"])}

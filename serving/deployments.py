@@ -42,11 +42,16 @@ DRAIN_POLL_SECONDS = 0.1
 SOME_CPU = 0.01
 """Of what needs nothing, Ray does not care where it is; all else takes its turn on the nodes."""
 STILL_ASKED_SECONDS = 5.0
-"""How long a replica that is stopped takes requests from gateways that have not heard of it yet."""
+"""A replica that is stopped takes requests until none has come for so long: not all have heard of its successor."""
+MOST_STILL_ASKED_SECONDS = 30.0
+"""Then it refuses them even so."""
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What the directory publishes of a replica. ``begun`` are its requests ever, the others those of now."""
+    """What the directory publishes of a replica. ``begun`` are its requests ever, the others those of now.
+
+    One that is ``leaving`` was stopped and takes requests yet; one that is ``draining`` refuses them.
+    """
 
     id: str
     version: str
@@ -56,6 +61,7 @@ class Description(msgspec.Struct, frozen=True):
     waiting: int
     begun: int
     queue_limit: int
+    leaving: bool
     draining: bool
     trouble: str = ""
     """What keeps a partner from answering."""
@@ -114,7 +120,8 @@ class Replica:
             waiting=waiting,
             begun=self._book.begun,
             queue_limit=self._model.queue_limit,
-            draining=self._leaving,
+            leaving=self._leaving,
+            draining=self._engine.guard.draining,
             trouble=self._engine.trouble,
         )
         return {
@@ -142,7 +149,7 @@ class Replica:
     async def __del__(self) -> None:
         """Ray awaits this when it stops the replica: answers that are being written are finished."""
         self._leaving = True
-        await asyncio.sleep(STILL_ASKED_SECONDS)
+        await self._not_asked()
         self._engine.guard.draining = True
         while self._book.in_flight:
             await asyncio.sleep(DRAIN_POLL_SECONDS)
@@ -150,6 +157,14 @@ class Replica:
         await self._serving
         self._journal.close()
         await self._engine.stop()
+
+    async def _not_asked(self) -> None:
+        began = asked = time.monotonic()
+        begun = self._book.begun
+        while (now := time.monotonic()) < min(asked + STILL_ASKED_SECONDS, began + MOST_STILL_ASKED_SECONDS):
+            if self._book.begun > begun:
+                begun, asked = self._book.begun, now
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
 
 
 def private_server(guard: Guard) -> uvicorn.Server:
@@ -235,7 +250,7 @@ def application(
         health_check_period_s=HEALTH_CHECK_PERIOD_SECONDS,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_SECONDS,
         max_surge_percent=100 if surge else 0,
-        graceful_shutdown_timeout_s=STILL_ASKED_SECONDS + model.drain_seconds,
+        graceful_shutdown_timeout_s=MOST_STILL_ASKED_SECONDS + model.drain_seconds,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_SECONDS,
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     ).options(version=replica_version, _internal=True)

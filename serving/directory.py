@@ -15,7 +15,8 @@ from typing import Any
 from serving.files import write_whole
 from serving.models import Model
 
-DRAIN_MARGIN_SECONDS = 10.0
+DRAIN_MARGIN_SECONDS = 40.0
+"""What a replica that is stopped has beyond its model's ``drain_seconds``, and some more."""
 WORKING = frozenset({"RUNNING", "UPDATING", "RECOVERING", "PENDING_MIGRATION"})  # Ray's names
 Renew = Callable[[Sequence[dict[str, Any]]], Awaitable[list[dict[str, Any]]]]
 """``serving.asking.Asking.renew``: replicas as they are now, without those that are gone."""
@@ -83,14 +84,14 @@ class ModelState:
         """What this process's predecessor published: its replicas go on serving while Ray is asked."""
         self.traits, self.start_seconds = document["traits"], document["start_seconds"]
         if replicas:
-            self.state, self.message = document["state"], document["message"]
-            self.replicas = list(replicas)
+            self.state, self.message, self.wanted = document["state"], document["message"], document["wanted"]
+            self._take(replicas)
 
     async def described(self, answers: Sequence[dict[str, Any]], status: Any, renew: Renew) -> None:
         """Every replica that Ray lets work answered. The others finish their answers, or are dead."""
         listed = [answer["replica"] for answer in answers]
         leaving = await renew(self._drain.leaving(self.replicas, listed, time.monotonic()))
-        self.replicas = listed + leaving
+        self._take(listed + leaving)
         self.traits = answers[-1]["traits"]
         if self.deployed_at is not None and self.ready:
             self.start_seconds, self.deployed_at = time.monotonic() - self.deployed_at, None
@@ -101,7 +102,7 @@ class ModelState:
         """Not all answered through Ray, which asks all or none; ``status`` is None if it knows no such model."""
         if _none_works(status):
             self.replicas = self._drain.leaving(self.replicas, [], time.monotonic())
-        self.replicas = await renew(self.replicas)
+        self._take(await renew(self.replicas))
         if self.answers:
             return
         if not self.wanted and self.traits:
@@ -114,7 +115,14 @@ class ModelState:
 
     async def renewed(self, renew: Renew) -> None:
         """Ray said nothing; the replicas say what they do all the same."""
-        self.replicas = await renew(self.replicas)
+        self._take(await renew(self.replicas))
+
+    def _take(self, replicas: Sequence[dict[str, Any]]) -> None:
+        """One that is leaving, and takes requests yet, gets them until its successor is known."""
+        replaced = not self.wanted or any(not (one["draining"] or one["leaving"]) for one in replicas)
+        self.replicas = [
+            {**one, "draining": one["draining"] or (replaced and one["leaving"])} for one in replicas
+        ]
 
     def is_deaf(self, status: Any) -> bool:
         """Whether Ray says that a replica takes requests and this process hears of none."""

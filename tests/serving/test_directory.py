@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from serving import deployments
-from serving.asking import Asking
+from serving.asking import Asking, as_described
 from serving.directory import DRAIN_MARGIN_SECONDS, NEW_FAILS, Drain, ModelState, Publisher, Renew, take_over
 from serving.models import Model, Rates, Replicas
 
@@ -22,7 +22,7 @@ DRAIN_SECONDS = 60
 
 def _replica(name: str, endpoint: str = "") -> dict[str, Any]:
     return {
-        "id": name, "endpoint": endpoint or f"http://127.0.0.1:{ord(name)}", "draining": False,
+        "id": name, "endpoint": endpoint or f"http://127.0.0.1:{ord(name)}", "leaving": False, "draining": False,
         "version": "v", "running": 0, "waiting": 0, "begun": 0,
     }  # fmt: skip
 
@@ -47,6 +47,18 @@ def _asked(version: str = "v") -> ModelState:
 
 def _shown(state: ModelState) -> tuple[str, dict[str, bool]]:
     return state.state, {replica["id"]: replica["draining"] for replica in state.replicas}
+
+
+def _says(found: dict[str, dict[str, Any]]) -> Renew:
+    """Replicas that say this of themselves; the others cannot be asked."""
+
+    async def renew(replicas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [as_described(found.get(replica["id"], replica), replica) for replica in replicas]
+
+    return renew
+
+
+_as_they_are = _says({})
 
 
 @pytest.fixture
@@ -77,6 +89,43 @@ async def test_the_last_replica_drains_before_its_successor_is_there(endpoint: s
     await state.described([_answer(_replica("a", endpoint))], RUNNING, renew)
     await state.unheard(_application("DEPLOYING", STOPPING=1, STARTING=1), renew)
     assert _shown(state) == ("starting", {"a": True})
+
+
+async def test_a_replica_that_is_leaving_is_asked_until_its_successor_is_known() -> None:
+    state, leaving = _asked(), _replica("a") | {"leaving": True}
+    await state.described([_answer(_replica("a"))], RUNNING, _as_they_are)
+    await state.unheard(_application("DEPLOYING", RUNNING=1, STOPPING=1), _says({"a": leaving}))
+    assert _shown(state) == ("ready", {"a": False})
+    await state.described([_answer(leaving)], RUNNING, _says({"a": leaving}))
+    assert _shown(state) == ("ready", {"a": False})
+    await state.described([_answer(_replica("b"))], RUNNING, _says({"a": leaving}))
+    assert _shown(state) == ("ready", {"b": False, "a": True})
+    await state.described([_answer(leaving)], RUNNING, _says({"a": leaving}))  # the successor died
+    assert _shown(state) == ("ready", {"a": False, "b": True})
+    await state.unheard(_application("DEPLOYING", STOPPING=1), _says({"a": leaving | {"draining": True}}))
+    assert _shown(state) == ("starting", {"a": True, "b": True})
+
+
+async def test_a_replica_of_a_model_that_is_to_be_cold_is_asked_no_more() -> None:
+    state, leaving = _asked(), _replica("a") | {"leaving": True}
+    await state.described([_answer(_replica("a"))], RUNNING, _as_they_are)
+    state.wanted = 0
+    await state.unheard(_application("DELETING", STOPPING=1), _says({"a": leaving}))
+    assert _shown(state) == ("cold", {"a": True})
+
+
+async def test_a_process_that_takes_over_in_the_middle_of_a_replacement(tmp_path: Path) -> None:
+    publisher, before, after = Publisher(tmp_path / "directory.json"), _asked(), _asked()
+    leaving = _replica("a") | {"leaving": True}
+    await before.described([_answer(_replica("b"))], RUNNING, _says({"a": leaving}))
+    before.replicas = [_replica("b"), leaving | {"draining": True}]
+    publisher.publish({"m": before.document()})
+    after.wanted = 0
+    await take_over({"m": after}, publisher.earlier(), _says({"a": leaving}))
+    assert _shown(after) == ("ready", {"b": False, "a": True})
+    publisher.publish({"m": before.document() | {"replicas": [leaving]}})
+    await take_over({"m": after}, publisher.earlier(), _says({"a": leaving}))
+    assert _shown(after) == ("ready", {"a": False})
 
 
 @pytest.mark.parametrize("states", [{"RUNNING": 1}, {"RECOVERING": 1}])
