@@ -42,7 +42,7 @@ DRAIN_POLL_SECONDS = 0.1
 SOME_CPU = 0.01
 """Of what needs nothing, Ray does not care where it is; all else takes its turn on the nodes."""
 STILL_ASKED_SECONDS = 5.0
-"""A replica that is stopped takes requests until none has come for so long: not all have heard of its successor."""
+"""A replica that is stopped takes requests until none has come for so long: some know of no successor yet."""
 MOST_STILL_ASKED_SECONDS = 30.0
 """Then it refuses them even so."""
 

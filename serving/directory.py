@@ -120,9 +120,7 @@ class ModelState:
     def _take(self, replicas: Sequence[dict[str, Any]]) -> None:
         """One that is leaving, and takes requests yet, gets them until its successor is known."""
         replaced = not self.wanted or any(not (one["draining"] or one["leaving"]) for one in replicas)
-        self.replicas = [
-            {**one, "draining": one["draining"] or (replaced and one["leaving"])} for one in replicas
-        ]
+        self.replicas = [{**one, "draining": one["draining"] or (replaced and one["leaving"])} for one in replicas]
 
     def is_deaf(self, status: Any) -> bool:
         """Whether Ray says that a replica takes requests and this process hears of none."""
