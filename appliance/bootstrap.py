@@ -1,6 +1,5 @@
 """The first start: rates from models.yaml, an operator account, and a demo account with credit and a key."""
 
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from billing.db import Database
 from billing.money import NANODOLLARS_PER_DOLLAR
 from billing.postgres import PostgresStore
 from billing.rates import Prices, first_rates
+from serving.files import write_secret
 from serving.models import Model
 
 KEY_VARIABLE = "OPENAI_API_KEY="
@@ -77,10 +77,4 @@ def read_demo_key(settings: Settings) -> str | None:
 def _write_demo(settings: Settings, key: str) -> None:
     """The address may have changed since the key was made, so that this is written at every start."""
     text = f"OPENAI_BASE_URL={settings.base_url}\n{KEY_VARIABLE}{key}\n"
-    draft = settings.demo.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(settings.demo)
+    write_secret(settings.demo, text)

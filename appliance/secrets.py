@@ -10,6 +10,8 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.files import write_secret
+
 SECRET_BYTES = 32
 
 
@@ -32,12 +34,8 @@ def create(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in ("key_pepper", "cache_salt", "cluster_secret", "ray_token"):
-        draft = folder / f".{name}.{os.getpid()}"
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        draft = folder / f"{name}.{os.getpid()}"
+        write_secret(draft, secrets.token_hex(SECRET_BYTES) + "\n")
         try:
             # A link fails where the name exists, so that of two first starts only one decides.
             os.link(draft, folder / name)

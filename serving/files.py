@@ -12,3 +12,14 @@ def write_whole(path: Path, content: bytes) -> None:
     draft = path.with_suffix(f".{os.getpid()}")
     draft.write_bytes(content)
     draft.replace(path)
+
+
+def write_secret(path: Path, text: str) -> None:
+    """The same, for its owner alone to read, and on the disk when this returns; the folder is there."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from serving.meter import Limits
+from serving.partner import json_fields
 from serving.partner.declared import Partner
+from serving.partner.json_fields import Fields
 
 DONE = b"[DONE]"
 MOST_ERROR_CHARACTERS = 2000
@@ -22,8 +24,6 @@ PASSED = frozenset({"id", "object", "created", "choices", "data", "system_finger
 IDENTITY: tuple[str, ...] = ("id", "object", "created", "model")
 """What all events of an answer have in common."""
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any = msgspec.json.Decoder()
 _NULL = msgspec.Raw(b"null")
 _EMPTY = msgspec.Raw(b"[]")
 
@@ -88,23 +88,23 @@ def _count(said: Mapping[str, Any], name: str, default: int | None = None) -> in
     return value
 
 
-def fields_of(document: bytes) -> dict[str, msgspec.Raw]:
+def fields_of(document: bytes) -> Fields:
     """Of a whole answer or of an event. Raises Unusable."""
     try:
-        fields = _fields.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        fields = json_fields.parse(document)
+    except json_fields.UNREADABLE:
         raise Unusable("it is no JSON object") from None
     if fields.get("error", _NULL) != _NULL:
         raise Unusable("it is an error")
     return fields
 
 
-def whole(fields: dict[str, msgspec.Raw], model: str, usage: Usage, *, generates: bool) -> bytes:
+def whole(fields: Fields, model: str, usage: Usage, *, generates: bool) -> bytes:
     """An answer that is not streamed."""
     document = usage.document()
     if not generates:
         document = {name: document[name] for name in ("prompt_tokens", "total_tokens")}
-    return msgspec.json.encode(_ours(fields, model) | {"usage": _raw(document)})
+    return msgspec.json.encode(_ours(fields, model) | {"usage": json_fields.raw(document)})
 
 
 def value_of(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
@@ -114,8 +114,8 @@ def value_of(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
 
 def _decoded(raw: msgspec.Raw) -> Any:
     try:
-        return _any.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return json_fields.value(raw)
+    except json_fields.UNREADABLE:
         raise Unusable("it is no JSON object") from None
 
 
@@ -125,7 +125,7 @@ class Stream:
     def __init__(self, model: str, *, wants_usage: bool) -> None:
         self._model = model
         self._wants_usage = wants_usage
-        self._last: dict[str, msgspec.Raw] = {}
+        self._last: Fields = {}
         self.said: object = None
         """The partner's newest ``usage``."""
 
@@ -154,15 +154,17 @@ class Stream:
         if not self._wants_usage:
             return b"data: [DONE]\n\n"
         kept = {name: self._last[name] for name in IDENTITY if name in self._last}
-        return _event({**kept, "choices": _EMPTY, "usage": _raw(usage.document())}) + b"data: [DONE]\n\n"
+        return (
+            _event({**kept, "choices": _EMPTY, "usage": json_fields.raw(usage.document())}) + b"data: [DONE]\n\n"
+        )
 
 
-def _ours(fields: dict[str, msgspec.Raw], model: str) -> dict[str, msgspec.Raw]:
+def _ours(fields: Fields, model: str) -> Fields:
     """What else partners add tells of their cache and of the operator's costs."""
-    fields = {name: value for name, value in fields.items() if name in PASSED} | {"model": _raw(model)}
+    fields = {name: value for name, value in fields.items() if name in PASSED} | {"model": json_fields.raw(model)}
     choices = bytes(fields.get("choices", _EMPTY))
     if b'"reasoning' in choices or b'"usage"' in choices:
-        fields["choices"] = _raw(_tidied(_decoded(fields["choices"])))
+        fields["choices"] = json_fields.raw(_tidied(_decoded(fields["choices"])))
     return fields
 
 
@@ -181,8 +183,8 @@ def _tidied(choices: Any) -> Any:
 def error_of(body: bytes, partner: Partner, model: str) -> dict[str, Any]:
     """A partner's refusal, in the shape in which vLLM refuses; the model has our name in it."""
     try:
-        document = _any.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = json_fields.value(body)
+    except json_fields.UNREADABLE:
         document = None
     error = document.get("error", document) if isinstance(document, dict) else None
     error = error if isinstance(error, dict) else {"message": error}
@@ -199,7 +201,3 @@ def error_of(body: bytes, partner: Partner, model: str) -> dict[str, Any]:
 
 def _event(fields: Mapping[str, msgspec.Raw]) -> bytes:
     return b"data: " + msgspec.json.encode(fields) + b"\n\n"
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from serving.files import write_secret
 from serving.models import Model
 
 
@@ -31,14 +31,14 @@ def keep(home: Path, models: Iterable[Model], given: Mapping[str, str]) -> None:
             )
         wanted[model.partner.key] = key
     if wanted != kept:
-        _write(_file(home), json.dumps(wanted))
+        write_secret(_file(home), json.dumps(wanted))
 
 
 def forget_others(home: Path, models: Iterable[Model]) -> None:
     """Once ``models`` are what is declared, no other's key is needed."""
     kept, used = _read(home), {model.partner.key for model in models if model.partner is not None}
     if kept.keys() - used:
-        _write(_file(home), json.dumps({name: key for name, key in kept.items() if name in used}))
+        write_secret(_file(home), json.dumps({name: key for name, key in kept.items() if name in used}))
 
 
 def read(home: Path, variable: str) -> str:
@@ -59,13 +59,3 @@ def _read(home: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     return found
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

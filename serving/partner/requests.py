@@ -14,7 +14,9 @@ import msgspec
 
 from serving.endpoints import Body
 from serving.meter import Limits
+from serving.partner import json_fields
 from serving.partner.declared import Partner
+from serving.partner.json_fields import Fields
 
 KEPT_HERE = frozenset(
     {
@@ -34,9 +36,6 @@ DECIDED = KEPT_HERE | {*LIMIT_FIELDS, "model", "stream", "stream_options", "n", 
 """In this spelling alone: some servers know no difference, and take the last one."""
 TOOLS = ("function", "custom")
 """Those that the customer runs; what a partner would run has a price of its own."""
-
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any = msgspec.json.Decoder()
 
 
 class Refused(Exception):
@@ -64,31 +63,31 @@ def translate(raw: bytes, kind: Body, partner: Partner, limits: Limits, context_
         if name not in KEPT_HERE and (name in DECIDED or name.lower() not in DECIDED)
     }
     _require_own_tools(fields)
-    fields["model"] = _raw(partner.model)
+    fields["model"] = json_fields.raw(partner.model)
     if partner.keeps_tenants_apart:
-        fields["cache_salt"] = _raw(limits.salt)
+        fields["cache_salt"] = json_fields.raw(limits.salt)
     if kind is Body.EMBEDDINGS:
         return Asked(msgspec.json.encode(fields), stream=False, wants_usage=False)
     _require_few_answers(fields, limits)
     _limit(fields, partner.limit_field if kind is Body.CHAT else "max_tokens", limits, context_length)
     stream, wants_usage = _flag(_value(fields, "stream"), "stream"), False
     if "stream" in fields:
-        fields["stream"] = _raw(stream)
+        fields["stream"] = json_fields.raw(stream)
     options = _value(fields, "stream_options")
     fields.pop("stream_options", None)
     if stream:
         options = options if isinstance(options, dict) else {}
         wants_usage = _flag(options.get("include_usage"), "stream_options")
         options.pop("continuous_usage_stats", None)
-        fields["stream_options"] = _raw(options | {"include_usage": True})
+        fields["stream_options"] = json_fields.raw(options | {"include_usage": True})
     return Asked(msgspec.json.encode(fields), stream, wants_usage)
 
 
-def read(raw: bytes) -> dict[str, msgspec.Raw]:
+def read(raw: bytes) -> Fields:
     """The body's fields as they were written. Raises Refused."""
     try:
-        return _fields.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return json_fields.parse(raw)
+    except json_fields.UNREADABLE:
         raise Refused("The body is not a JSON object.") from None
 
 
@@ -97,9 +96,9 @@ def media_in(raw: bytes) -> list[str]:
     if b'"type"' not in raw:
         return []
     try:
-        types = [str(part.get("type")) for part in _parts(_any.decode(raw))]
+        types = [str(part.get("type")) for part in _parts(json_fields.value(raw))]
         return [one for one in types if one != "text"]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except json_fields.UNREADABLE:
         raise Refused("The body is not a JSON object.") from None
 
 
@@ -118,14 +117,14 @@ def prompts_in(raw: bytes) -> int:
     return len(prompts) if several else 1
 
 
-def _require_own_tools(fields: dict[str, msgspec.Raw]) -> None:
+def _require_own_tools(fields: Fields) -> None:
     tools = _value(fields, "tools")
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, dict) and tool.get("type", TOOLS[0]) not in TOOLS:
             raise Refused("Only tools of the type `function` are offered.", "tools")
 
 
-def _require_few_answers(fields: dict[str, msgspec.Raw], limits: Limits) -> None:
+def _require_few_answers(fields: Fields, limits: Limits) -> None:
     """``best_of`` generates answers that nobody sees and everybody pays."""
     for name in ("n", "best_of"):
         asked = _value(fields, name)
@@ -136,7 +135,7 @@ def _require_few_answers(fields: dict[str, msgspec.Raw], limits: Limits) -> None
             raise Refused(f"`{name}` is not what this request may ask for.", name)
 
 
-def _limit(fields: dict[str, msgspec.Raw], field: str, limits: Limits, context_length: int) -> None:
+def _limit(fields: Fields, field: str, limits: Limits, context_length: int) -> None:
     """At most what was held for. Of a customer who names no limit, the context is one already.
 
     Where less than the context was held for, the prompt's bound is left free: partners refuse what cannot fit.
@@ -148,10 +147,10 @@ def _limit(fields: dict[str, msgspec.Raw], field: str, limits: Limits, context_l
     if named:
         if not isinstance(named[0], int):
             raise Refused(f"`{field}` must be a whole number.", field)
-        fields[field] = _raw(max(1, min(named[0], most)))
+        fields[field] = json_fields.raw(max(1, min(named[0], most)))
     elif most < context_length:
         room = context_length - (limits.prompt_tokens or 0) // (limits.sequences or 1)
-        fields[field] = _raw(min(most, room) if room > 0 else most)
+        fields[field] = json_fields.raw(min(most, room) if room > 0 else most)
 
 
 def _flag(value: Any, field: str) -> bool:
@@ -162,12 +161,8 @@ def _flag(value: Any, field: str) -> bool:
         raise Refused(f"`{field}` must be true or false.", field) from None
 
 
-def _value(fields: dict[str, msgspec.Raw], name: str) -> Any:
+def _value(fields: Fields, name: str) -> Any:
     try:
-        return _any.decode(fields[name]) if name in fields else None
+        return json_fields.value(fields[name]) if name in fields else None
     except UnicodeDecodeError:
         raise Refused(f"`{name}` is not valid UTF-8.", name) from None
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
