@@ -1,5 +1,7 @@
 """One system for all stories: its start is the expensive part."""
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,8 @@ import pytest
 
 from tests.ports import free_port
 from tests.scenarios.system import System, running
+
+PARTNERS_KEY = "sk-of-the-operator"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,3 +40,16 @@ def ready(system: System) -> System:
     """The system, ready again whatever the story before did to it."""
     system.wait_until_ready()
     return system
+
+
+@pytest.fixture(scope="module")
+def partner() -> Iterator[str]:
+    """The address of a partner that takes its time."""
+    port = free_port()
+    options = ("--port", str(port), "--key", PARTNERS_KEY, "--interval", "0.01")
+    process = subprocess.Popen([sys.executable, "-m", "tests.fake_partner", *options])
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()

@@ -21,6 +21,7 @@ from appliance.postgres import embedded_url
 from appliance.settings import CONFIGS
 from tests.conftest import Figure
 from tests.ports import free_port
+from tests.scenarios.conftest import PARTNERS_KEY
 from tests.scenarios.system import Answer, System, books_balance, running, stream, write_models
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.nodes, pytest.mark.timeout(900)]
@@ -53,13 +54,13 @@ def join(first: System, address: str, gateways: int, home: Path, stack: ExitStac
     return stack.enter_context(running(home, free_port(), settings, ("join", f"127.0.0.2:{ray_port}")))
 
 
-def wait_for_replicas(system: System, count: int, seconds: float) -> set[str]:
-    """The nodes that the chat model's replicas are on, once so many answer as this node knows."""
+def wait_for_replicas(system: System, count: int, seconds: float, model: str = "smollm2") -> set[str]:
+    """The nodes that the model's replicas are on, once so many answer as this node knows."""
     started = time.monotonic()
     while True:
         try:
-            found = json.loads((system.home / "run/directory.json").read_text())["models"]["smollm2"]["replicas"]
-        except FileNotFoundError:
+            found = json.loads((system.home / "run/directory.json").read_text())["models"][model]["replicas"]
+        except (FileNotFoundError, KeyError):
             found = []
         if len(found) == count and not any(replica["draining"] for replica in found):
             return {replica["node"] for replica in found}
@@ -68,8 +69,8 @@ def wait_for_replicas(system: System, count: int, seconds: float) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def nodes(system: System) -> Iterator[list[System]]:
-    """The first, one with a gateway, one without."""
+def nodes(system: System, partner: str) -> Iterator[list[System]]:
+    """The first, one with a gateway, one without; each has a replica of the own model and one of the partner's."""
     system.wait_until_ready()
     document = deepcopy(SHIPPED)
     chat = document["models"][0]
@@ -77,6 +78,15 @@ def nodes(system: System) -> Iterator[list[System]]:
     chat["engine_args"]["max_num_seqs"] = (
         24  # another version: replicas that start together take turns on the nodes
     )
+    document["models"].append(
+        {
+            "id": "big", "replicas": 3, "context_length": 4096,
+            "partner": {
+                "name": "Example AI", "url": f"{partner}/v1", "key": "EXAMPLE_KEY", "model": "partner/big-1",
+            },
+            "rates": {"input": "1", "cached_input": "0.1", "output": "2"},
+        }
+    )  # fmt: skip
     with ExitStack() as stack:
         homes = [
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="appliance-", ignore_cleanup_errors=True)))
@@ -87,15 +97,23 @@ def nodes(system: System) -> Iterator[list[System]]:
             for address, gateways, home in zip(ADDRESSES, (1, 0), homes, strict=True)
         ]
         others[0].wait_until_ready()
-        system.appliance("models", "apply", env=write_models(system.home, document), timeout=600)
+        env = write_models(system.home, document) | {"EXAMPLE_KEY": PARTNERS_KEY}
+        system.appliance("models", "apply", env=env, timeout=600)
         yield [system, *others]
 
 
-async def load(system: System, key: str, seen: Seen, is_over: asyncio.Event) -> None:
+async def load(
+    system: System,
+    key: str,
+    seen: Seen,
+    is_over: asyncio.Event,
+    model: str = "smollm2",
+    clients: int = CLIENTS // 2,
+) -> None:
     async def client(http: aiohttp.ClientSession, number: int) -> None:
         while not is_over.is_set():
             body = {
-                "model": "smollm2", "messages": [{"role": "user", "content": f"Say {number}."}],
+                "model": model, "messages": [{"role": "user", "content": f"Say {number}."}],
                 "max_tokens": 6, "ignore_eos": True,
             }  # fmt: skip
             answer = await stream(http, system.url, key, body)
@@ -109,7 +127,7 @@ async def load(system: System, key: str, seen: Seen, is_over: asyncio.Event) -> 
 
     timeout = aiohttp.ClientTimeout(total=180)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
-        await asyncio.gather(*(client(http, number) for number in range(CLIENTS // 2)))
+        await asyncio.gather(*(client(http, number) for number in range(clients)))
 
 
 async def test_a_node_is_lost_under_load_and_service_goes_on(nodes: list[System], figure: Figure) -> None:
@@ -118,14 +136,15 @@ async def test_a_node_is_lost_under_load_and_service_goes_on(nodes: list[System]
     figure("three replicas of a model, on so many of three nodes", len(where))
     assert len(where) == 3
     assert wait_for_replicas(second, 3, 30) == where, "the second node's gateway knows them too"
+    assert wait_for_replicas(second, 3, 60, "big") == where
     key = first.customer("50", "nodes")
-    here, there, over = Seen(), Seen(), asyncio.Event()
+    here, there, partners, over = Seen(), Seen(), Seen(), asyncio.Event()
     loading = [
         asyncio.create_task(load(system, key, seen, over)) for system, seen in ((first, here), (second, there))
-    ]
+    ] + [asyncio.create_task(load(first, key, partners, over, "big", 2))]
     await until(lambda: min(len(here.finished), len(there.finished)) >= CLIENTS, 120)
     assert not there.failed
-    before = len(here.finished)
+    before, before_of_partner = len(here.finished), len(partners.finished)
     kill_all_of(second)
     killed_at = time.monotonic()
     await asyncio.sleep(20)
@@ -134,11 +153,13 @@ async def test_a_node_is_lost_under_load_and_service_goes_on(nodes: list[System]
     await asyncio.gather(*loading)
     figure("a node killed: answers of the other gateway since, failed, cut off",
            (len(here.finished) - before, len(here.failed), here.cut_off))  # fmt: skip
-    assert here.failed == [], "what had not begun was answered by another replica"
+    figure("a node killed: answers of the partner since, failed, cut off",
+           (len(partners.finished) - before_of_partner, len(partners.failed), partners.cut_off))  # fmt: skip
+    assert here.failed == partners.failed == [], "what had not begun was answered by another replica"
     first.wait_until_no_holds(90)
     figure("a node killed: seconds until no hold was left (20 of load included)", time.monotonic() - killed_at)
     charged = first.usage("nodes")
-    for answer in here.finished + there.finished:
+    for answer in here.finished + there.finished + partners.finished:
         assert answer.request_id is not None
         assert answer.usage is not None
         row = charged[answer.request_id]
@@ -147,7 +168,7 @@ async def test_a_node_is_lost_under_load_and_service_goes_on(nodes: list[System]
             answer.usage["completion_tokens"],
         )
     figure("a node killed: answers that either gateway's clients saw finish, all charged as their usage says",
-           len(here.finished + there.finished))  # fmt: skip
+           len(here.finished + there.finished + partners.finished))  # fmt: skip
     books_balance(first)
     wait_for_replicas(first, 3, 300)
 

@@ -3,9 +3,6 @@
 import asyncio
 import json
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 from urllib.error import URLError
@@ -15,32 +12,18 @@ import aiohttp
 import pytest
 
 from tests.conftest import Figure
-from tests.ports import free_port
+from tests.scenarios.conftest import PARTNERS_KEY
 from tests.scenarios.system import System, books_balance, gather_limited, stream, write_models
 from tests.scenarios.test_models import SHIPPED
 from tests.scenarios.test_zero_retention import CANARY, assert_nowhere, files_with
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
 
-KEY = "sk-of-the-operator"
 ORDERS = (
     "status-400", "status-401", "status-404", "status-422", "status-429", "status-500", "status-503", "garbage",
     "no-usage", "die", "error-event", "inject", "usage-early", "greedy", "none",
 )  # fmt: skip
 STREAMS = 60
-
-
-@pytest.fixture(scope="module")
-def partner() -> Iterator[str]:
-    """The address of a partner that takes its time."""
-    port = free_port()
-    command = [sys.executable, "-m", "tests.fake_partner", "--port", str(port), "--key", KEY, "--interval", "0.01"]
-    process = subprocess.Popen(command)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 def bill(partner: str) -> tuple[int, int]:
@@ -65,7 +48,7 @@ def applied(system: System, partner: str) -> None:
     env = write_models(system.home, document)
     refused = system.appliance("models", "apply", env=env, check=False)
     assert "EXAMPLE_KEY is not set: it is the key for Example AI" in refused.stderr
-    keys = {"EXAMPLE_KEY": KEY, "MIRROR_KEY": system.customer("50", "as-a-partner")}
+    keys = {"EXAMPLE_KEY": PARTNERS_KEY, "MIRROR_KEY": system.customer("50", "as-a-partner")}
     done = system.appliance("models", "apply", env=env | keys, timeout=300)
     assert "big ready, 1 of 1 replicas" in done.stdout
     assert "smollm2 falls back on Example AI: what is sent to it may leave the house" in done.stdout
@@ -178,7 +161,7 @@ async def test_nothing_is_kept_of_what_partners_are_sent_and_say(
                 statuses.append(response.status)
     assert {200, 400, 422, 503} <= set(statuses)
     await assert_nowhere(ready, CANARY)
-    assert files_with(KEY.encode(), ready.home) == [ready.home / "secrets/partner_keys"]
+    assert files_with(PARTNERS_KEY.encode(), ready.home) == [ready.home / "secrets/partner_keys"]
 
 
 async def test_the_partners_replica_can_die_too(ready: System, applied: None) -> None:
