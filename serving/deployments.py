@@ -250,6 +250,7 @@ def application(
         health_check_period_s=HEALTH_CHECK_PERIOD_SECONDS,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_SECONDS,
         max_surge_percent=100 if surge else 0,
+        max_constructor_retry_count=replicas + 1,  # each may fail once for some other reason than its settings
         graceful_shutdown_timeout_s=MOST_STILL_ASKED_SECONDS + model.drain_seconds,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_SECONDS,
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),

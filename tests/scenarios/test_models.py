@@ -43,7 +43,7 @@ async def load(system: System, key: str, outcomes: Outcomes, is_over: Callable[[
 
     async def chat(http: aiohttp.ClientSession, number: int) -> None:
         body = {
-            "model": "smollm2", "messages": [{"role": "user", "content": f"Say {number}."}], "max_tokens": 4,
+            "model": "smollm2", "messages": [{"role": "user", "content": f"Say {number}."}], "max_tokens": 2,
         }  # fmt: skip
         answer = await stream(http, system.url, key, body)
         if answer.finished:

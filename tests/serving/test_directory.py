@@ -250,13 +250,14 @@ def test_what_replaces_running_replicas(weights: Path, tmp_path_factory: pytest.
     assert len(set(versions)) == len(versions)
 
 
-def test_ray_is_told_the_version_and_how_long_answers_may_take_to_end() -> None:
+def test_ray_is_told_the_version_how_long_answers_may_take_to_end_and_when_to_give_up() -> None:
     application = deployments.application(MODEL, (), "s", 0, "v", 2, None, surge=True)
     deployment = application._bound_deployment
     assert (deployment.version, deployment.num_replicas) == ("v", 2)
     config = deployment._deployment_config
     assert config.graceful_shutdown_timeout_s >= MODEL.drain_seconds
     assert config.max_surge_percent == 100
+    assert config.max_constructor_retry_count == 3
 
 
 async def test_a_process_that_ray_no_longer_tells_of_replicas_notices(endpoint: str, renew: Renew) -> None:
