@@ -1,7 +1,8 @@
 """``make clients``: other people's clients and suites against ``appliance up``; ``ARGS=langchain`` for some.
 
 Each suite gets its own environment below ``var/clients``, with the newest packages there are. What is skipped
-says why; anything that fails ends the command with status 1. Figures go to ``var/clients.json``.
+says why; anything that fails ends the command with status 1. Figures go to ``var/clients.json``, reports to
+``var/clients/*.xml``.
 """
 
 import json
@@ -54,7 +55,7 @@ def main(wanted: list[str]) -> int:
             say(f"{name}: preparing")
             command = prepare(name)
             say(f"{name}: running")
-            outcomes[name] = run(command, environment)
+            outcomes[name] = run(command, environment, ENVIRONMENTS / f"{name}.xml")
             show(name, outcomes[name])
         system.wait_until_no_holds(30)
         system.appliance("ledger", "verify")
@@ -114,20 +115,20 @@ def quietly(command: list[str], folder: Path) -> None:
         raise SystemExit(f"`{' '.join(command)}` failed:\n{done.stderr[-2000:]}")
 
 
-def run(command: list[str], environment: dict[str, str]) -> Outcome:
-    with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        if command[0] == "node":  # its options come before the file
-            command = [*command[:3], "--test-reporter-destination", report.name, command[3]]
-        else:
-            command = [*command, report.name]
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "ANTHROPIC"))}
-        done = subprocess.run(
-            command, env=kept | environment, capture_output=True, text=True, check=False, timeout=SECONDS
-        )
-        try:
-            return read(ET.parse(report.name).getroot())
-        except ET.ParseError:
-            raise SystemExit(f"no report:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}") from None
+def run(command: list[str], environment: dict[str, str], report: Path) -> Outcome:
+    """The report stays: it says how to make a failure happen again."""
+    report.unlink(missing_ok=True)
+    if command[0] == "node":  # its options come before the file
+        command = [*command[:3], "--test-reporter-destination", str(report), command[3]]
+    else:
+        command = [*command, str(report)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "ANTHROPIC"))}
+    done = subprocess.run(
+        command, env=kept | environment, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    if done.returncode not in (0, 1) or not report.exists():
+        raise SystemExit(f"status {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return read(ET.parse(report).getroot())
 
 
 def read(report: ET.Element) -> Outcome:

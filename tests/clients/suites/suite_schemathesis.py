@@ -32,7 +32,7 @@ def map_body(context: Any, body: Any) -> Any:
     """Long answers tell no more than short ones, and cost time."""
     if isinstance(body, dict):
         for name in ("max_tokens", "max_output_tokens", "n"):
-            if isinstance(body.get(name), int):
+            if isinstance(body.get(name), int | float):  # 19.0 is an integer in JSON
                 body[name] = min(body[name], 3)
         for prompt, limit in (
             ("messages", "max_tokens"),
