@@ -5,12 +5,11 @@ There are no defaults: a secret that is missing is an error everywhere but in `c
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.files import write_secret
+from serving.files import write_new_secret
 
 SECRET_BYTES = 32
 
@@ -34,15 +33,7 @@ def create(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in ("key_pepper", "cache_salt", "cluster_secret", "ray_token"):
-        draft = folder / f"{name}.{os.getpid()}"
-        write_secret(draft, secrets.token_hex(SECRET_BYTES) + "\n")
-        try:
-            # A link fails where the name exists, so that of two first starts only one decides.
-            os.link(draft, folder / name)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        write_new_secret(folder / name, secrets.token_hex(SECRET_BYTES) + "\n")
 
 
 def read(folder: Path) -> Secrets:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import aiohttp
+import msgspec
 
 from serving.client import HEADER_SECRET
+from serving.description import Description, Told
 
 CONNECT_TIMEOUT_SECONDS = 0.5
 ANSWER_TIMEOUT_SECONDS = 1.0
@@ -28,7 +29,7 @@ class Asking:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def renew(self, replicas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def renew(self, replicas: Sequence[Description]) -> list[Description]:
         """As they describe themselves now, without those that take no connection.
 
         One that is too busy to answer stays as it was.
@@ -36,19 +37,19 @@ class Asking:
         renewed = await asyncio.gather(*map(self._renew, replicas))
         return [replica for replica in renewed if replica is not None]
 
-    async def _renew(self, replica: dict[str, Any]) -> dict[str, Any] | None:
+    async def _renew(self, replica: Description) -> Description | None:
         try:
-            async with self._session.get(f"{replica['endpoint']}/describe") as response:
-                found = (await response.json())["replica"] if response.status == 200 else None
+            async with self._session.get(f"{replica.endpoint}/describe") as response:
+                if response.status != 200:
+                    return None
+                found = msgspec.json.decode(await response.read(), type=Told).replica
         except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
             return None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return replica
-        if found is None or found["id"] != replica["id"]:
-            return None
-        return as_described(found, replica)
+        return as_described(found, replica) if found.id == replica.id else None
 
 
-def as_described(found: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+def as_described(found: Description, earlier: Description) -> Description:
     """One that is draining goes on draining, unless it says that it is leaving and takes requests yet."""
-    return {**found, "draining": found["draining"] or (earlier["draining"] and not found["leaving"])}
+    return found.as_seen(draining=found.draining or (earlier.draining and not found.leaving))

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import msgspec
 import ray
 from ray import serve
 from ray.serve.exceptions import RayServeException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serving import deployments
+from serving.description import Told
 from serving.follower import Follower
 from serving.gpus import local_gpus
 
@@ -59,15 +61,13 @@ class Cluster:
         except (TimeoutError, RayServeException, ray.exceptions.RayError):
             return None
 
-    async def describe(self, application: str) -> list[dict[str, Any]] | None:
+    async def describe(self, application: str) -> list[Told] | None:
         """Every replica's description; None if one of them did not answer, for a broadcast fails whole."""
 
-        def ask() -> list[dict[str, Any]]:
+        def ask() -> list[Told]:
             handle = serve.get_deployment_handle(deployments.DEPLOYMENT, application)
-            results: list[dict[str, Any]] = handle.broadcast("describe").results(
-                timeout_s=DESCRIBE_TIMEOUT_SECONDS
-            )
-            return results
+            results = handle.broadcast("describe").results(timeout_s=DESCRIBE_TIMEOUT_SECONDS)
+            return msgspec.convert(results, list[Told])
 
         try:
             return await self._call(ask)

@@ -23,6 +23,7 @@ from serving import deployments, fit
 from serving.asking import Asking
 from serving.cluster import Cluster
 from serving.declared import Declared
+from serving.description import Told
 from serving.directory import ModelState, Publisher, has_failed, take_over
 from serving.followers import Followers
 from serving.models import Model, adapters_of
@@ -123,7 +124,7 @@ class Controller:
                 await state.unheard(status, self._asking.renew)
         return any(state.is_deaf(statuses.get(state.model.id)) for state in states)
 
-    async def _describe(self, model: str, statuses: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    async def _describe(self, model: str, statuses: Mapping[str, Any]) -> list[Told] | None:
         known = model in statuses and statuses[model].deployments
         return await self._cluster.describe(model) if known else None
 
@@ -204,7 +205,7 @@ class Controller:
             return None
         gpus = model.gpus_of_each_replica(sum(len(node["gpus"]) for node in self._nodes))
         version = deployments.version(models, directories, self._home, self._secret, gpus, partner_key)
-        count = sum(not one["draining"] for one in state.replicas) or None
+        count = sum(not one.draining for one in state.replicas) or None
         same = known is not None and known.model.replicas == model.replicas
         scaler = known.scaler if known is not None and same else Scaler(model.replicas, time.monotonic(), count)
         plan = _Plan(self._revision, model, adapters, directories, gpus, version, scaler, partner_key)
@@ -226,7 +227,7 @@ class Controller:
             needed = fit.cpu_bytes(plan.model, fit.shape_of(plan.model, plan.directories[plan.model.id]))
             return psutil.virtual_memory().available >= needed * state.wanted
         taken = [
-            (replica["node"], other.gpus)
+            (replica.node, other.gpus)
             for one in self._states.values()
             if (other := self._plans.get(one.model.id)) is not None
             for replica in one.replicas

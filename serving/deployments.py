@@ -24,6 +24,7 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from serving import silence
+from serving.description import MOST_STILL_ASKED_SECONDS, STILL_ASKED_SECONDS, Description, Told
 from serving.engine import start as engine
 from serving.follower import home_of_this_node
 from serving.guard import Guard
@@ -41,30 +42,6 @@ HEALTH_CHECK_TIMEOUT_SECONDS = 10.0
 DRAIN_POLL_SECONDS = 0.1
 SOME_CPU = 0.01
 """Of what needs nothing, Ray does not care where it is; all else takes its turn on the nodes."""
-STILL_ASKED_SECONDS = 5.0
-"""A replica that is stopped takes requests until none has come for so long: some know of no successor yet."""
-MOST_STILL_ASKED_SECONDS = 30.0
-"""Then it refuses them even so."""
-
-
-class Description(msgspec.Struct, frozen=True):
-    """What the directory publishes of a replica. ``begun`` are its requests ever, the others those of now.
-
-    One that is ``leaving`` was stopped and takes requests yet; one that is ``draining`` refuses them.
-    """
-
-    id: str
-    version: str
-    endpoint: str
-    node: str
-    running: int
-    waiting: int
-    begun: int
-    queue_limit: int
-    leaving: bool
-    draining: bool
-    trouble: str = ""
-    """What keeps a partner from answering."""
 
 
 class Replica:
@@ -109,7 +86,7 @@ class Replica:
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
 
     def describe(self) -> dict[str, Any]:
-        """A ``Description``, and what the replica measured of its model."""
+        """``Told``, as JSON has it."""
         waiting = self._book.waiting
         description = Description(
             id=self._id,
@@ -119,15 +96,13 @@ class Replica:
             running=self._book.in_flight - waiting,
             waiting=waiting,
             begun=self._book.begun,
-            queue_limit=self._model.queue_limit,
             leaving=self._leaving,
             draining=self._engine.guard.draining,
             trouble=self._engine.trouble,
         )
-        return {
-            "replica": msgspec.structs.asdict(description),
-            "traits": msgspec.to_builtins(self._engine.traits),
-        }
+        told = Told(description, msgspec.to_builtins(self._engine.traits))
+        document: dict[str, Any] = msgspec.to_builtins(told)
+        return document
 
     async def check_health(self) -> None:
         """Raises if the engine is dead or hangs, or the port is closed; Ray then replaces this replica.

@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from serving.description import MOST_STILL_ASKED_SECONDS, Description, Told
 from serving.files import write_whole
 from serving.models import Model
 
-DRAIN_MARGIN_SECONDS = 40.0
+DRAIN_MARGIN_SECONDS = MOST_STILL_ASKED_SECONDS + 10.0
 """What a replica that is stopped has beyond its model's ``drain_seconds``, and some more."""
 WORKING = frozenset({"RUNNING", "UPDATING", "RECOVERING", "PENDING_MIGRATION"})  # Ray's names
-Renew = Callable[[Sequence[dict[str, Any]]], Awaitable[list[dict[str, Any]]]]
+Renew = Callable[[Sequence[Description]], Awaitable[list[Description]]]
 """``serving.asking.Asking.renew``: replicas as they are now, without those that are gone."""
 NEW_FAILS = "the new version does not start, the earlier one goes on: "
 ERROR_LINE = re.compile(r"[\w.]*(Error|Exception): ")
@@ -44,26 +46,26 @@ class ModelState:
         self.state = "starting"
         self.message = ""
         self.traits: dict[str, Any] = {}
-        self.replicas: list[dict[str, Any]] = []
+        self.replicas: Sequence[Description] = ()
         self._begun: dict[str, int] = {}
         self._drain = Drain(model.drain_seconds)
 
     @property
     def ready(self) -> int:
         """Replicas of the version that is asked for."""
-        return sum(not one["draining"] and one["version"] == self.version for one in self.replicas)
+        return sum(not one.draining and one.version == self.version for one in self.replicas)
 
     def requests(self) -> int:
         """Running and waiting; at least one if any came since this was asked last, as most are over in no time."""
-        begun = {replica["id"]: replica["begun"] for replica in self.replicas}
+        begun = {replica.id: replica.begun for replica in self.replicas}
         came = any(count > self._begun.get(name, 0) for name, count in begun.items())
         self._begun = begun
-        requests = sum(int(replica["running"] + replica["waiting"]) for replica in self.replicas)
+        requests = sum(replica.running + replica.waiting for replica in self.replicas)
         return max(requests, int(came))
 
     @property
     def answers(self) -> bool:
-        return any(not replica["draining"] for replica in self.replicas)
+        return any(not replica.draining for replica in self.replicas)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -80,19 +82,19 @@ class ModelState:
             "failed": self.unprepared or self.state == "failed" or self.message.startswith(NEW_FAILS),
         }
 
-    def remember(self, document: Mapping[str, Any], replicas: Sequence[dict[str, Any]]) -> None:
+    def remember(self, earlier: Earlier, replicas: Sequence[Description]) -> None:
         """What this process's predecessor published: its replicas go on serving while Ray is asked."""
-        self.traits, self.start_seconds = document["traits"], document["start_seconds"]
+        self.traits, self.start_seconds = earlier.traits, earlier.start_seconds
         if replicas:
-            self.state, self.message, self.wanted = document["state"], document["message"], document["wanted"]
+            self.state, self.message, self.wanted = earlier.state, earlier.message, earlier.wanted
             self._take(replicas)
 
-    async def described(self, answers: Sequence[dict[str, Any]], status: Any, renew: Renew) -> None:
+    async def described(self, answers: Sequence[Told], status: Any, renew: Renew) -> None:
         """Every replica that Ray lets work answered. The others finish their answers, or are dead."""
-        listed = [answer["replica"] for answer in answers]
+        listed = [answer.replica for answer in answers]
         leaving = await renew(self._drain.leaving(self.replicas, listed, time.monotonic()))
         self._take(listed + leaving)
-        self.traits = answers[-1]["traits"]
+        self.traits = answers[-1].traits
         if self.deployed_at is not None and self.ready:
             self.start_seconds, self.deployed_at = time.monotonic() - self.deployed_at, None
         self.state = "ready"
@@ -117,10 +119,10 @@ class ModelState:
         """Ray said nothing; the replicas say what they do all the same."""
         self._take(await renew(self.replicas))
 
-    def _take(self, replicas: Sequence[dict[str, Any]]) -> None:
+    def _take(self, replicas: Sequence[Description]) -> None:
         """One that is leaving, and takes requests yet, gets them until its successor is known."""
-        replaced = not self.wanted or any(not (one["draining"] or one["leaving"]) for one in replicas)
-        self.replicas = [{**one, "draining": one["draining"] or (replaced and one["leaving"])} for one in replicas]
+        replaced = not self.wanted or any(not (one.draining or one.leaving) for one in replicas)
+        self.replicas = [one.as_seen(draining=one.draining or (replaced and one.leaving)) for one in replicas]
 
     def is_deaf(self, status: Any) -> bool:
         """Whether Ray says that a replica takes requests and this process hears of none."""
@@ -136,7 +138,7 @@ class ModelState:
 
     def forget(self) -> None:
         """Ray does not know the model, so what a predecessor published was of another Ray."""
-        self.state, self.message, self.replicas = "starting", "", []
+        self.state, self.message, self.replicas = "starting", "", ()
 
 
 class Drain:
@@ -147,17 +149,28 @@ class Drain:
         self._since: dict[str, float] = {}
 
     def leaving(
-        self, earlier: Sequence[dict[str, Any]], listed: Sequence[dict[str, Any]], now: float
-    ) -> list[dict[str, Any]]:
+        self, earlier: Sequence[Description], listed: Sequence[Description], now: float
+    ) -> list[Description]:
         """Those of ``earlier`` that are not among ``listed``, marked so that they get no new request."""
-        ids, endpoints = ({replica[key] for replica in listed} for key in ("id", "endpoint"))
-        gone = [
-            replica for replica in earlier if replica["id"] not in ids and replica["endpoint"] not in endpoints
-        ]
-        self._since = {replica["id"]: self._since.get(replica["id"], now) for replica in gone}
-        return [
-            {**replica, "draining": True} for replica in gone if now - self._since[replica["id"]] < self._seconds
-        ]
+        ids, endpoints = {one.id for one in listed}, {one.endpoint for one in listed}
+        gone = [one for one in earlier if one.id not in ids and one.endpoint not in endpoints]
+        self._since = {one.id: self._since.get(one.id, now) for one in gone}
+        return [one.as_seen(draining=True) for one in gone if now - self._since[one.id] < self._seconds]
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """What a predecessor, who may be of an earlier version, published of a model."""
+
+    state: str
+    traits: dict[str, Any]
+    replicas: list[Description]
+    message: str = ""
+    start_seconds: float = 0.0
+    wanted: int = 0
+
+
+class _Published(msgspec.Struct, frozen=True):
+    models: dict[str, Earlier]
 
 
 class Publisher:
@@ -166,23 +179,22 @@ class Publisher:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def earlier(self) -> dict[str, Any]:
+    def earlier(self) -> dict[str, Earlier]:
         """The models of the directory that is there; none if it cannot be read."""
         try:
-            models: dict[str, Any] = json.loads(self._path.read_bytes())["models"]
-        except (OSError, ValueError, KeyError):
+            return msgspec.json.decode(self._path.read_bytes(), type=_Published).models
+        except (OSError, ValueError):
             return {}
-        return models
 
     def publish(self, models: Mapping[str, Any], **more: Any) -> None:
-        write_whole(self._path, json.dumps({"models": models, **more}).encode())
+        write_whole(self._path, msgspec.json.encode({"models": models, **more}))
 
 
-async def take_over(states: Mapping[str, ModelState], earlier: Mapping[str, Any], renew: Renew) -> None:
+async def take_over(states: Mapping[str, ModelState], earlier: Mapping[str, Earlier], renew: Renew) -> None:
     """A restart of this process is no reason to send nobody to replicas that are there."""
     for name, state in states.items():
-        if (document := earlier.get(name)) is not None:
-            state.remember(document, await renew(document["replicas"]))
+        if (before := earlier.get(name)) is not None:
+            state.remember(before, await renew(before.replicas))
 
 
 def has_failed(status: Any) -> bool:

@@ -16,10 +16,25 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def write_secret(path: Path, text: str) -> None:
     """The same, for its owner alone to read, and on the disk when this returns; the folder is there."""
+    _secret_draft(path, text).replace(path)
+
+
+def write_new_secret(path: Path, text: str) -> None:
+    """The same, unless there is one: of two who do this at once only one decides."""
+    draft = _secret_draft(path, text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _secret_draft(path: Path, text: str) -> Path:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(path)
+    return draft

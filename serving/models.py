@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from serving.partner.declared import Partner, PartnerEntry, PartnerError, partner_of
+from serving.partner.declared import Partner, PartnerError, checked
 
 MICRODOLLARS = 1_000_000
 EngineArg = bool | int | float | str | list[str] | dict[str, Any]
@@ -146,7 +146,7 @@ class _AdapterEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _PartnerModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
-    partner: PartnerEntry
+    partner: Partner
     context_length: Annotated[int, msgspec.Meta(ge=16)]
     rates: _RatesEntry
     replicas: Count = 1
@@ -280,7 +280,7 @@ def _partner_model(position: int, raw: object) -> Model:
     where = _where(position, raw)
     entry = _converted(where, raw, _PartnerModelEntry)
     try:
-        partner = partner_of(entry.partner, entry.id)
+        partner = checked(entry.partner, entry.id)
     except PartnerError as error:
         raise ModelsError(f"{where}: partner.{error}") from None
     return Model(

@@ -276,8 +276,10 @@ class Relay:
             try:
                 return await self._relay_once(exchange, asked, headers, tried)
             except AnswerCutOff:
+                if exchange.status is not None:
+                    raise
                 left = self._engine.pick(exchange.model, exchange.endpoint.path, tried)
-                if exchange.status is not None or (left is None and len(tried) >= engine.MOST_ATTEMPTS):
+                if left is None and len(tried) >= engine.MOST_ATTEMPTS:
                     raise  # else the client has seen nothing, and another replica may do it
             except NoReplica:
                 if not await self._cold.woken(self._declared.models().get(exchange.model)):

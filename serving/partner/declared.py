@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -20,9 +19,11 @@ class PartnerError(Exception):
     """A partner cannot be used as it is written; the message names the field and what is expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
-    """``url`` is what the paths are appended to, without its ``/v1``; ``model`` is the partner's name for it.
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+
+
+class Partner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``url`` is what the paths are appended to; ``model`` is its name for it, by default the entry's.
 
     ``key`` is the environment variable that holds the key. ``limit_field`` is what the partner calls the most
     tokens of an answer. ``template_tokens`` bounds what its chat template adds to a prompt, ``at_once`` the
@@ -32,36 +33,15 @@ class Partner:
     ``idle_seconds`` between two pieces, any other ``total_seconds`` in all.
     """
 
-    name: str
-    url: str
-    model: str
-    key: str
-    endpoints: tuple[str, ...] = ("/v1/chat/completions",)
-    input: tuple[Modality, ...] = ("text",)
-    limit_field: LimitField = "max_tokens"
-    template_tokens: int = 512
-    at_once: int = 64
-    keeps_tenants_apart: bool = False
-    connect_seconds: float = 5.0
-    first_seconds: float = 60.0
-    idle_seconds: float = 60.0
-    total_seconds: float = 600.0
-
-
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-
-
-class PartnerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     url: str
     key: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
-    model: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    model: str = ""
     endpoints: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("/v1/chat/completions",)
     input: Annotated[tuple[Modality, ...], msgspec.Meta(min_length=1)] = ("text",)
     limit_field: LimitField = "max_tokens"
     template_tokens: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 512
-    at_once: Count = 64
+    at_once: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 64
     keeps_tenants_apart: bool = False
     connect_seconds: Seconds = 5.0
     first_seconds: Seconds = 60.0
@@ -69,16 +49,15 @@ class PartnerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_seconds: Annotated[float, msgspec.Meta(gt=0, le=840)] = 600.0  # the gateway waits for 900
 
 
-def partner_of(entry: PartnerEntry, model_id: str) -> Partner:
-    """Raises PartnerError."""
-    for path in entry.endpoints:
+def checked(declared: Partner, entry: str) -> Partner:
+    """With its defaults filled in, and the paths' own ``/v1`` off the URL. Raises PartnerError."""
+    for path in declared.endpoints:
         if path not in ENDPOINTS:
             raise PartnerError(f"endpoints: {path!r} is none of {', '.join(ENDPOINTS)}")
-    fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
-    return Partner(**{**fields, "url": _checked(entry.url), "model": entry.model or model_id})
+    return msgspec.structs.replace(declared, url=_base(declared.url), model=declared.model or entry)
 
 
-def _checked(url: str) -> str:
+def _base(url: str) -> str:
     """A key and a customer's text leave the house over TLS, or do not leave the operator's own network."""
     try:
         parts = urlsplit(url)

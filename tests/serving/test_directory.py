@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from serving import deployments
 from serving.asking import Asking, as_described
+from serving.description import Description, Told
 from serving.directory import DRAIN_MARGIN_SECONDS, NEW_FAILS, Drain, ModelState, Publisher, Renew, take_over
 from serving.models import Model, Rates, Replicas
 
@@ -20,15 +23,16 @@ MODEL = Model("m", "package:p/f", 2048, Rates(1, 1, 1), gpus=0, queue_limit=8, e
 DRAIN_SECONDS = 60
 
 
-def _replica(name: str, endpoint: str = "") -> dict[str, Any]:
-    return {
-        "id": name, "endpoint": endpoint or f"http://127.0.0.1:{ord(name)}", "leaving": False, "draining": False,
-        "version": "v", "running": 0, "waiting": 0, "begun": 0,
-    }  # fmt: skip
+def _replica(name: str, endpoint: str = "", **more: Any) -> Description:
+    plain = Description(
+        id=name, endpoint=endpoint or f"http://127.0.0.1:{ord(name)}", version="v", node="n", running=0, waiting=0,
+        begun=0,
+    )  # fmt: skip
+    return msgspec.structs.replace(plain, **more)
 
 
-def _answer(replica: dict[str, Any]) -> dict[str, Any]:
-    return {"replica": replica, "traits": {"template_tokens": 70}}
+def _answer(replica: Description) -> Told:
+    return Told(replica, {"template_tokens": 70})
 
 
 def _application(status: str, trigger: str = "", **replica_states: int) -> Any:
@@ -46,14 +50,14 @@ def _asked(version: str = "v") -> ModelState:
 
 
 def _shown(state: ModelState) -> tuple[str, dict[str, bool]]:
-    return state.state, {replica["id"]: replica["draining"] for replica in state.replicas}
+    return state.state, {replica.id: replica.draining for replica in state.replicas}
 
 
-def _says(found: dict[str, dict[str, Any]]) -> Renew:
+def _says(found: dict[str, Description]) -> Renew:
     """Replicas that say this of themselves; the others cannot be asked."""
 
-    async def renew(replicas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [as_described(found.get(replica["id"], replica), replica) for replica in replicas]
+    async def renew(replicas: Sequence[Description]) -> list[Description]:
+        return [as_described(found.get(replica.id, replica), replica) for replica in replicas]
 
     return renew
 
@@ -92,7 +96,7 @@ async def test_the_last_replica_drains_before_its_successor_is_there(endpoint: s
 
 
 async def test_a_replica_that_is_leaving_is_asked_until_its_successor_is_known() -> None:
-    state, leaving = _asked(), _replica("a") | {"leaving": True}
+    state, leaving = _asked(), _replica("a", leaving=True)
     await state.described([_answer(_replica("a"))], RUNNING, _as_they_are)
     await state.unheard(_application("DEPLOYING", RUNNING=1, STOPPING=1), _says({"a": leaving}))
     assert _shown(state) == ("ready", {"a": False})
@@ -102,12 +106,12 @@ async def test_a_replica_that_is_leaving_is_asked_until_its_successor_is_known()
     assert _shown(state) == ("ready", {"b": False, "a": True})
     await state.described([_answer(leaving)], RUNNING, _says({"a": leaving}))  # the successor died
     assert _shown(state) == ("ready", {"a": False, "b": True})
-    await state.unheard(_application("DEPLOYING", STOPPING=1), _says({"a": leaving | {"draining": True}}))
+    await state.unheard(_application("DEPLOYING", STOPPING=1), _says({"a": leaving.as_seen(draining=True)}))
     assert _shown(state) == ("starting", {"a": True, "b": True})
 
 
 async def test_a_replica_of_a_model_that_is_to_be_cold_is_asked_no_more() -> None:
-    state, leaving = _asked(), _replica("a") | {"leaving": True}
+    state, leaving = _asked(), _replica("a", leaving=True)
     await state.described([_answer(_replica("a"))], RUNNING, _as_they_are)
     state.wanted = 0
     await state.unheard(_application("DELETING", STOPPING=1), _says({"a": leaving}))
@@ -116,9 +120,9 @@ async def test_a_replica_of_a_model_that_is_to_be_cold_is_asked_no_more() -> Non
 
 async def test_a_process_that_takes_over_in_the_middle_of_a_replacement(tmp_path: Path) -> None:
     publisher, before, after = Publisher(tmp_path / "directory.json"), _asked(), _asked()
-    leaving = _replica("a") | {"leaving": True}
+    leaving = _replica("a", leaving=True)
     await before.described([_answer(_replica("b"))], RUNNING, _says({"a": leaving}))
-    before.replicas = [_replica("b"), leaving | {"draining": True}]
+    before.replicas = [_replica("b"), leaving.as_seen(draining=True)]
     publisher.publish({"m": before.document()})
     after.wanted = 0
     await take_over({"m": after}, publisher.earlier(), _says({"a": leaving}))
@@ -156,7 +160,7 @@ async def test_a_replica_that_died_right_after_it_replaced_another_is_no_failure
 def test_a_drain_has_an_end() -> None:
     drain, earlier = Drain(DRAIN_SECONDS), [_replica("a")]
     longest = DRAIN_SECONDS + DRAIN_MARGIN_SECONDS
-    assert drain.leaving(earlier, [_replica("b")], 100.0) == [{**earlier[0], "draining": True}]
+    assert drain.leaving(earlier, [_replica("b")], 100.0) == [earlier[0].as_seen(draining=True)]
     assert drain.leaving(earlier, [], 99.0 + longest) != []
     assert drain.leaving(earlier, [], 100.0 + longest) == []
 
@@ -180,8 +184,22 @@ async def test_a_new_serving_process_takes_over_what_still_listens(
     assert _shown(after) == ("starting", {})
 
 
+async def test_replicas_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
+    file, state = tmp_path / "directory.json", _asked()
+    replica = {
+        "id": "a", "version": "v", "endpoint": "http://127.0.0.1:9", "node": "n", "running": 1, "waiting": 0,
+        "begun": 3, "draining": False, "of_then": True,
+    }  # fmt: skip
+    model = {"state": "ready", "traits": {"template_tokens": 70}, "replicas": [replica], "of_then": 1}
+    file.write_text(json.dumps({"published_at": 1.0, "models": {"m": model}}))
+    await take_over({"m": state}, Publisher(file).earlier(), _as_they_are)
+    assert _shown(state) == ("ready", {"a": False})
+    file.write_text(json.dumps({"models": {"m": {"of": "a version that nobody knows"}}}))
+    assert Publisher(file).earlier() == {}
+
+
 async def test_it_is_as_asked_for_when_the_earlier_version_is_gone(endpoint: str, renew: Renew) -> None:
-    state, old, new = _asked("w"), _replica("a", endpoint), _replica("b") | {"version": "w"}
+    state, old, new = _asked("w"), _replica("a", endpoint), _replica("b", version="w")
     await state.described([_answer(old)], RUNNING, renew)
     assert (state.ready, state.document()["settled"]) == (0, False)
     await state.described([_answer(new)], RUNNING, renew)
@@ -211,9 +229,9 @@ async def test_a_model_that_nobody_needs_is_cold_and_keeps_what_it_told(endpoint
 
 def test_short_requests_keep_a_model_awake() -> None:
     state = _asked()
-    state.replicas = [_replica("a") | {"begun": 5}]
+    state.replicas = [_replica("a", begun=5)]
     assert [state.requests(), state.requests()] == [1, 0]
-    state.replicas = [_replica("a") | {"begun": 6}, _replica("b") | {"running": 2, "waiting": 1}]
+    state.replicas = [_replica("a", begun=6), _replica("b", running=2, waiting=1)]
     assert [state.requests(), state.requests()] == [3, 3]
 
 

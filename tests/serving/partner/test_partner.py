@@ -294,13 +294,19 @@ async def test_an_answer_that_breaks_off_ends_without_its_end_and_costs_nothing(
     assert (meter.ended, meter.completion_tokens) == ("failed", 0)
 
 
-async def test_a_partner_that_does_not_answer_is_waited_for_as_long_as_was_said(started: Started) -> None:
-    async with started(first_seconds=0.2, total_seconds=0.4) as port:
-        for stream, seconds in ((True, 0.2), (False, 0.4)):
-            began = asyncio.get_running_loop().time()
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [(True, {"first_seconds": 0.2, "total_seconds": 840}), (False, {"first_seconds": 3600, "total_seconds": 0.2})],
+)
+async def test_a_partner_that_does_not_answer_is_waited_for_as_long_as_was_said(
+    stream: bool, said: dict[str, float], started: Started
+) -> None:
+    async with started(**said) as port:
+        began = asyncio.get_running_loop().time()
+        async with asyncio.timeout(60):
             response, _, _ = await port.post("order=hang", stream=stream)
-            assert response.status == 503
-            assert seconds <= asyncio.get_running_loop().time() - began < seconds + 1
+        assert response.status == 503
+        assert asyncio.get_running_loop().time() - began >= 0.2
 
 
 async def test_a_customer_who_hangs_up_pays_what_the_partner_bills(port: Port) -> None:
