@@ -18,6 +18,9 @@ from serving.asgi import App, Headers, Message, Receive, Scope, Send, send_json
 from serving.line import Line, Ticket
 from serving.meter import Ended, Limits, Meter, MeterBook, Rejection, Request
 
+UNGRAMMATICAL = Rejection("The grammar or schema cannot be compiled, or allows no answer.")
+ERROR_EVENTS = (b'data: {"error"', b"event: error")
+
 current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)
 
 
@@ -62,7 +65,8 @@ class Answer:
         self._meter: Meter | None = None
         self._streams = False
         self._held: list[Message] | None = None
-        """What came of a stream before the engine took the request, which may still be rejected."""
+        """What came of a stream while the request may still be rejected."""
+        self._rejected = False
 
     async def run(self, scope: Scope) -> None:
         """Ends the meter whatever happens; tokens that nobody will read are not generated further."""
@@ -123,6 +127,8 @@ class Answer:
         return message
 
     async def _send(self, message: Message) -> None:
+        if self._rejected:
+            return
         if message["type"] == "http.response.start":
             await self._begin_response(message)
         elif not self._streams:
@@ -133,13 +139,23 @@ class Answer:
             await self._send_outer(message)
         else:
             self._held.append(message)
-            if self._request.sequences and self._request.rejection is None:
+            if self._has_begun():
                 await self._release()
 
+    def _has_begun(self) -> bool:
+        """Whether the engine took the request, and can do what was asked."""
+        request = self._request
+        if request.rejection is not None or not request.sequences:
+            return False
+        return not request.has_grammar or bool(self._engine.unfinished(request))
+
     async def _end_stream(self, message: Message) -> None:
-        if self._held is not None and self._request.rejection is not None:
-            await self._reject(self._request.rejection)
-            return
+        if self._held is not None:
+            failed = any(held.get("body", b"").startswith(ERROR_EVENTS) for held in self._held)
+            rejection = self._request.rejection or self._ungrammatical(failed=failed)
+            if rejection is not None:
+                await self._reject(rejection)
+                return
         await self._release()
         await self._send_outer({**message, "more_body": True})
         meter = await self._end()
@@ -151,9 +167,13 @@ class Answer:
         for message in held or ():
             await self._send_outer(message)
 
+    def _ungrammatical(self, *, failed: bool) -> Rejection | None:
+        """vLLM finds that out once it took the request, and calls it its own failure."""
+        return UNGRAMMATICAL if failed and self._request.has_grammar and self._engine.is_healthy() else None
+
     async def _reject(self, rejection: Rejection) -> None:
-        """Instead of a stream that has nothing to tell but that."""
-        self._held, self._status = None, HTTPStatus.BAD_REQUEST
+        """Instead of an answer that has nothing to tell but that."""
+        self._held, self._status, self._rejected = None, HTTPStatus.BAD_REQUEST, True
         error = {"message": rejection.message, "param": rejection.param}
         headers = [(b"x-appliance-meter", json.dumps((await self._end()).document()).encode())]
         await send_json(self._send_outer, self._status, {"error": error}, headers)
@@ -166,14 +186,19 @@ class Answer:
         self._streams = any(
             name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
         )
-        if not self._streams:
-            meter = await self._end()
-            headers.append((b"x-appliance-meter", json.dumps(meter.document()).encode()))
-            if self._request.refused is not None:
-                headers.append((b"x-appliance-refused", self._request.refused.encode()))
-            await self._send_outer({**message, "headers": headers})
-        else:
+        if self._streams:
             self._held = [{**message, "headers": headers}]
+            return
+        failed = self._status >= 500 and self._engine.is_healthy()
+        if (rejection := self._ungrammatical(failed=failed)) is not None:
+            await self._reject(rejection)
+            return
+        meter = await self._end()
+        headers.append((b"x-appliance-meter", json.dumps(meter.document()).encode()))
+        refused = "failed" if failed else self._request.refused
+        if refused is not None and all(name != b"x-appliance-refused" for name, _ in headers):
+            headers.append((b"x-appliance-refused", refused.encode()))
+        await self._send_outer({**message, "headers": headers})
 
     async def _end(self, *, interrupted: bool = False) -> Meter:
         unfinished = self._engine.unfinished(self._request)

@@ -48,8 +48,8 @@ HEADER_PRIORITY = "x-appliance-priority"
 HEADER_PATH = "x-appliance-path"
 HEADER_METER = "x-appliance-meter"
 HEADER_REFUSED = "x-appliance-refused"
-WITHOUT_SUCCESSOR = ("queue", "partner")
-"""Refusals of replicas that go on: nobody will take their place."""
+WITHOUT_SUCCESSOR = ("queue", "partner", "failed")
+"""Refusals and failures of replicas that go on: nobody will take their place."""
 
 
 class ReplicaUnreachable(Exception):

@@ -67,10 +67,16 @@ def flags(model: Model, directories: Mapping[str, Path], gpus: float) -> list[st
         defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni", "dtype": cpu_dtype()}
     line: list[str] = []
     adapters = {name: directory for name, directory in directories.items() if name != model.id}
-    chosen = defaults | _lora(adapters) | dict(model.engine_args) | fixed
+    chosen = defaults | _lora(adapters) | dict(model.engine_args) | _grammars(model) | fixed
     for name, value in chosen.items():
         line += _flag(name, value)
     return line
+
+
+def _grammars(model: Model) -> dict[str, EngineArg]:
+    """Compiled by xgrammar alone unless the operator says otherwise: docs/decisions/0020."""
+    given = model.engine_args.get("structured_outputs_config", {})
+    return {"structured_outputs_config": {"backend": "xgrammar", **given} if isinstance(given, dict) else given}
 
 
 def _lora(adapters: Mapping[str, Path]) -> dict[str, EngineArg]:

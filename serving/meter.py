@@ -140,6 +140,8 @@ class Request:
         self.recording: Recording | None = None
         self.refused: Refused | None = None
         self.rejection: Rejection | None = None
+        self.has_grammar = False
+        """Whether its answer is bound to a grammar, which the engine compiles once it took the request."""
         self.broken = False
         """Whether whoever answers it has failed in the middle."""
         self.sequences: list[Sequence] = []

@@ -12,6 +12,7 @@ from serving.meter import Rejection, Request
 
 # A client could claim with them that its prompt was cached.
 UNTRUSTED = frozenset({"kv_transfer_params", "ec_transfer_params"})
+TOO_LARGE = "A number of the request does not fit into 64 bits."
 REFUSALS = {
     "prompt-limit": "The prompt is longer than this request may be.",
     "sequences": "The request asks for more answers than it may.",
@@ -93,6 +94,7 @@ class Metering:
             limit(sampling_params, request.limits.completion_tokens)
         if request.count_only:
             return _only_counted()
+        request.has_grammar = sampling_params.structured_outputs is not None
         keep_apart(prompt, request.limits.salt)
         options["priority"] = request.limits.priority if self._by_priority else 0
         return self._generate(prompt, sampling_params, request_id, **options)
@@ -143,13 +145,16 @@ def _sibling_state() -> type:
 
 @contextmanager
 def noting_rejection(request: Request) -> Iterator[None]:
-    from vllm.exceptions import VLLMClientError
+    from vllm.exceptions import VLLMClientError, VLLMValidationError
 
     try:
         yield
     except VLLMClientError as error:
         request.rejection = Rejection(str(error), getattr(error, "parameter", None))
         raise
+    except OverflowError:  # on its way to the engine's process
+        request.rejection = Rejection(TOO_LARGE)
+        raise VLLMValidationError(TOO_LARGE) from None
 
 
 async def _only_counted() -> AsyncGenerator[Any, None]:

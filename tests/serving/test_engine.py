@@ -221,6 +221,48 @@ async def test_what_cannot_be_metered_is_refused(client: Client, fields: dict[st
         assert reply.counted == (0, 0, 0)
 
 
+def _schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        _schema({"type": "array", "minItems": 10**9}),
+        _schema({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}),
+        _schema({"$ref": "#"}),
+        {"structured_outputs": {"grammar": "root ::= root"}},
+        {"structured_outputs": {"regex": r"(?=a)b"}},
+        {"structured_outputs": {"choice": []}},
+        {"top_k": 2**64},
+        {"stream_interval": 10**30},
+        {"vllm_xargs": {"a": 2**70}},
+    ],
+)
+async def test_what_the_engine_cannot_do_is_refused_and_ends_nothing(
+    client: Client, fields: dict[str, Any], stream: bool
+) -> None:
+    reply = await client.chat(**fields, stream=stream)
+    assert reply.status == 400
+    assert reply.document["error"]["message"]
+    assert reply.counted == (0, 0, 0)
+    assert (await client.chat(max_tokens=1)).status == 200
+
+
+async def test_a_grammar_that_one_tenant_asks_for_changes_no_other_tenants(client: Client) -> None:
+    """Of vLLM's backends the first request's would serve all; what only another one can is refused."""
+    shape = {
+        "type": "object",
+        "properties": {"a": {"enum": [7]}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    await client.chat(**_schema({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}))
+    reply = await client.chat(**_schema(shape), max_tokens=30)
+    assert json.loads(reply.document["choices"][0]["message"]["content"]) == {"a": 7}
+
+
 async def test_a_request_is_served_once(client: Client) -> None:
     request = str(uuid.uuid4())
     assert (await client.chat(request, max_tokens=2)).status == 200

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.answer import current_request
-from serving.asgi import App, Message, Receive, Scope, Send
+from serving.asgi import App, Message, Receive, Scope, Send, send_json
 from serving.guard import MOST_COUNTS_AT_ONCE, Guard
 from serving.journal import FileJournal
 from serving.meter import Limits, MeterBook, Rejection, Request
@@ -74,19 +74,26 @@ class Port:
     def status(self) -> int:
         return int(self.sent[0]["status"])
 
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        return [(name.decode(), value.decode()) for name, value in self.sent[0]["headers"]]
+
     def header(self, name: str) -> str:
-        return str(dict(self.sent[0]["headers"])[name.encode()], "ascii")
+        return dict(self.headers)[name]
 
 
-def _asked(engine_id: str, tokens: int) -> None:
+EVENT_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
+
+
+def _asked(engine_id: str, tokens: int, *, has_grammar: bool = False) -> None:
     request = current_request.get()
     assert request is not None
+    request.has_grammar = has_grammar
     request.sequences.append(Sequence(id=engine_id, completion_tokens=tokens))
 
 
 async def _stream(send: Send, *parts: bytes) -> None:
-    headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
     for part in parts:
         await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -107,6 +114,55 @@ async def test_the_meter_is_the_last_part_of_a_stream(tmp_path: Path) -> None:
         "prompt_tokens": 10, "cached_tokens": 0, "completion_tokens": 2, "ended": "complete", "images": 0,
         "audio_seconds": 0, "model": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+async def test_an_engine_that_fails_and_lives_says_so(tmp_path: Path, healthy: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        port.engine.healthy = healthy
+        await send_json(send, 500, {"error": {"message": "Internal server error"}})
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == 500
+    assert (("x-appliance-refused", "failed") in port.headers) is healthy
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("tokens", [0, 1])
+async def test_a_grammar_that_cannot_be_followed_is_the_clients_fault(
+    tmp_path: Path, stream: bool, tokens: int
+) -> None:
+    """vLLM has parsed it, and finds out too late: in the middle of the answer."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("s", tokens, has_grammar=True)
+        if stream:
+            await _stream(send, b'data: {"role":"assistant"}\n\n', b'data: {"error":{}}\n\n')
+        else:
+            await send_json(send, 500, {"error": {"message": "Internal server error"}})
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == 400
+    assert b"cannot be compiled" in port.sent[1]["body"]
+    assert len(port.sent) == 2
+    assert json.loads(port.header("x-appliance-meter"))["ended"] == "refused"
+
+
+async def test_a_stream_that_follows_its_grammar_is_not_held_back(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("s", 1, has_grammar=True)
+        port.engine.running.add("s")
+        await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        assert [message.get("body") for message in port.sent] == [None, b"data: 1\n\n"]
+        await send({"type": "http.response.body", "body": b'data: {"error":{}}\n\n', "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == 200
 
 
 async def test_an_answer_that_vllm_gives_up_leaves_nothing_running(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 from serving.launch import cpu_dtype, environment, flags
-from serving.models import Model, Rates
+from serving.models import EngineArg, Model, Rates
 
 MODEL = Model(
     "m", "directory:/m", 4096, Rates(1, 1, 1), gpus=0, kv_cache_gib=3,
@@ -19,6 +21,18 @@ def test_what_the_operator_writes_becomes_the_command_line() -> None:
     assert "--enforce-eager" in line
     assert line[line.index("--scheduling-policy") + 1] == "priority"
     assert line[line.index("--max-model-len") + 1] == "4096"
+
+
+def test_grammars_are_compiled_by_xgrammar_unless_the_operator_says_otherwise() -> None:
+    def backend(**given: EngineArg) -> object:
+        line = flags(dataclasses.replace(MODEL, engine_args=given), DIRECTORIES, gpus=0)
+        return json.loads(line[line.index("--structured-outputs-config") + 1])
+
+    assert backend() == {"backend": "xgrammar"}
+    assert backend(structured_outputs_config={"reasoning_parser": "x"}) == {
+        "backend": "xgrammar", "reasoning_parser": "x",
+    }  # fmt: skip
+    assert backend(structured_outputs_config={"backend": "guidance"}) == {"backend": "guidance"}
 
 
 def test_gpus_split_one_replica() -> None:
