@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -53,11 +54,20 @@ def database_url(postgres_cluster: Cluster) -> str:
 
 
 @pytest.fixture(scope="session")
-def prepared_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sample model, converted once a session: what a home's ``models`` would hold."""
-    folder = tmp_path_factory.mktemp("models")
+def converted_models() -> Path:
+    """The sample models, converted once for all sessions on this machine."""
+    folder = Path(tempfile.gettempdir()) / "appliance-test-models"
     for model in load_settings({}).models:
         prepare(model.source, model.id, folder, print)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared_models(converted_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a home's ``models`` would hold; what the session adds to it goes with the session."""
+    folder = tmp_path_factory.mktemp("models")
+    for model in filter(Path.is_dir, converted_models.iterdir()):
+        (folder / model.name).symlink_to(model)
     return folder
 
 

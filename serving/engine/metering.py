@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from serving.answer import current_request
+from serving.grammar import too_large
 from serving.meter import Rejection, Request
 
 # A client could claim with them that its prompt was cached.
@@ -91,6 +92,7 @@ class Metering:
         if request.recording is None:
             with noting_rejection(request):
                 _ask(request, prompt, sampling_params.n, sampling_params.extra_args)
+                _check_grammar(sampling_params.structured_outputs)
             limit(sampling_params, request.limits.completion_tokens)
         if request.count_only:
             return _only_counted()
@@ -176,6 +178,16 @@ def _ask(request: Request, prompt: Any, sequences: int, extra_args: Mapping[str,
     request.ask(len(tokens), sequences, len(prompt.get("mm_placeholders", {}).get("image", ())))
     if not request.count_only and (refusal := refusal_of(request, extra_args)) is not None:
         raise VLLMValidationError(refusal)
+
+
+def _check_grammar(asked: Any) -> None:
+    from vllm.exceptions import VLLMValidationError
+
+    if asked is None:
+        return
+    for grammar in (asked.json, asked.regex, asked.choice, asked.grammar, asked.structural_tag):
+        if grammar is not None and (refusal := too_large(grammar)) is not None:
+            raise VLLMValidationError(refusal)
 
 
 def refusal_of(request: Request, extra_args: Mapping[str, object] | None) -> str | None:

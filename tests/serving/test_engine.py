@@ -232,6 +232,7 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
         _schema({"type": "array", "minItems": 10**9}),
         _schema({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}),
         _schema({"$ref": "#"}),
+        _schema({"properties": {f"k{number}": {} for number in range(3000)}}),
         {"structured_outputs": {"grammar": "root ::= root"}},
         {"structured_outputs": {"regex": r"(?=a)b"}},
         {"structured_outputs": {"choice": []}},
@@ -319,7 +320,7 @@ async def test_nothing_of_a_request_is_written(client: Client) -> None:
 
 async def test_of_those_who_wait_for_a_full_engine_the_higher_priority_is_served_first(client: Client) -> None:
     requests = [str(uuid.uuid4()) for _ in range(SEATS)]
-    lengths = [40, 50, *[60] * (SEATS - 2)]
+    lengths = [10, *[150] * (SEATS - 1)]
     filling = [
         asyncio.create_task(client.chat(request, max_tokens=length, ignore_eos=True))
         for request, length in zip(requests, lengths, strict=True)
