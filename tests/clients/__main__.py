@@ -30,6 +30,7 @@ PYTHON_SUITES: Mapping[str, tuple[str, ...]] = {
     "instructor": ("instructor",),
     "llm": ("llm",),
     "schemathesis": ("schemathesis",),
+    "hostile": ("httpx",),
 }
 NODE_SUITES = {"openai-node": "openai.test.mjs", "ai-sdk": "ai-sdk.test.mjs"}
 SECONDS = 1800
