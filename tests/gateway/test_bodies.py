@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from appliance.errors import InvalidRequest
 from appliance.gateway.bodies import parse
+from appliance.gateway.bodies.modest import MOST_PARTS
 from serving.endpoints import ENDPOINTS
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -80,6 +81,49 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     for endpoint in ENDPOINTS.values():
         with contextlib.suppress(InvalidRequest):
             assert parse(endpoint, body).model is not None
+
+
+USER = {"role": "user", "content": "Hi"}
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        ("/v1/responses", {"input": [0] * MANY}, "input"),
+        ("/v1/responses", {"input": [{"type": "message"}] * MANY}, "input"),
+        ("/v1/chat/completions", {"messages": [USER] * MOST_PARTS}, None),
+        ("/v1/chat/completions", {"messages": [USER] * MANY}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "x"}] * MANY}]}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a, b, " * MANY}]}, None),
+        ("/v1/chat/completions", {"messages": [USER], "tools": [{}] * MANY}, "tools"),
+        ("/v1/chat/completions", {"messages": [USER], "stop": [1] * MANY}, "stop"),
+        ("/v1/chat/completions", {"messages": [USER], "allowed_token_ids": list(range(MANY))}, None),
+        ("/v1/chat/completions", {"messages": [USER], "allowed_token_ids": [None] * MANY}, "allowed_token_ids"),
+        (
+            "/v1/chat/completions",
+            {"messages": [USER], "logit_bias": {str(one): 1 for one in range(MANY)}},
+            "logit_bias",
+        ),
+        ("/v1/messages", {"messages": [USER], "system": [{}] * MANY}, "system"),
+        ("/v1/completions", {"prompt": [1] * MANY}, None),
+        ("/v1/completions", {"prompt": [[1, 2] * MANY, [3]]}, None),
+        ("/v1/completions", {"prompt": [0] + [None] * MANY}, "prompt"),
+        ("/v1/embeddings", {"input": [1] * MANY}, None),
+        ("/v1/embeddings", {"input": [0] + [None] * MANY}, "input"),
+        ("/tokenize", {"messages": [{}] * MANY}, "messages"),
+    ],
+)
+def test_what_would_keep_others_waiting_to_be_judged_is_refused(
+    path: str, fields: dict[str, Any], param: str | None
+) -> None:
+    body = json.dumps({"model": "m"} | fields).encode()
+    if param is None:
+        parse(ENDPOINTS[path], body)
+        return
+    with pytest.raises(InvalidRequest) as caught:
+        parse(ENDPOINTS[path], body)
+    assert caught.value.param == param
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.errors import InvalidRequest
 from appliance.gateway.bodies import audio, generation, pooling
+from appliance.gateway.bodies.modest import require_modest
 from appliance.gateway.bodies.parsed import Parsed
 from serving.endpoints import Body, Endpoint
 
@@ -30,6 +31,7 @@ def parse(endpoint: Endpoint, body: bytes, content_type: str = "application/json
     if endpoint.body is Body.AUDIO:
         return audio.parse(body, content_type)
     try:
+        require_modest(body, embeds=endpoint.body is Body.EMBEDDINGS)
         return _PARSERS[endpoint.body](body)
     except msgspec.ValidationError as error:
         message, field = _explain(str(error))

@@ -25,10 +25,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 TEXT = tuple(PLAIN)[:4]
 INFINITE, NOT_A_NUMBER = "\u0001", "\u0002"  # JSON of Python's kind, written by `text`
-VALUES: list[Any] = [
-    -1, 0, -(2**31), 2**31, 2**32, 2**63 - 1, -(2**63), 2**63, 2**64, 10**30, 1e308, -1e308, 1e-320, INFINITE,
-    NOT_A_NUMBER, "5", None, True, [], {}, "x",
-]  # fmt: skip
+VALUES: list[Any] = [-1, 0, 2**31, 2**63, 2**64, 10**30, 1e308, 1e-320, INFINITE, NOT_A_NUMBER, "5", {}]
 NUMBERS = (
     "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty",
     "length_penalty", "seed", "min_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens", "n",
@@ -38,7 +35,7 @@ NUMBERS = (
 )  # fmt: skip
 IDS: list[Any] = [
     [], [0], [-1], [49151], [49152], [2**31], [2**63], [-(2**63)], list(range(49152)), [0] * 100_000, [[0]], ["a"],
-    [None], [1.5], [True],
+    [None], [1.5], [True], [0] + [None] * 100_000, [{}] * 100_000, [USER] * 100_000,
 ]  # fmt: skip
 LISTS: dict[str, list[Any]] = {
     "stop_token_ids": IDS, "allowed_token_ids": IDS, "logprob_token_ids": IDS, "prompt": IDS, "tokens": IDS,
@@ -55,7 +52,7 @@ LISTS: dict[str, list[Any]] = {
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}],
         [{"role": "user", "content": [{"type": "image_embeds", "image_embeds": "AAAA"}]}],
     ],
-    "documents": [[], [""], ["a"] * 1000], "prompt_embeds": ["AAAA", ["gAN9cQAu"]],
+    "documents": [[], [""], ["a"] * 1000], "system": IDS, "tools": IDS, "prompt_embeds": ["AAAA", ["gAN9cQAu"]],
     "chat_template": ["{% for i in range(10**9) %}{% endfor %}"], "vllm_xargs": [{"a": 2**70}, {"a": [1] * 1000}],
 }  # fmt: skip
 
@@ -118,11 +115,12 @@ def test_hostile_values(path: str, stream: bool, record_testsuite_property: Call
     statuses: Counter[int] = Counter()
     with httpx.Client(headers=HEADERS, timeout=120) as http:
         for number, (_, fields) in enumerate(one for one in hostile() if one[0] == path):
-            if stream and number % 3:
+            if stream and number % 4:
                 continue
             body = text(PLAIN[path] | {"stream": stream} | fields)
             answer = http.post(BASE + path, content=body)
             statuses[answer.status_code] += 1
             assert answer.status_code < 500, (body[:500], answer.text[:500])
-        assert http.post(BASE + path, json=PLAIN[path]).status_code == 200
+        plain = http.post(BASE + path, json=PLAIN[path])
+        assert plain.status_code == 200, plain.text
     record_testsuite_property(f"{path}{' streamed' * stream}", dict(sorted(statuses.items())))
