@@ -77,10 +77,11 @@ class Answer:
             else:
                 await self._in_turn(self._line, scope)
         except Exception:
-            if self._held is None or self._request.rejection is None:
+            rejection = self._request.rejection or self._ungrammatical(failed=True)
+            if self._held is None or rejection is None:
                 self._status = self._status or 500
                 raise
-            await self._reject(self._request.rejection)
+            await self._reject(rejection)
         except BaseException:
             self._status = self._status or 500
             raise

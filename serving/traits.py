@@ -9,7 +9,7 @@ class Traits(msgspec.Struct, frozen=True):
     """``endpoints`` are paths of ``serving.endpoints``; ``input`` and ``output`` are modalities.
 
     A prompt of so many bytes has at most ``tokens_per_byte`` times as many tokens, and ``template_tokens`` of its
-    chat template; ``audio_seconds`` is the longest recording that is taken.
+    chat template, or of the tokenizer's own; ``audio_seconds`` is the longest recording that is taken.
     """
 
     endpoints: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from serving.launch import MOST_AUDIO_SECONDS
 from serving.traits import Traits
 
 TEMPLATE_MARGIN_TOKENS = 64
+SPECIAL_MARGIN_TOKENS = 4
 OUTPUT = ((Body.CHAT, "text"), (Body.AUDIO, "text"), (Body.EMBEDDINGS, "embedding"), (Body.SCORE, "score"))
 
 
@@ -25,7 +26,7 @@ async def traits_of(llm: Any, app: Any, model_id: str) -> Traits:
         endpoints=tuple(endpoint.path for endpoint in served),
         input=_modalities(llm) if bodies - {Body.AUDIO, Body.TOKENS} else ("audio",),
         output=(next((what for body, what in OUTPUT if body in bodies), "text"),),
-        template_tokens=await _template_tokens(app, model_id),
+        template_tokens=await _template_tokens(app, model_id) or _special_tokens(llm.get_tokenizer()),
         tokens_per_byte=tokens_per_byte(llm.get_tokenizer()),
         audio_seconds=MOST_AUDIO_SECONDS if hears else 0,
     )
@@ -46,7 +47,12 @@ def tokens_per_byte(tokenizer: Any) -> int:
 
 
 async def _template_tokens(app: App, model_id: str) -> int:
-    """Tokens of a conversation whose one message is empty, and a margin; 0 if the model has no chat template."""
+    """Of a conversation whose one message is empty, and a margin; 0 if the model has no chat template."""
     body = json.dumps({"model": model_id, "messages": [{"role": "user", "content": ""}]}).encode()
     request, _ = await count_prompts(app, "/v1/chat/completions", body)
     return request.asked_prompt_tokens + TEMPLATE_MARGIN_TOKENS if request.asked_sequences else 0
+
+
+def _special_tokens(tokenizer: Any) -> int:
+    """What the tokenizer itself adds to a text or a pair of texts, and a margin."""
+    return 2 * len(tokenizer.encode("")) + SPECIAL_MARGIN_TOKENS

@@ -98,3 +98,14 @@ async def test_a_model_is_not_asked_for_what_it_cannot_do(ready: System) -> None
                 error = json.loads(await answer.text())["error"]
                 assert (answer.status, error["param"]) == (400, "model")
     assert ready.usage("confused") == {}
+
+
+async def test_the_shortest_texts_are_not_too_long(ready: System) -> None:
+    """The tokenizer adds more tokens than they have letters."""
+    key = ready.customer("1", "brief")
+    async with aiohttp.ClientSession() as http:
+        await ask(http, ready, key, "/v1/score", text_1="a", text_2="b")
+        for path in ("/v1/rerank", "/v2/rerank", "/rerank"):
+            await ask(http, ready, key, path, query="a", documents=["a", "b"])
+        for path, field in (("/v1/embeddings", "input"), ("/v2/embed", "texts")):
+            await ask(http, ready, key, path, **{field: ["a", "b", "c"]})

@@ -251,6 +251,18 @@ async def test_what_the_engine_cannot_do_is_refused_and_ends_nothing(
     assert (await client.chat(max_tokens=1)).status == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"type": "array", "minItems": 10**9}])
+async def test_a_schema_that_allows_no_answer_is_refused_of_responses_too(
+    client: Client, schema: dict[str, Any], stream: bool
+) -> None:
+    shape = {"format": {"type": "json_schema", "name": "answer", "schema": schema}}
+    reply = await client.post(
+        "/v1/responses", {"model": "smollm2", "input": "Hi", "text": shape, "stream": stream}
+    )
+    assert reply.status == 400, reply.text
+
+
 async def test_a_grammar_that_one_tenant_asks_for_changes_no_other_tenants(client: Client) -> None:
     """Of vLLM's backends the first request's would serve all; what only another one can is refused."""
     shape = {

@@ -128,17 +128,21 @@ async def test_an_engine_that_fails_and_lives_says_so(tmp_path: Path, healthy: b
     assert (("x-appliance-refused", "failed") in port.headers) is healthy
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("how", ["whole", "stream", "stream that breaks off"])
 @pytest.mark.parametrize("tokens", [0, 1])
 async def test_a_grammar_that_cannot_be_followed_is_the_clients_fault(
-    tmp_path: Path, stream: bool, tokens: int
+    tmp_path: Path, how: str, tokens: int
 ) -> None:
     """vLLM has parsed it, and finds out too late: in the middle of the answer."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         _asked("s", tokens, has_grammar=True)
-        if stream:
+        if how == "stream":
             await _stream(send, b'data: {"role":"assistant"}\n\n', b'data: {"error":{}}\n\n')
+        elif how == "stream that breaks off":
+            await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
+            await send({"type": "http.response.body", "body": b"event: response.created\n\n", "more_body": True})
+            raise RuntimeError
         else:
             await send_json(send, 500, {"error": {"message": "Internal server error"}})
 
