@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -66,7 +67,7 @@ class Answer:
         self._streams = False
         self._held: list[Message] | None = None
         """What came of a stream while the request may still be rejected."""
-        self._rejected = False
+        self._replaced = False
 
     async def run(self, scope: Scope) -> None:
         """Ends the meter whatever happens; tokens that nobody will read are not generated further."""
@@ -77,11 +78,11 @@ class Answer:
             else:
                 await self._in_turn(self._line, scope)
         except Exception:
-            rejection = self._request.rejection or self._ungrammatical(failed=True)
-            if self._held is None or rejection is None:
+            if self._held is None:
                 self._status = self._status or 500
                 raise
-            await self._reject(rejection)
+            rejection = self._request.rejection or self._ungrammatical(failed=True)
+            await (self._fail() if rejection is None else self._reject(rejection))
         except BaseException:
             self._status = self._status or 500
             raise
@@ -128,7 +129,7 @@ class Answer:
         return message
 
     async def _send(self, message: Message) -> None:
-        if self._rejected:
+        if self._replaced:
             return
         if message["type"] == "http.response.start":
             await self._begin_response(message)
@@ -148,7 +149,10 @@ class Answer:
         request = self._request
         if request.rejection is not None or not request.sequences:
             return False
-        return not request.has_grammar or bool(self._engine.unfinished(request))
+        if not request.has_grammar:
+            return True
+        unfinished = set(self._engine.unfinished(request))
+        return any(one.completion_tokens for one in request.sequences if one.id in unfinished)
 
     async def _end_stream(self, message: Message) -> None:
         if self._held is not None:
@@ -169,15 +173,30 @@ class Answer:
             await self._send_outer(message)
 
     def _ungrammatical(self, *, failed: bool) -> Rejection | None:
-        """vLLM finds that out once it took the request, and calls it its own failure."""
-        return UNGRAMMATICAL if failed and self._request.has_grammar and self._engine.is_healthy() else None
+        """vLLM finds that out with the first token, and calls it its own failure."""
+        request = self._request
+        if not failed or not request.has_grammar or not self._engine.is_healthy():
+            return None
+        return None if any(one.completion_tokens > 1 for one in request.sequences) else UNGRAMMATICAL
 
     async def _reject(self, rejection: Rejection) -> None:
-        """Instead of an answer that has nothing to tell but that."""
-        self._held, self._status, self._rejected = None, HTTPStatus.BAD_REQUEST, True
         error = {"message": rejection.message, "param": rejection.param}
-        headers = [(b"x-appliance-meter", json.dumps((await self._end()).document()).encode())]
-        await send_json(self._send_outer, self._status, {"error": error}, headers)
+        await self._replace(HTTPStatus.BAD_REQUEST, error)
+
+    async def _fail(self) -> None:
+        await self._replace(HTTPStatus.INTERNAL_SERVER_ERROR, {"message": "The engine failed."})
+
+    def _refused(self) -> Headers:
+        reason: str | None = self._request.refused
+        if self._status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            reason = "failed" if self._engine.is_healthy() else None
+        return [(b"x-appliance-refused", reason.encode())] if reason is not None else []
+
+    async def _replace(self, status: int, error: Mapping[str, str | None]) -> None:
+        """Instead of an answer that has nothing to tell but that."""
+        self._held, self._status, self._replaced = None, status, True
+        meter = (b"x-appliance-meter", json.dumps((await self._end()).document()).encode())
+        await send_json(self._send_outer, status, {"error": error}, [*self._refused(), meter])
 
     async def _begin_response(self, message: Message) -> None:
         if message["status"] == HTTPStatus.NOT_IMPLEMENTED:  # a wish that cannot be met is no fault of ours
@@ -190,15 +209,14 @@ class Answer:
         if self._streams:
             self._held = [{**message, "headers": headers}]
             return
-        failed = self._status >= 500 and self._engine.is_healthy()
+        failed = self._status == HTTPStatus.INTERNAL_SERVER_ERROR
         if (rejection := self._ungrammatical(failed=failed)) is not None:
             await self._reject(rejection)
             return
         meter = await self._end()
         headers.append((b"x-appliance-meter", json.dumps(meter.document()).encode()))
-        refused = "failed" if failed else self._request.refused
-        if refused is not None and all(name != b"x-appliance-refused" for name, _ in headers):
-            headers.append((b"x-appliance-refused", refused.encode()))
+        if all(name != b"x-appliance-refused" for name, _ in headers):
+            headers += self._refused()
         await self._send_outer({**message, "headers": headers})
 
     async def _end(self, *, interrupted: bool = False) -> Meter:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from serving.models import EngineArg, Model
 
@@ -75,8 +76,8 @@ def flags(model: Model, directories: Mapping[str, Path], gpus: float) -> list[st
 
 def _grammars(model: Model) -> dict[str, EngineArg]:
     """Compiled by xgrammar alone unless the operator says otherwise: docs/decisions/0020."""
-    given = model.engine_args.get("structured_outputs_config", {})
-    return {"structured_outputs_config": {"backend": "xgrammar", **given} if isinstance(given, dict) else given}
+    given = cast("dict[str, Any]", model.engine_args.get("structured_outputs_config", {}))
+    return {"structured_outputs_config": {"backend": "xgrammar", **given}}
 
 
 def _lora(adapters: Mapping[str, Path]) -> dict[str, EngineArg]:

@@ -238,6 +238,8 @@ def _model(position: int, raw: object) -> Model:
         if argument in RESERVED_ENGINE_ARGS:
             what = INSTEAD.get(argument, "is decided by the appliance")
             raise ModelsError(f"{where}: engine_args.{argument}: {what}")
+    if not isinstance(entry.engine_args.get("structured_outputs_config", {}), dict):
+        raise ModelsError(f"{where}: engine_args.structured_outputs_config: expected a mapping")
     if entry.gpus != "auto" and entry.gpus > 1 and entry.gpus != int(entry.gpus):
         raise ModelsError(f"{where}: gpus: expected a part of one GPU, or a whole number of them")
     model = Model(

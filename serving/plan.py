@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from serving.fit import Fit, Shape, cpu_bytes, fit_on
 from serving.models import Model
@@ -46,7 +47,7 @@ def _bases_with_other_adapters(known: Mapping[str, Model], wanted: Mapping[str, 
 def _change(before: Model | None, after: Model, other_adapters: bool) -> Change:
     if before is None:
         return Change(after.id, "add")
-    details = tuple(_differences(dataclasses.asdict(before), dataclasses.asdict(after)))
+    details = tuple(_differences(msgspec.to_builtins(before), msgspec.to_builtins(after)))
     fields = {detail.partition(":")[0].partition(".")[0] for detail in details}
     if other_adapters:
         return Change(after.id, "replace", (*details, "its adapters differ"))

@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=0.01)
     options = parser.parse_args()
     stub = Stub(options.secret, options.chunks, options.interval)
-    uvicorn.run(stub, host="127.0.0.1", port=options.port, log_level="error", access_log=False)
+    uvicorn.run(stub, host="127.0.0.1", port=options.port, log_level="critical", access_log=False)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ from serving.traits import Traits
 
 TEMPLATE_MARGIN_TOKENS = 64
 SPECIAL_MARGIN_TOKENS = 4
+NOTHING: tuple[tuple[str, dict[str, Any], int], ...] = (
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": ""}]}, TEMPLATE_MARGIN_TOKENS),
+    ("/v1/score", {"text_1": "a", "text_2": "a"}, SPECIAL_MARGIN_TOKENS),
+)
+"""As little as may be asked where a template is written around it, and the tokens that this may vary by."""
 OUTPUT = ((Body.CHAT, "text"), (Body.AUDIO, "text"), (Body.EMBEDDINGS, "embedding"), (Body.SCORE, "score"))
 
 
@@ -26,7 +31,7 @@ async def traits_of(llm: Any, app: Any, model_id: str) -> Traits:
         endpoints=tuple(endpoint.path for endpoint in served),
         input=_modalities(llm) if bodies - {Body.AUDIO, Body.TOKENS} else ("audio",),
         output=(next((what for body, what in OUTPUT if body in bodies), "text"),),
-        template_tokens=await _template_tokens(app, model_id) or _special_tokens(llm.get_tokenizer()),
+        template_tokens=max(await _template_tokens(app, model_id), _special_tokens(llm.get_tokenizer())),
         tokens_per_byte=tokens_per_byte(llm.get_tokenizer()),
         audio_seconds=MOST_AUDIO_SECONDS if hears else 0,
     )
@@ -47,10 +52,13 @@ def tokens_per_byte(tokenizer: Any) -> int:
 
 
 async def _template_tokens(app: App, model_id: str) -> int:
-    """Of a conversation whose one message is empty, and a margin; 0 if the model has no chat template."""
-    body = json.dumps({"model": model_id, "messages": [{"role": "user", "content": ""}]}).encode()
-    request, _ = await count_prompts(app, "/v1/chat/completions", body)
-    return request.asked_prompt_tokens + TEMPLATE_MARGIN_TOKENS if request.asked_sequences else 0
+    """0 if the model has no template."""
+    found = [0]
+    for path, nothing, margin in NOTHING:
+        request, _ = await count_prompts(app, path, json.dumps({"model": model_id} | nothing).encode())
+        if request.asked_sequences:
+            found.append(request.asked_prompt_tokens + margin)
+    return max(found)
 
 
 def _special_tokens(tokenizer: Any) -> int:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from serving.answer import current_request
-from serving.grammar import too_large
+from serving.engine import lists
+from serving.grammar import too_large, too_long
 from serving.meter import Rejection, Request
 
 # A client could claim with them that its prompt was cached.
@@ -79,6 +80,7 @@ class Metering:
         self._add_request = llm.add_request
         self._add_state = llm.output_processor.add_request
         self._states = llm.output_processor.request_states
+        self._tokenizer = llm.get_tokenizer()
         self._by_priority = llm.vllm_config.scheduler_config.policy == "priority"
         self._sibling = _sibling_state()
         llm.generate = self.generate
@@ -92,6 +94,7 @@ class Metering:
         if request.recording is None:
             with noting_rejection(request):
                 _ask(request, prompt, sampling_params.n, sampling_params.extra_args)
+                _check_lists(sampling_params, self._tokenizer)
                 _check_grammar(sampling_params.structured_outputs)
             limit(sampling_params, request.limits.completion_tokens)
         if request.count_only:
@@ -180,14 +183,24 @@ def _ask(request: Request, prompt: Any, sequences: int, extra_args: Mapping[str,
         raise VLLMValidationError(refusal)
 
 
+def _check_lists(sampling_params: Any, tokenizer: Any) -> None:
+    from vllm.exceptions import VLLMValidationError
+
+    if (rejection := lists.too_long(sampling_params, tokenizer)) is not None:
+        raise VLLMValidationError(rejection.message, parameter=rejection.param)
+
+
 def _check_grammar(asked: Any) -> None:
     from vllm.exceptions import VLLMValidationError
 
     if asked is None:
         return
-    for grammar in (asked.json, asked.regex, asked.choice, asked.grammar, asked.structural_tag):
-        if grammar is not None and (refusal := too_large(grammar)) is not None:
-            raise VLLMValidationError(refusal)
+    refusals = [
+        *(too_large(one) for one in (asked.json, asked.choice, asked.structural_tag) if one is not None),
+        *(too_long(one) for one in (asked.regex, asked.grammar) if one is not None),
+    ]
+    for refusal in filter(None, refusals):
+        raise VLLMValidationError(refusal)
 
 
 def refusal_of(request: Request, extra_args: Mapping[str, object] | None) -> str | None:

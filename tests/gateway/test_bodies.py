@@ -85,6 +85,8 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
 
 USER = {"role": "user", "content": "Hi"}
 MANY = 100_000
+LOGPROB = {"token": "a", "logprob": -1.0, "bytes": [97], "top_logprobs": [{"token": "a", "bytes": [97]}]}
+ECHO = {"type": "output_text", "text": "a", "logprobs": [LOGPROB] * 2500, "annotations": []}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +100,11 @@ MANY = 100_000
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a, b, " * MANY}]}, None),
         ("/v1/chat/completions", {"messages": [USER], "tools": [{}] * MANY}, "tools"),
         ("/v1/chat/completions", {"messages": [USER], "stop": [1] * MANY}, "stop"),
-        ("/v1/chat/completions", {"messages": [USER], "allowed_token_ids": list(range(MANY))}, None),
-        ("/v1/chat/completions", {"messages": [USER], "allowed_token_ids": [None] * MANY}, "allowed_token_ids"),
+        ("/v1/chat/completions", {"messages": [USER], "allowed_token_ids": [1] * MANY}, "allowed_token_ids"),
+        ("/v1/chat/completions", {"messages": [USER], "prompt": [1] * MANY}, "prompt"),
+        ("/v1/chat/completions", {"messages": [USER], "x": [""] * MANY}, "x"),
+        ("/v1/chat/completions", {"messages": [USER], "x": [[]] * MANY}, "x"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": '", \\" [{' * MANY}]}, None),
         (
             "/v1/chat/completions",
             {"messages": [USER], "logit_bias": {str(one): 1 for one in range(MANY)}},
@@ -109,6 +114,8 @@ MANY = 100_000
         ("/v1/completions", {"prompt": [1] * MANY}, None),
         ("/v1/completions", {"prompt": [[1, 2] * MANY, [3]]}, None),
         ("/v1/completions", {"prompt": [0] + [None] * MANY}, "prompt"),
+        ("/v1/completions", {"prompt": [[]] * MANY}, "prompt"),
+        ("/v1/responses", {"input": [{"type": "message", "content": [ECHO]}]}, None),
         ("/v1/embeddings", {"input": [1] * MANY}, None),
         ("/v1/embeddings", {"input": [0] + [None] * MANY}, "input"),
         ("/tokenize", {"messages": [{}] * MANY}, "messages"),
@@ -124,6 +131,17 @@ def test_what_would_keep_others_waiting_to_be_judged_is_refused(
     with pytest.raises(InvalidRequest) as caught:
         parse(ENDPOINTS[path], body)
     assert caught.value.param == param
+
+
+def test_no_body_keeps_the_gateway_waiting() -> None:
+    """Many names for one value, or one name for many values, are counted before they are told apart."""
+    for fields in (
+        ",".join(f'"{one}":1' for one in range(MANY)),
+        ",".join(f'"x":[{",".join("1" * 1000)}]' for _ in range(MANY // 1000)),
+        ",".join(f'"prompt":[{",".join("1" * 1000)}]' for _ in range(MANY // 1000)),
+    ):
+        with pytest.raises(InvalidRequest, match="values"):
+            parse(ENDPOINTS["/v1/completions"], f'{{"model":"m",{fields}}}'.encode())
 
 
 def test_deep_nesting_is_refused() -> None:

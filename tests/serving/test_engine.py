@@ -239,6 +239,14 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
         {"top_k": 2**64},
         {"stream_interval": 10**30},
         {"vllm_xargs": {"a": 2**70}},
+        {"structured_outputs": {"grammar": "root ::= root"}, "n": 2},
+        _schema({"properties": {f"k{most}": {"type": "string", "maxLength": most} for most in range(200, 220)}}),
+        {"allowed_token_ids": list(range(1025))},
+        {"logit_bias": {str(token): 1 for token in range(1025)}},
+        {"stop_token_ids": list(range(101)), "min_tokens": 1},
+        {"stop": ["a"] * 65},
+        {"bad_words": ["x" * 9000]},
+        {"bad_words": [letter * 100 for letter in "abcdefghijklmnopqrstuvwxyz"]},
     ],
 )
 async def test_what_the_engine_cannot_do_is_refused_and_ends_nothing(

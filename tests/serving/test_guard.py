@@ -154,6 +154,50 @@ async def test_a_grammar_that_cannot_be_followed_is_the_clients_fault(
     assert json.loads(port.header("x-appliance-meter"))["ended"] == "refused"
 
 
+@pytest.mark.parametrize(("status", "tokens"), [(500, 2), (503, 0)])
+async def test_a_failure_that_no_grammar_explains_stays_one_and_is_metered(
+    tmp_path: Path, status: int, tokens: int
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("s", tokens, has_grammar=True)
+        await send_json(send, status, {"error": {"message": "Internal server error"}})
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == status
+    assert port.header("x-appliance-refused") == "failed"
+    meter = json.loads(port.header("x-appliance-meter"))
+    assert (meter["completion_tokens"], meter["ended"]) == (tokens, "failed")
+
+
+async def test_one_of_several_answers_that_fails_at_once_is_no_beginning(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("failed", 1, has_grammar=True)
+        _asked("waits", 0, has_grammar=True)
+        port.engine.running.add("waits")
+        await _stream(send, b'data: {"role":"assistant"}\n\n', b'data: {"error":{}}\n\n')
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == 400
+    assert port.engine.aborted == ["waits"]
+
+
+async def test_a_stream_that_breaks_off_before_it_began_is_a_failure_that_another_replica_may_mend(
+    tmp_path: Path,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
+        await send({"type": "http.response.body", "body": b"event: response.created\n\n", "more_body": True})
+        raise RuntimeError
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == 500
+    assert port.header("x-appliance-refused") == "failed"
+    assert json.loads(port.header("x-appliance-meter"))["ended"] == "failed"
+
+
 async def test_a_stream_that_follows_its_grammar_is_not_held_back(tmp_path: Path) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         _asked("s", 1, has_grammar=True)

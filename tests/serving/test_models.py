@@ -43,6 +43,7 @@ def test_the_file_that_is_shipped_is_valid() -> None:
         ({"gpu": 1}, r"unknown field `gpu`"),
         ({"engine_args": {"enable_log_requests": True}}, r"engine_args.enable_log_requests"),
         ({"engine_args": {"--x": True}}, r"engine_args.--x"),
+        ({"engine_args": {"structured_outputs_config": "{}"}}, r"structured_outputs_config: expected a mapping"),
         ({"id": "a/b"}, r"models\[0\] \(a/b\): id"),
     ],
 )

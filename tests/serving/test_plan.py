@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from serving.fit import GIB, Shape, fit_on, has_room, shape_of, token_bytes
 from serving.gpus import parse_gpus
 from serving.models import Model, Rates, Replicas
+from serving.partner.declared import Partner
 from serving.plan import changes, memory_problems, place
 
 MODEL = Model("m", "directory:/m", 8192, Rates(1, 1, 1))
@@ -40,6 +42,13 @@ def test_every_kind_of_change_is_named() -> None:
     assert changes([MODEL], [dataclasses.replace(MODEL, replicas=Replicas(2, 2))])[0].kind == "scale"
     assert changes([MODEL], [dataclasses.replace(MODEL, rates=Rates(2, 2, 2))])[0].kind == "keep"
     assert [change.kind for change in changes([MODEL], [MODEL, adapter])] == ["replace", "add"]
+
+
+def test_what_differs_of_a_partner_is_named() -> None:
+    partner = Partner("p", "https://p", "P_KEY")
+    before = dataclasses.replace(MODEL, partner=partner)
+    after = dataclasses.replace(MODEL, partner=msgspec.structs.replace(partner, first_seconds=30.0))
+    assert changes([before], [after])[0].details == ("partner.first_seconds: 60.0 -> 30.0",)
 
 
 def test_weights_cache_and_context_on_a_gpu() -> None:

@@ -31,7 +31,7 @@ def parse(endpoint: Endpoint, body: bytes, content_type: str = "application/json
     if endpoint.body is Body.AUDIO:
         return audio.parse(body, content_type)
     try:
-        require_modest(body, embeds=endpoint.body is Body.EMBEDDINGS)
+        require_modest(body, endpoint.body)
         return _PARSERS[endpoint.body](body)
     except msgspec.ValidationError as error:
         message, field = _explain(str(error))

@@ -2,48 +2,64 @@
 
 A replica reads a body in the one thread that serves all its streams, and vLLM takes a third of a millisecond to
 find one message wrong: a list of 100,000 numbers where messages belong kept everybody waiting until Ray took the
-replica for dead. Text and token ids may be as long as the body.
+replica for dead. Text and token ids may be as long as the body. The gateway has one thread too: what is counted
+here is counted in bytes, before anything is made of them.
 """
 
 import msgspec
 
 from appliance.errors import InvalidRequest
+from appliance.gateway.bodies.parsed import MOST_PROMPTS
+from serving.endpoints import Body
 
 MOST_PARTS = 4096
 """Messages of a conversation, their parts, tool calls and tools: each may be one of many kinds."""
 MOST_VALUES = 50_000
-"""Members of lists and objects in all other fields together."""
+"""Members of lists and objects, but for token ids."""
+MOST_QUOTES = 10 * MOST_VALUES
+"""Beyond which nobody looks for the field that has them."""
+TOO_MANY = f"The body has more than {MOST_VALUES} values."
 CONVERSATION = ("messages", "input", "previous_input_messages", "system", "inputs", "tools")
-IDS = ("prompt", "tokens", "allowed_token_ids", "stop_token_ids", "logprob_token_ids")
-"""Where lists of token ids belong; in ``input`` too, of what is to be embedded."""
+ECHOES = frozenset({"logprobs", "annotations"})
+"""Of an answer that is sent back as a part of the conversation."""
+IDS = {Body.COMPLETIONS: "prompt", Body.EMBEDDINGS: "input", Body.TOKENS: "tokens"}
+"""Where token ids may be."""
+OF_IDS = b"0123456789-,[] \t\r\n"
 
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
 
 
-def require_modest(body: bytes, *, embeds: bool) -> None:
+def require_modest(body: bytes, kind: Body) -> None:
     """Of JSON. Raises InvalidRequest; most bodies have too few commas to be looked at."""
     if body.count(b",") < MOST_PARTS:
         return
-    document = _any.decode(body)
-    if not isinstance(document, dict):
-        return
-    values = 0
-    for field, value in document.items():
-        if (field in IDS or (embeds and field == "input")) and _is_numbers(value):
-            continue
-        if field in CONVERSATION and _parts(value) > MOST_PARTS:
+    if _bare(body).count(b'"') > MOST_QUOTES:
+        raise InvalidRequest(TOO_MANY)
+    fields = {name: bytes(value) for name, value in _fields.decode(body).items()}
+    ids = IDS.get(kind, "")
+    exempt = _values(fields.pop(ids)) if _is_ids(fields.get(ids, b"")) else 0
+    if _values(body) - exempt > MOST_VALUES:
+        raise InvalidRequest(TOO_MANY, param=max(fields, key=lambda name: fields[name].count(b","), default=None))
+    for field in CONVERSATION:
+        if field in fields and _parts(_any.decode(fields[field])) > MOST_PARTS:
             raise InvalidRequest(f"`{field}` has more than {MOST_PARTS} parts.", param=field)
-        values += _values(value)
-        if values > MOST_VALUES:
-            raise InvalidRequest(f"`{field}`: the body has more than {MOST_VALUES} values.", param=field)
 
 
-def _is_numbers(value: object) -> bool:
-    """Token ids of one prompt, or of several."""
-    if not isinstance(value, list):
-        return False
-    prompts = value if value and isinstance(value[0], list) else [value]
-    return all(isinstance(one, list) and all(isinstance(number, int) for number in one) for one in prompts)
+def _is_ids(value: bytes) -> bool:
+    """Of one prompt, or of several."""
+    return not value.translate(None, OF_IDS) and 1 <= value.count(b"[") <= MOST_PROMPTS + 1
+
+
+def _values(text: bytes) -> int:
+    """As many, at least, as there are members of lists and objects."""
+    outside = b"".join(_bare(text).split(b'"')[::2])
+    return outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+
+
+def _bare(text: bytes) -> bytes:
+    """A quote of what is left begins or ends a string."""
+    return text.replace(rb"\\", b"").replace(rb"\"", b"")
 
 
 def _parts(value: object) -> int:
@@ -55,15 +71,5 @@ def _parts(value: object) -> int:
             count += len(node)
             left += node
         elif isinstance(node, dict):
-            left += [member for member in node.values() if isinstance(member, list)]
-    return count
-
-
-def _values(value: object) -> int:
-    count, left = 0, [value]
-    while left:
-        node = left.pop()
-        if isinstance(node, dict | list):
-            count += len(node)
-            left += node.values() if isinstance(node, dict) else node
+            left += [member for name, member in node.items() if isinstance(member, list) and name not in ECHOES]
     return count

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "/detokenize": {"model": "smollm2", "tokens": [1]},
 }
 TEXT = tuple(PLAIN)[:4]
+ERROR = re.compile(r'^(event: error|event: response.failed|data: {"error")', re.MULTILINE)
 INFINITE, NOT_A_NUMBER = "\u0001", "\u0002"  # JSON of Python's kind, written by `text`
 VALUES: list[Any] = [-1, 0, 2**31, 2**63, 2**64, 10**30, 1e308, 1e-320, INFINITE, NOT_A_NUMBER, "5", {}]
 NUMBERS = (
@@ -39,7 +41,7 @@ IDS: list[Any] = [
 ]  # fmt: skip
 LISTS: dict[str, list[Any]] = {
     "stop_token_ids": IDS, "allowed_token_ids": IDS, "logprob_token_ids": IDS, "prompt": IDS, "tokens": IDS,
-    "input": IDS, "bad_words": [["a"], [""], ["\0"], ["x" * 10_000], ["a"] * 5000],
+    "input": IDS, "bad_words": [["a"], [""], ["\0"], ["x" * 10_000], ["a"] * 5000, ["x" * 250_000] * 128],
     "stop": [[""], "", ["\0"], ["a"] * 1000, "x" * 100_000],
     "logit_bias": [
         {"0": 1}, {"-1": 1}, {"49152": 1}, {"9" * 20: 1}, {"a": 1}, {"0": 1e308}, {"0": INFINITE}, {"1.5": 1},
@@ -52,6 +54,7 @@ LISTS: dict[str, list[Any]] = {
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}],
         [{"role": "user", "content": [{"type": "image_embeds", "image_embeds": "AAAA"}]}],
     ],
+    "x": [[[]] * 1_000_000, [{}] * 1_000_000, [""] * 1_000_000],
     "documents": [[], [""], ["a"] * 1000], "system": IDS, "tools": IDS, "prompt_embeds": ["AAAA", ["gAN9cQAu"]],
     "chat_template": ["{% for i in range(10**9) %}{% endfor %}"], "vllm_xargs": [{"a": 2**70}, {"a": [1] * 1000}],
 }  # fmt: skip
@@ -76,6 +79,8 @@ SCHEMAS: list[Any] = [
     properties(3000), {"enum": [str(number) for number in range(20_000)]}, {"const": "x" * 100_000},
     {"allOf": [{"type": "string"}, {"type": "integer"}]}, {"type": "number", "multipleOf": 0}, {"not": {}},
     {"type": "integer", "minimum": -(10**30)}, {"patternProperties": {"(": {}}}, {"oneOf": [{"$ref": "#"}] * 2},
+    {"properties": {f"k{most}": {"type": "string", "maxLength": most} for most in range(1000, 1250)}},
+    {"type": "string", "pattern": "[a-z0-9 ]" * 10_000}, {"patternProperties": {"^.{0,200}$": {"maxLength": 200}}},
     {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
 ]  # fmt: skip
 EXPRESSIONS = ("(", "(a+)+$", "(a{1,1000}){1,1000}", "\\p{L}+", "(?=a)b", "a{99999999}", "", "\0")
@@ -84,6 +89,7 @@ STRUCTURED: list[Any] = [
     *({"regex": one} for one in EXPRESSIONS),
     *({"choice": one} for one in ([], [""], ["a"] * 10_000, ["\0"], [1], None, "x")),
     *({"grammar": f"root ::= {one}"} for one in ("root", "root root", "(", '"a"*', "[^", '"a"{1000000000}', '""')),
+    {"grammar": "root ::= " + "|".join(f'"{one}" [a-z]{{{one},{one}}}' for one in range(1, 120))},
     {"grammar": "root ::= " + "(" * 500 + '"a"' + ")" * 500}, {"structural_tag": "{"}, {},
 ]  # fmt: skip
 
@@ -120,6 +126,8 @@ def test_hostile_values(path: str, stream: bool, record_testsuite_property: Call
             answer = http.post(BASE + path, content=body)
             statuses[answer.status_code] += 1
             assert answer.status_code < 500, (body[:500], answer.text[:500])
+            broken = stream and answer.is_success and ERROR.search(answer.text)
+            assert not broken, (body[:500], answer.text[-500:])
         plain = http.post(BASE + path, json=PLAIN[path])
         assert plain.status_code == 200, plain.text
     record_testsuite_property(f"{path}{' streamed' * stream}", dict(sorted(statuses.items())))
