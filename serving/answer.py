@@ -161,6 +161,9 @@ class Answer:
             if rejection is not None:
                 await self._reject(rejection)
                 return
+            if failed:
+                await self._fail()
+                return
         await self._release()
         await self._send_outer({**message, "more_body": True})
         meter = await self._end()
@@ -173,11 +176,10 @@ class Answer:
             await self._send_outer(message)
 
     def _ungrammatical(self, *, failed: bool) -> Rejection | None:
-        """vLLM finds that out with the first token, and calls it its own failure."""
+        """vLLM finds out when no token is left that may follow, and calls it its own failure."""
         request = self._request
-        if not failed or not request.has_grammar or not self._engine.is_healthy():
-            return None
-        return None if any(one.completion_tokens > 1 for one in request.sequences) else UNGRAMMATICAL
+        given_up = request.has_grammar and any(sequence.given_up for sequence in request.sequences)
+        return UNGRAMMATICAL if failed and given_up and self._engine.is_healthy() else None
 
     async def _reject(self, rejection: Rejection) -> None:
         error = {"message": rejection.message, "param": rejection.param}

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MOST_BYTES = 120_000
 """Of a schema, without what only explains: titles and descriptions."""
+MOST_BYTES_AS_SENT = 500_000
+MOST_BYTES_TOGETHER = 32 * 1024 * 1024
+"""Of one request: each of its sequences takes the grammar to the engine's process."""
 MOST_PROPERTIES = 5_000
 MOST_PROPERTIES_OF_AN_OBJECT = 250
 MOST_CHOICES = 5_000
@@ -23,54 +27,106 @@ MOST_POSITIONS_OF_A_REPETITION = 200
 """xgrammar tells no more of them apart."""
 BYTES_OF_A_POSITION = 10
 EXPLANATIONS = frozenset({"title", "description", "$comment"})
+VALUES = frozenset({"const", "enum"})
+REPETITION = re.compile(r"\{\s*+(\d++)\s*+(?:,\s*+(\d*+)\s*+)?\}")
+LARK_REPETITION = re.compile(r"~\s*+(\d++)(?:\s*+\.\.\s*+(\d++))?")
+LARK_SCHEMA = re.compile(r"%json\s*+")
+LARK_UNCOUNTED = re.compile(r"%(?:regex|lark)\b")
 TOO_MANY_POSITIONS = "Its patterns, repetitions and different lengths of strings are too many or too long in all."
-REPETITION = re.compile(r"\{\s*(\d+)\s*(?:,\s*(\d*)\s*)?\}")
+TOO_MANY_BYTES = f"A schema or grammar has at most {MOST_BYTES_AS_SENT} bytes."
+TOO_MANY_TOGETHER = "The schema or grammar is too large for so many answers: ask for fewer in one request."
+
+_json = json.JSONDecoder()
 
 
 def too_large(schema: str | Mapping[str, Any] | Sequence[str]) -> str | None:
     """Why the schema, the structural tag or the list of choices is not compiled."""
-    document = _parsed(schema) if isinstance(schema, str) else schema
+    if size_of(schema) > MOST_BYTES_AS_SENT:
+        return TOO_MANY_BYTES
+    counted = _Counted()
     try:
-        size = _bytes(json.dumps(_unexplained(document), ensure_ascii=False))
+        counted.take_schema(_parsed(schema) if isinstance(schema, str) else schema)
     except RecursionError:
         return "A schema is nested too deeply."
-    if size > MOST_BYTES:
-        return f"A schema has at most {MOST_BYTES} bytes without its descriptions, this one {size}."
-    counted = _Counted()
-    for name, value in _members(document):
-        counted.take(name, value)
     return counted.refusal()
 
 
 def too_long(grammar: str) -> str | None:
-    """Why the grammar or the regular expression is not compiled."""
+    """Why the regular expression or the grammar, EBNF's or Lark's, is not compiled."""
+    if size_of(grammar) > MOST_BYTES_AS_SENT:
+        return TOO_MANY_BYTES
     counted = _Counted()
-    counted.take("pattern", grammar)
+    if "::=" in grammar:
+        counted.take_pattern(grammar)
+    else:
+        try:
+            counted.take_lark(grammar)
+        except (ValueError, RecursionError):
+            return "The grammar has a %json that is no schema, or a %regex or %lark."
     return counted.refusal()
+
+
+def size_of(grammar: str | Mapping[str, Any] | Sequence[str]) -> int:
+    """Bytes, as it goes to the engine's process; endless if it is nested too deeply to be written."""
+    try:
+        text = grammar if isinstance(grammar, str) else json.dumps(grammar, ensure_ascii=False)
+    except RecursionError:
+        return sys.maxsize
+    return len(text.encode(errors="surrogatepass"))
 
 
 class _Counted:
     """What is compiled once, however often it comes, is counted once."""
 
     def __init__(self) -> None:
-        self._most_properties = self._properties = self._choices = self._positions = 0
+        self._bytes = self._most_properties = self._properties = self._choices = self._positions = 0
         self._seen: set[object] = set()
 
-    def take(self, name: str, value: Any) -> None:
+    def take_schema(self, schema: Any) -> None:
+        """Raises RecursionError."""
+        self._bytes += size_of(_unexplained(schema))
+        for name, value in _members(schema):
+            self._take(name, value)
+
+    def take_pattern(self, pattern: str) -> None:
+        if pattern in self._seen:
+            return
+        self._seen.add(pattern)
+        self._positions += len(pattern.encode(errors="surrogatepass")) // BYTES_OF_A_POSITION
+        for least, most in REPETITION.findall(pattern):
+            self._positions += _places(float(most or least))
+
+    def take_lark(self, grammar: str) -> None:
+        """A regular expression too. Raises ValueError for a schema in it that is none, and RecursionError."""
+        if LARK_UNCOUNTED.search(grammar):
+            raise ValueError
+        left, end = [], 0
+        while found := LARK_SCHEMA.search(grammar, end):
+            left.append(grammar[end : found.start()])
+            schema, end = _json.raw_decode(grammar, found.end())
+            self.take_schema(schema)
+        text = "".join([*left, grammar[end:]])
+        self.take_pattern(text)
+        for least, most in LARK_REPETITION.findall(text):
+            self._positions += _places(float(most or least))
+
+    def _take(self, name: str, value: Any) -> None:
         if isinstance(value, dict):
-            self._length(value.get("minLength"), value.get("maxLength"))
+            self._take_lengths(value.get("minLength"), value.get("maxLength"))
             if name == "properties":
                 self._properties += len(value)
                 self._most_properties = max(self._most_properties, len(value))
             elif name == "patternProperties":
                 for pattern in value:
-                    self._pattern(pattern)
+                    self.take_pattern(pattern)
         elif name in ("enum", "") and isinstance(value, list):
             self._choices += len(value)
         elif name in ("pattern", "grammar") and isinstance(value, str):
-            self._pattern(value)
+            self.take_pattern(value)
 
     def refusal(self) -> str | None:
+        if self._bytes > MOST_BYTES:
+            return f"A schema has at most {MOST_BYTES} bytes without its descriptions, this one {self._bytes}."
         if self._most_properties > MOST_PROPERTIES_OF_AN_OBJECT:
             return f"An object of a schema has at most {MOST_PROPERTIES_OF_AN_OBJECT} properties."
         if self._properties > MOST_PROPERTIES:
@@ -79,27 +135,15 @@ class _Counted:
             return f"There are at most {MOST_CHOICES} values to choose from, here {self._choices}."
         return TOO_MANY_POSITIONS if self._positions > MOST_POSITIONS else None
 
-    def _length(self, least: object, most: object) -> None:
+    def _take_lengths(self, least: object, most: object) -> None:
         pair = tuple(number if isinstance(number, int | float) else 0 for number in (least, most))
         if pair not in self._seen:
             self._seen.add(pair)
             self._positions += _places(max(pair))
 
-    def _pattern(self, pattern: str) -> None:
-        if pattern in self._seen:
-            return
-        self._seen.add(pattern)
-        self._positions += _bytes(pattern) // BYTES_OF_A_POSITION
-        for least, most in REPETITION.findall(pattern):
-            self._positions += _places(float(most or least))
-
 
 def _places(repeated: float) -> int:
     return int(min(repeated, MOST_POSITIONS_OF_A_REPETITION)) if repeated > 0 else 0
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode(errors="surrogatepass"))
 
 
 def _parsed(text: str) -> Any:
@@ -114,7 +158,7 @@ def _unexplained(document: Any) -> Any:
     """A property may have such a name: what it has is no text."""
     if isinstance(document, dict):
         return {
-            name: _unexplained(value)
+            name: value if name in VALUES else _unexplained(value)
             for name, value in document.items()
             if not (name in EXPLANATIONS and isinstance(value, str))
         }

@@ -80,6 +80,10 @@ class Sequence(Protocol):
     def completion_tokens(self) -> int: ...
     @property
     def images(self) -> int: ...
+    @property
+    def given_up(self) -> bool:
+        """Whether the engine could not go on with it."""
+        ...
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -140,8 +144,9 @@ class Request:
         self.recording: Recording | None = None
         self.refused: Refused | None = None
         self.rejection: Rejection | None = None
-        self.has_grammar = False
-        """Whether its answer is bound to a grammar, which the engine compiles once it took the request."""
+        self.grammar_bytes: int | None = None
+        """Of what its answers are bound to, which the engine compiles once it took the request; 0 if nothing.
+        None until the first prompt is known."""
         self.broken = False
         """Whether whoever answers it has failed in the middle."""
         self.sequences: list[Sequence] = []
@@ -163,6 +168,10 @@ class Request:
         self.recording = recording
         if _beyond(recording.seconds, self.limits.audio_seconds):
             self.refused = "audio"
+
+    @property
+    def has_grammar(self) -> bool:
+        return bool(self.grammar_bytes)
 
     @property
     def asked(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from serving.answer import current_request
 from serving.engine import lists
-from serving.grammar import too_large, too_long
+from serving.grammar import MOST_BYTES_TOGETHER, TOO_MANY_TOGETHER, size_of, too_large, too_long
 from serving.meter import Rejection, Request
 
 # A client could claim with them that its prompt was cached.
@@ -53,6 +53,10 @@ class EngineSequence:
     def completion_tokens(self) -> int:
         return int(self._state.detokenizer.num_output_tokens())
 
+    @property
+    def given_up(self) -> bool:
+        return getattr(self._state, "given_up", False)
+
 
 class PooledSequence(EngineSequence):
     """A prompt that is read, but not answered in tokens. Its ``usage`` names no cached tokens, so none count."""
@@ -79,6 +83,7 @@ class Metering:
         self._encode = llm.encode
         self._add_request = llm.add_request
         self._add_state = llm.output_processor.add_request
+        self._finish = llm.output_processor._update_stats_from_finished  # noqa: SLF001 - nothing public knows how
         self._states = llm.output_processor.request_states
         self._tokenizer = llm.get_tokenizer()
         self._by_priority = llm.vllm_config.scheduler_config.policy == "priority"
@@ -87,6 +92,7 @@ class Metering:
         llm.encode = self.encode
         llm.add_request = self.add_request
         llm.output_processor.add_request = self.add_state
+        llm.output_processor._update_stats_from_finished = self.finish  # noqa: SLF001
 
     def generate(self, prompt: Any, sampling_params: Any, request_id: str, **options: Any) -> Any:
         """Instead of AsyncLLM.generate. Called for every prompt of a request before the first one is begun."""
@@ -94,15 +100,24 @@ class Metering:
         if request.recording is None:
             with noting_rejection(request):
                 _ask(request, prompt, sampling_params.n, sampling_params.extra_args)
-                _check_lists(sampling_params, self._tokenizer)
-                _check_grammar(sampling_params.structured_outputs)
+                self._check(request, sampling_params)
             limit(sampling_params, request.limits.completion_tokens)
         if request.count_only:
             return _only_counted()
-        request.has_grammar = sampling_params.structured_outputs is not None
         keep_apart(prompt, request.limits.salt)
         options["priority"] = request.limits.priority if self._by_priority else 0
         return self._generate(prompt, sampling_params, request_id, **options)
+
+    def _check(self, request: Request, sampling_params: Any) -> None:
+        """They are the same for all prompts of a request."""
+        from vllm.exceptions import VLLMValidationError
+
+        if request.grammar_bytes is None:
+            if (rejection := lists.too_long(sampling_params, self._tokenizer)) is not None:
+                raise VLLMValidationError(rejection.message, parameter=rejection.param)
+            request.grammar_bytes = _checked_bytes(sampling_params.structured_outputs)
+        if request.grammar_bytes * request.asked_sequences > MOST_BYTES_TOGETHER:
+            raise VLLMValidationError(TOO_MANY_TOGETHER)
 
     def encode(self, prompt: Any, pooling_params: Any, request_id: str, **options: Any) -> Any:
         """Instead of AsyncLLM.encode: what embeddings, scores and rankings are made of."""
@@ -128,6 +143,11 @@ class Metering:
         kind = PooledSequence if engine_request.sampling_params is None else EngineSequence
         images = sum(feature.modality == "image" for feature in engine_request.mm_features or ())
         request_of_this_task().sequences.append(kind(state, queue.request_id, images))
+
+    def finish(self, state: Any, reason: Any, statistics: Any) -> None:
+        """Instead of OutputProcessor._update_stats_from_finished: of each sequence once, before it is told on."""
+        state.given_up = str(reason) == "error"
+        self._finish(state, reason, statistics)
 
 
 def _sibling_state() -> type:
@@ -183,24 +203,17 @@ def _ask(request: Request, prompt: Any, sequences: int, extra_args: Mapping[str,
         raise VLLMValidationError(refusal)
 
 
-def _check_lists(sampling_params: Any, tokenizer: Any) -> None:
-    from vllm.exceptions import VLLMValidationError
-
-    if (rejection := lists.too_long(sampling_params, tokenizer)) is not None:
-        raise VLLMValidationError(rejection.message, parameter=rejection.param)
-
-
-def _check_grammar(asked: Any) -> None:
+def _checked_bytes(asked: Any) -> int:
+    """Of the grammar that an answer is to follow; 0 if there is none."""
     from vllm.exceptions import VLLMValidationError
 
     if asked is None:
-        return
-    refusals = [
-        *(too_large(one) for one in (asked.json, asked.choice, asked.structural_tag) if one is not None),
-        *(too_long(one) for one in (asked.regex, asked.grammar) if one is not None),
-    ]
-    for refusal in filter(None, refusals):
+        return 0
+    schemas = [one for one in (asked.json, asked.choice, asked.structural_tag) if one is not None]
+    texts = [one for one in (asked.regex, asked.grammar) if one is not None]
+    for refusal in filter(None, (*map(too_large, schemas), *map(too_long, texts))):
         raise VLLMValidationError(refusal)
+    return max(1, sum(map(size_of, (*schemas, *texts))))
 
 
 def refusal_of(request: Request, extra_args: Mapping[str, object] | None) -> str | None:

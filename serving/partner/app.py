@@ -54,6 +54,7 @@ class PartnerSequence:
     completion_tokens: int = 0
     images: int = 0
     prefilled: bool = True
+    given_up: bool = False
 
     def count(self, usage: Usage, images: int) -> None:
         self.prompt_tokens, self.cached_tokens = usage.prompt, usage.cached

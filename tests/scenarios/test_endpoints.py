@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)
 
 MODELS = dict.fromkeys((Body.EMBEDDINGS, Body.EMBED, Body.SCORE, Body.RERANK), "minilm")
 NANODOLLARS = {"smollm2": (100, 20, 400), "minilm": (10, 10, 0)}  # per token of configs/models.yaml
-HANG_UP_AFTER_SECONDS = 0.4
+HANG_UP_AFTER_TOKENS = 3
+GENERATED = re.compile(r"^vllm:generation_tokens_total\{.*\} (\S+)$", re.MULTILINE)
 
 
 def body_for(path: str, **fields: Any) -> dict[str, Any]:
@@ -38,12 +40,25 @@ async def ask(
 
 async def hang_up(http: aiohttp.ClientSession, system: System, key: str, path: str, *, stream: bool) -> None:
     """In the middle of its answer, or of waiting for it."""
+    before = await generated_tokens(http, system)
     asking = asyncio.create_task(
         ask(http, system, key, path, stream=stream, temperature=1.5, ignore_eos=True, **LONG[path])
     )
-    await asyncio.sleep(HANG_UP_AFTER_SECONDS)
+    while await generated_tokens(http, system) < before + HANG_UP_AFTER_TOKENS:
+        assert not asking.done()
     asking.cancel()
     await asyncio.wait([asking])
+
+
+async def generated_tokens(http: aiohttp.ClientSession, system: System) -> float:
+    """By the engines' own count, where Prometheus is told to find it."""
+    async with http.get(system.url + "/metrics/targets") as answer:
+        labels = [target["labels"] for target in await answer.json()]
+    found = 0.0
+    for path in (one["__metrics_path__"] for one in labels if one["job"] == "engine"):
+        async with http.get(system.url + path) as answer:
+            found += sum(map(float, GENERATED.findall(await answer.text())))
+    return found
 
 
 def cost(row: dict[str, Any]) -> int:

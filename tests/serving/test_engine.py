@@ -240,6 +240,8 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
         {"stream_interval": 10**30},
         {"vllm_xargs": {"a": 2**70}},
         {"structured_outputs": {"grammar": "root ::= root"}, "n": 2},
+        {"structured_outputs": {"grammar": 'start: a\na: %json {"maxLength": 9} %regex {}'}},
+        {"structured_outputs": {"regex": "a{1," + " " * 400_000}},
         _schema({"properties": {f"k{most}": {"type": "string", "maxLength": most} for most in range(200, 220)}}),
         {"allowed_token_ids": list(range(1025))},
         {"logit_bias": {str(token): 1 for token in range(1025)}},
@@ -257,6 +259,18 @@ async def test_what_the_engine_cannot_do_is_refused_and_ends_nothing(
     assert reply.document["error"]["message"]
     assert reply.counted == (0, 0, 0)
     assert (await client.chat(max_tokens=1)).status == 200
+
+
+async def test_a_grammar_that_comes_to_a_dead_end_is_refused_unless_its_beginning_is_out(client: Client) -> None:
+    fields: dict[str, Any] = {
+        "structured_outputs": {"grammar": 'root ::= "once upon a time " x\nx ::= x'},
+        "max_tokens": 30,
+    }
+    reply = await client.chat(**fields)
+    assert (reply.status, reply.counted) == (400, (0, 0, 0))
+    reply = await client.chat(**fields, stream=True)
+    assert reply.status == 200
+    assert reply.counted[2] > 1
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -38,6 +38,7 @@ def _tool(number: int) -> dict[str, Any]:
     return {"properties": {"name": {"const": f"tool_{number}"}, "parameters": parameters}}
 
 
+EXPLAINED = {"description": "x" * 60_000}
 DESCRIPTION = {"properties": {"description": {"const": "x" * MOST_BYTES}}}
 
 
@@ -56,6 +57,11 @@ DESCRIPTION = {"properties": {"description": {"const": "x" * MOST_BYTES}}}
         ({"const": "ü" * (MOST_BYTES // 2 - 100)}, None),
         ({"anyOf": [_tool(number) for number in range(100)]}, None),
         (DESCRIPTION, "bytes"),
+        ({"const": {"title": "x" * MOST_BYTES}}, "bytes"),
+        ({"enum": [{"description": "x" * MOST_BYTES}]}, "bytes"),
+        ({"properties": {str(one): EXPLAINED for one in range(8)}}, None),
+        ({"properties": {str(one): EXPLAINED for one in range(9)}}, "bytes"),
+        ({"x": [[]] * 1_000_000}, "bytes"),
         (_strings([50, 100, 100, 255, 255, 500, 1000, 2000] * 10), None),
         (_strings([100_000 + one for one in range(20)]), "lengths"),
         (_strings([100 + one for one in range(30)]), "lengths"),
@@ -88,6 +94,16 @@ def test_what_would_take_too_long_is_not_compiled(schema: Any, word: str | None)
         ('"a"' * (BYTES_OF_A_POSITION * MOST_POSITIONS // 2), False),
         ("[a-z]{1,999999999}" * 5, True),
         ("|".join(f"[a-z]{{{one},}} {one}" for one in range(119)), False),
+        ("a{1," + " " * 400_000, False),
+        ("{" * 19_000, True),
+        ("x" * 10_000_000, False),
+        ("start: " + " | ".join(f'"a" "b"~{one}..{one + 100}' for one in range(50)), False),
+        ('start: a~3 | /[a-z]{1,20}/\na: %json {"type": "string", "maxLength": 99} "x"', True),
+        ("\n".join(f'r{one}: %json {{"maxLength": {1000 + one}}}' for one in range(20)), False),
+        ("start: %json " + json.dumps(_object(MOST_PROPERTIES_OF_AN_OBJECT + 1)), False),
+        ("start: %json " + json.dumps({"anyOf": [_tool(number) for number in range(100)]}), True),
+        ("start: %json {", False),
+        ('start: %regex {"substring_words": "a"}', False),
         ("\udc00", True),
     ],
 )

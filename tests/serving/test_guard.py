@@ -85,11 +85,11 @@ class Port:
 EVENT_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
 
 
-def _asked(engine_id: str, tokens: int, *, has_grammar: bool = False) -> None:
+def _asked(engine_id: str, tokens: int, *, has_grammar: bool = False, given_up: bool = False) -> None:
     request = current_request.get()
     assert request is not None
-    request.has_grammar = has_grammar
-    request.sequences.append(Sequence(id=engine_id, completion_tokens=tokens))
+    request.grammar_bytes = int(has_grammar)
+    request.sequences.append(Sequence(id=engine_id, completion_tokens=tokens, given_up=given_up))
 
 
 async def _stream(send: Send, *parts: bytes) -> None:
@@ -129,14 +129,14 @@ async def test_an_engine_that_fails_and_lives_says_so(tmp_path: Path, healthy: b
 
 
 @pytest.mark.parametrize("how", ["whole", "stream", "stream that breaks off"])
-@pytest.mark.parametrize("tokens", [0, 1])
+@pytest.mark.parametrize("tokens", [0, 1, 500])
 async def test_a_grammar_that_cannot_be_followed_is_the_clients_fault(
     tmp_path: Path, how: str, tokens: int
 ) -> None:
     """vLLM has parsed it, and finds out too late: in the middle of the answer."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        _asked("s", tokens, has_grammar=True)
+        _asked("s", tokens, has_grammar=True, given_up=True)
         if how == "stream":
             await _stream(send, b'data: {"role":"assistant"}\n\n', b'data: {"error":{}}\n\n')
         elif how == "stream that breaks off":
@@ -154,12 +154,12 @@ async def test_a_grammar_that_cannot_be_followed_is_the_clients_fault(
     assert json.loads(port.header("x-appliance-meter"))["ended"] == "refused"
 
 
-@pytest.mark.parametrize(("status", "tokens"), [(500, 2), (503, 0)])
+@pytest.mark.parametrize(("status", "given_up"), [(500, False), (503, True)])
 async def test_a_failure_that_no_grammar_explains_stays_one_and_is_metered(
-    tmp_path: Path, status: int, tokens: int
+    tmp_path: Path, status: int, given_up: bool
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        _asked("s", tokens, has_grammar=True)
+        _asked("s", 4, has_grammar=True, given_up=given_up)
         await send_json(send, status, {"error": {"message": "Internal server error"}})
 
     port = Port(app, tmp_path)
@@ -167,12 +167,25 @@ async def test_a_failure_that_no_grammar_explains_stays_one_and_is_metered(
     assert port.status == status
     assert port.header("x-appliance-refused") == "failed"
     meter = json.loads(port.header("x-appliance-meter"))
-    assert (meter["completion_tokens"], meter["ended"]) == (tokens, "failed")
+    assert (meter["completion_tokens"], meter["ended"]) == (4, "failed")
+
+
+async def test_a_stream_that_fails_before_it_began_is_a_failure_that_another_replica_may_mend(
+    tmp_path: Path,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _asked("s", 4, has_grammar=True)
+        await _stream(send, b'data: {"role":"assistant"}\n\n', b'data: {"error":{}}\n\n', b"data: [DONE]\n\n")
+
+    port = Port(app, tmp_path)
+    await port.post()
+    assert port.status == 500
+    assert port.header("x-appliance-refused") == "failed"
 
 
 async def test_one_of_several_answers_that_fails_at_once_is_no_beginning(tmp_path: Path) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        _asked("failed", 1, has_grammar=True)
+        _asked("failed", 1, has_grammar=True, given_up=True)
         _asked("waits", 0, has_grammar=True)
         port.engine.running.add("waits")
         await _stream(send, b'data: {"role":"assistant"}\n\n', b'data: {"error":{}}\n\n')

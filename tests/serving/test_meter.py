@@ -34,6 +34,7 @@ class Sequence:
     cached_tokens: int = 0
     completion_tokens: int = 0
     images: int = 0
+    given_up: bool = False
 
 
 class Clock:

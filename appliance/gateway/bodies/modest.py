@@ -16,7 +16,7 @@ MOST_PARTS = 4096
 """Messages of a conversation, their parts, tool calls and tools: each may be one of many kinds."""
 MOST_VALUES = 50_000
 """Members of lists and objects, but for token ids."""
-MOST_QUOTES = 10 * MOST_VALUES
+MOST_QUOTES = 20 * MOST_VALUES
 """Beyond which nobody looks for the field that has them."""
 TOO_MANY = f"The body has more than {MOST_VALUES} values."
 CONVERSATION = ("messages", "input", "previous_input_messages", "system", "inputs", "tools")
@@ -40,7 +40,7 @@ def require_modest(body: bytes, kind: Body) -> None:
     ids = IDS.get(kind, "")
     exempt = _values(fields.pop(ids)) if _is_ids(fields.get(ids, b"")) else 0
     if _values(body) - exempt > MOST_VALUES:
-        raise InvalidRequest(TOO_MANY, param=max(fields, key=lambda name: fields[name].count(b","), default=None))
+        raise InvalidRequest(TOO_MANY, param=max(fields, key=lambda name: _values(fields[name]), default=None))
     for field in CONVERSATION:
         if field in fields and _parts(_any.decode(fields[field])) > MOST_PARTS:
             raise InvalidRequest(f"`{field}` has more than {MOST_PARTS} parts.", param=field)

@@ -90,6 +90,9 @@ STRUCTURED: list[Any] = [
     *({"choice": one} for one in ([], [""], ["a"] * 10_000, ["\0"], [1], None, "x")),
     *({"grammar": f"root ::= {one}"} for one in ("root", "root root", "(", '"a"*', "[^", '"a"{1000000000}', '""')),
     {"grammar": "root ::= " + "|".join(f'"{one}" [a-z]{{{one},{one}}}' for one in range(1, 120))},
+    {"grammar": 'root ::= "once upon a time " x\nx ::= x'}, {"regex": "a{1," + " " * 1_000_000},
+    {"json": '{"x":[' + "[]," * 1_000_000 + "[]]}"}, {"json": {"const": {"title": "x" * 1_000_000}}},
+    {"grammar": "start: r0\n" + "\n".join(f'r{one}: %json {{"maxLength": {1000 + one}}}' for one in range(300))},
     {"grammar": "root ::= " + "(" * 500 + '"a"' + ")" * 500}, {"structural_tag": "{"}, {},
 ]  # fmt: skip
 
