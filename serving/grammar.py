@@ -52,17 +52,14 @@ def too_large(schema: str | Mapping[str, Any] | Sequence[str]) -> str | None:
 
 
 def too_long(grammar: str) -> str | None:
-    """Why the regular expression or the grammar, EBNF's or Lark's, is not compiled."""
+    """Why the regular expression or the grammar is not compiled. All are read as if they were Lark's."""
     if size_of(grammar) > MOST_BYTES_AS_SENT:
         return TOO_MANY_BYTES
     counted = _Counted()
-    if "::=" in grammar:
-        counted.take_pattern(grammar)
-    else:
-        try:
-            counted.take_lark(grammar)
-        except (ValueError, RecursionError):
-            return "The grammar has a %json that is no schema, or a %regex or %lark."
+    try:
+        counted.take_grammar(grammar)
+    except (ValueError, RecursionError):
+        return "The grammar has a %json that is no schema, or a %regex or %lark."
     return counted.refusal()
 
 
@@ -96,8 +93,8 @@ class _Counted:
         for least, most in REPETITION.findall(pattern):
             self._positions += _places(float(most or least))
 
-    def take_lark(self, grammar: str) -> None:
-        """A regular expression too. Raises ValueError for a schema in it that is none, and RecursionError."""
+    def take_grammar(self, grammar: str) -> None:
+        """Raises ValueError for a schema in it that is none, and RecursionError."""
         if LARK_UNCOUNTED.search(grammar):
             raise ValueError
         left, end = [], 0

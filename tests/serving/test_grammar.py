@@ -102,6 +102,7 @@ def test_what_would_take_too_long_is_not_compiled(schema: Any, word: str | None)
         ("\n".join(f'r{one}: %json {{"maxLength": {1000 + one}}}' for one in range(20)), False),
         ("start: %json " + json.dumps(_object(MOST_PROPERTIES_OF_AN_OBJECT + 1)), False),
         ("start: %json " + json.dumps({"anyOf": [_tool(number) for number in range(100)]}), True),
+        ("// ::=\nstart: %json " + json.dumps(_object(MOST_PROPERTIES_OF_AN_OBJECT + 1)), False),
         ("start: %json {", False),
         ('start: %regex {"substring_words": "a"}', False),
         ("\udc00", True),
