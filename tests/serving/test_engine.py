@@ -287,15 +287,9 @@ async def test_a_schema_that_allows_no_answer_is_refused_of_responses_too(
 
 async def test_a_grammar_that_one_tenant_asks_for_changes_no_other_tenants(client: Client) -> None:
     """Of vLLM's backends the first request's would serve all; what only another one can is refused."""
-    shape = {
-        "type": "object",
-        "properties": {"a": {"enum": [7]}},
-        "required": ["a"],
-        "additionalProperties": False,
-    }
     await client.chat(**_schema({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}))
-    reply = await client.chat(**_schema(shape), max_tokens=30)
-    assert json.loads(reply.document["choices"][0]["message"]["content"]) == {"a": 7}
+    reply = await client.chat(**_schema({"enum": [7]}))
+    assert reply.document["choices"][0]["message"]["content"] == "7"
 
 
 async def test_a_request_is_served_once(client: Client) -> None:
