@@ -29,7 +29,7 @@ for (const [name, provider] of Object.entries(providers)) {
   });
 
   test(`${name}: streamText`, async () => {
-    const answer = ai.streamText({ model, ...options });
+    const answer = ai.streamText({ model, ...options, temperature: 0, prompt: "Write a long story about the sea." });
     let text = "";
     for await (const part of answer.textStream) text += part;
     assert.ok(text);
