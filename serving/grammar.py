@@ -32,7 +32,9 @@ REPETITION = re.compile(r"\{\s*+(\d++)\s*+(?:,\s*+(\d*+)\s*+)?\}")
 LARK_REPETITION = re.compile(r"~\s*+(\d++)(?:\s*+\.\.\s*+(\d++))?")
 LARK_SCHEMA = re.compile(r"%json\s*+")
 LARK_UNCOUNTED = re.compile(r"%(?:regex|lark)\b")
-TOO_MANY_POSITIONS = "Its patterns, repetitions and different lengths of strings are too many or too long in all."
+TOO_MANY_POSITIONS = (
+    "The schema's or grammar's patterns, repetitions and lengths of strings are too many or too long."
+)
 TOO_MANY_BYTES = f"A schema or grammar has at most {MOST_BYTES_AS_SENT} bytes."
 TOO_MANY_TOGETHER = "The schema or grammar is too large for so many answers: ask for fewer in one request."
 

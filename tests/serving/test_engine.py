@@ -261,6 +261,16 @@ async def test_what_the_engine_cannot_do_is_refused_and_ends_nothing(
     assert (await client.chat(max_tokens=1)).status == 200
 
 
+@pytest.mark.parametrize(("prompts", "status"), [(2, 200), (100, 400)])
+async def test_a_grammar_goes_to_the_engine_with_each_prompt_and_has_a_size_with_all(
+    client: Client, prompts: int, status: int
+) -> None:
+    schema = {"enum": [7], "description": "x" * 400_000}
+    fields = {"prompt": ["a"] * prompts, "structured_outputs": {"json": schema}, "max_tokens": 2}
+    reply = await client.post(COMPLETIONS, {"model": "smollm2", **fields})
+    assert reply.status == status
+
+
 async def test_a_grammar_that_comes_to_a_dead_end_is_refused_unless_its_beginning_is_out(client: Client) -> None:
     fields: dict[str, Any] = {
         "structured_outputs": {"grammar": 'root ::= "once upon a time " x\nx ::= x'},

@@ -34,13 +34,15 @@ def require_modest(body: bytes, kind: Body) -> None:
     """Of JSON. Raises InvalidRequest; most bodies have too few commas to be looked at."""
     if body.count(b",") < MOST_PARTS:
         return
-    if _bare(body).count(b'"') > MOST_QUOTES:
+    bare = _bare(body)
+    if bare.count(b'"') > MOST_QUOTES:
         raise InvalidRequest(TOO_MANY)
     fields = {name: bytes(value) for name, value in _fields.decode(body).items()}
     ids = IDS.get(kind, "")
     exempt = _values(fields.pop(ids)) if _is_ids(fields.get(ids, b"")) else 0
-    if _values(body) - exempt > MOST_VALUES:
-        raise InvalidRequest(TOO_MANY, param=max(fields, key=lambda name: _values(fields[name]), default=None))
+    if _values(bare) - exempt > MOST_VALUES:
+        field = max(fields, key=lambda name: _values(_bare(fields[name])), default=None)
+        raise InvalidRequest(TOO_MANY, param=field)
     for field in CONVERSATION:
         if field in fields and _parts(_any.decode(fields[field])) > MOST_PARTS:
             raise InvalidRequest(f"`{field}` has more than {MOST_PARTS} parts.", param=field)
@@ -51,9 +53,9 @@ def _is_ids(value: bytes) -> bool:
     return not value.translate(None, OF_IDS) and 1 <= value.count(b"[") <= MOST_PROMPTS + 1
 
 
-def _values(text: bytes) -> int:
+def _values(bare: bytes) -> int:
     """As many, at least, as there are members of lists and objects."""
-    outside = b"".join(_bare(text).split(b'"')[::2])
+    outside = b"".join(bare.split(b'"')[::2])
     return outside.count(b",") + outside.count(b"[") + outside.count(b"{")
 
 
