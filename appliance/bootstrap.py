@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from appliance import secrets
 from appliance.settings import Settings
-from billing import accounts, keys
 from billing.clock import Clock
-from billing.credit import Credit
-from billing.db import Database
-from billing.money import NANODOLLARS_PER_DOLLAR
-from billing.postgres import PostgresStore
-from billing.rates import Prices, first_rates
+from billing.customers import accounts, keys
+from billing.database.db import Database
+from billing.ledger.credit import Credit
+from billing.prices.money import NANODOLLARS_PER_DOLLAR
+from billing.prices.rates import Prices, first_rates
+from billing.store.postgres import PostgresStore
+from serving.catalog.models import Model
 from serving.files import write_secret
-from serving.models import Model
 
 KEY_VARIABLE = "OPENAI_API_KEY="
 OPERATOR = "operator"

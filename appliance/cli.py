@@ -82,7 +82,7 @@ def serve(
 def worker() -> None:
     """Run the background jobs."""
     from appliance import logs
-    from appliance.worker import run
+    from appliance.worker.run import run
 
     logs.configure()
     asyncio.run(run(settings()))
@@ -92,7 +92,7 @@ def worker() -> None:
 def serving() -> None:
     """Apply the models to Ray and publish their replicas until stopped."""
     from appliance import logs, secrets
-    from serving.controller import run_serving
+    from serving.control.controller import run_serving
 
     logs.configure()
     chosen = settings()
@@ -105,7 +105,7 @@ def serving() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest version."""
-    from billing.migrations import upgrade
+    from billing.database.migrations import upgrade
 
     asyncio.run(upgrade(settings().sqlalchemy_url))
 
@@ -115,7 +115,7 @@ def initialise() -> None:
     """What `up` does once the database runs: migrate, then the first accounts."""
     from appliance.bootstrap import bootstrap
     from billing.clock import system_clock
-    from billing.migrations import upgrade
+    from billing.database.migrations import upgrade
 
     async def run() -> None:
         chosen = settings()
@@ -131,8 +131,8 @@ def initialise() -> None:
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check this machine and this system, and say what to do; exit status 1 if something fails."""
-    from appliance import doctor
-    from appliance.probes import probe
+    from appliance.doctor import findings as doctor
+    from appliance.doctor.probes import probe
 
     findings = doctor.examine(probe(os.environ, Path.cwd()))
     typer.echo(doctor.as_json(findings) if as_json else "\n".join(doctor.as_lines(findings)))

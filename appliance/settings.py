@@ -12,7 +12,7 @@ import msgspec
 import yaml
 
 from appliance.postgres import embedded_url
-from serving.models import Model, ModelsError, parse_models
+from serving.catalog.models import Model, ModelsError, parse_models
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from appliance.postgres import Cluster
 from appliance.settings import load_settings
-from billing import migrations
-from billing.db import async_url, execute
-from serving.prepare import prepare
+from billing.database import migrations
+from billing.database.db import async_url, execute
+from serving.weights.prepare import prepare
 from tests.appliance.postgres_server import running_cluster
 
 Figure = Callable[[str, object], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from serving.endpoints import ENDPOINTS, Body, Endpoint
+from serving.catalog.endpoints import ENDPOINTS, Body, Endpoint
 
 QUESTION = "What is the capital of France?"
 CONVERSATION = [{"role": "user", "content": QUESTION}]

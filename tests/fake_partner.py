@@ -22,7 +22,7 @@ from typing import Any
 
 import uvicorn
 
-from serving.asgi import Receive, Scope, Send, live, read_body, send_json
+from serving.replica.asgi import Receive, Scope, Send, live, read_body, send_json
 
 TEMPLATE_TOKENS = 5
 CACHED_TOKENS = 3

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from serving import client
+from serving.client import replicas as client
 
 PROMPT_TOKENS = 10
 COUNTS_AT_ONCE = 8

@@ -16,12 +16,12 @@ from appliance.commands.session import (
     print_table,
     transact,
 )
-from billing import accounts
-from billing.accounts import Account, Entry
 from billing.clock import system_clock
-from billing.money import format_dollars
-from billing.standing import Limits, Standings
-from billing.store import Standing
+from billing.customers import accounts
+from billing.customers.accounts import Account, Entry
+from billing.customers.standing import Limits, Standings
+from billing.prices.money import format_dollars
+from billing.store.port import Standing
 
 app = typer.Typer(help="Create and look at accounts.", no_args_is_help=True)
 

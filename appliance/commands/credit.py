@@ -18,10 +18,10 @@ from appliance.commands.session import (
     settings,
     transact,
 )
-from billing import accounts
 from billing.clock import system_clock
-from billing.credit import Credit
-from billing.money import format_dollars
+from billing.customers import accounts
+from billing.ledger.credit import Credit
+from billing.prices.money import format_dollars
 
 app = typer.Typer(help="Give credit, refund it, settle disputes.", no_args_is_help=True)
 

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance import secrets
 from appliance.commands.account import AccountArgument, AsJson, resolve
 from appliance.commands.session import as_document, fail, print_json, print_table, settings, transact
-from billing import keys
 from billing.clock import system_clock
-from billing.keys import Key
+from billing.customers import keys
+from billing.customers.keys import Key
 
 app = typer.Typer(help="Create, revoke and list API keys.", no_args_is_help=True)
 

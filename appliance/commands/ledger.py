@@ -5,10 +5,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AsJson
 from appliance.commands.session import as_document, print_json, print_table, settings, transact
-from billing import ledger
-from billing.archive import check_file, list_archives
-from billing.ledger import Discrepancy
-from billing.seals import BrokenSeal, Seal, newest_seal, verify_seals
+from billing.proof import rules as ledger
+from billing.proof.archive import check_file, list_archives
+from billing.proof.rules import Discrepancy
+from billing.proof.seals import BrokenSeal, Seal, newest_seal, verify_seals
 
 app = typer.Typer(help="Check the books.", no_args_is_help=True)
 

@@ -15,14 +15,14 @@ from appliance.commands.session import fail, print_json, print_table, settings, 
 from appliance.settings import Settings
 from appliance.supervisor.screen import Screen, Step
 from billing.clock import system_clock
-from billing.rates import first_rates
-from serving.declared import Declared, declare
-from serving.fit import GIB, Shape, cpu_bytes, shape_of
-from serving.gpus import local_gpus
-from serving.models import Model, partners_of
+from billing.prices.rates import first_rates
+from serving.catalog.declared import Declared, declare
+from serving.catalog.models import Model, partners_of
 from serving.partner import keys
-from serving.plan import Change, Gpu, Placement, changes, memory_problems, place
-from serving.prepare import PrepareError, ready_directory
+from serving.placement.fit import GIB, Shape, cpu_bytes, shape_of
+from serving.placement.gpus import local_gpus
+from serving.placement.plan import Change, Gpu, Placement, changes, memory_problems, place
+from serving.weights.prepare import PrepareError, ready_directory
 
 app = typer.Typer(help="Plan and apply configs/models.yaml, and see what runs.", no_args_is_help=True)
 

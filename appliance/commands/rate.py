@@ -17,10 +17,10 @@ from appliance.commands.session import (
     settings,
     transact,
 )
-from billing import rates
 from billing.clock import system_clock
-from billing.money import MICRODOLLARS_PER_DOLLAR, format_dollars, parse_rate
-from billing.rates import Prices
+from billing.prices import rates
+from billing.prices.money import MICRODOLLARS_PER_DOLLAR, format_dollars, parse_rate
+from billing.prices.rates import Prices
 
 app = typer.Typer(help="Set, announce and list prices.", no_args_is_help=True)
 

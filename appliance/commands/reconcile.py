@@ -9,15 +9,15 @@ import typer
 
 from appliance.commands.account import AsJson
 from appliance.commands.session import as_document, fail, print_json, print_table, settings_of_first_node
-from appliance.reconciling import describe, read_meters
-from billing import ledger
+from appliance.worker.reconciling import describe, read_meters
 from billing.clock import system_clock
-from billing.db import Database
+from billing.database.db import Database
 from billing.errors import BillingError
-from billing.ledger import Discrepancy
-from billing.money import format_dollars
-from billing.reconciliation import Difference, Group, Reconciliation
-from billing.reconciliation import reconcile as compare
+from billing.prices.money import format_dollars
+from billing.proof import rules as ledger
+from billing.proof.reconciliation import Difference, Group, Reconciliation
+from billing.proof.reconciliation import reconcile as compare
+from billing.proof.rules import Discrepancy
 
 COLUMNS = {
     "model": "MODEL", "account_id": "ACCOUNT", "requests": "REQUESTS", "open": "OPEN",

@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.settings import Settings, SettingsError, load_settings
-from billing.db import Database
+from billing.database.db import Database
 from billing.errors import BillingError
-from billing.money import parse_dollars
-from billing.postgres import PostgresStore
+from billing.prices.money import parse_dollars
+from billing.store.postgres import PostgresStore
 
 Result = TypeVar("Result")
 

@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.commands.account import AsJson, resolve
 from appliance.commands.session import as_document, fail, print_json, print_table, transact
 from billing.clock import system_clock
-from billing.export import Exported, write_usage
-from billing.money import format_dollars
-from billing.statements import By, Line, Period, read_usage, require_kept, summarize, total_of
-from billing.usage import Usage, list_usage
+from billing.prices.money import format_dollars
+from billing.statements.export import Exported, write_usage
+from billing.statements.period import By, Line, Period, read_usage, require_kept, summarize, total_of
+from billing.statements.usage import Usage, list_usage
 
 Result = TypeVar("Result")
 

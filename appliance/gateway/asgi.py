@@ -10,8 +10,8 @@ from uuid import UUID
 
 from appliance.errors import ApiError
 from appliance.gateway import dialects
-from serving.endpoints import Endpoint
-from serving.meter import Meter
+from serving.catalog.endpoints import Endpoint
+from serving.metering.meter import Meter
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -7,18 +7,18 @@ import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
-from appliance.metrics import GatewayMetrics
-from appliance.recovery import as_metered, journalled
-from billing import keys
-from billing.admission import Admission, Admitted, Decision, Request
-from billing.batch import QueueFull
-from billing.db import Database
+from appliance.gateway.metrics import GatewayMetrics
+from appliance.metered import as_metered, journalled
+from billing.charging.admission import Admission, Admitted, Decision, Request
+from billing.charging.batch import QueueFull
+from billing.charging.settlement import Ended, Metered, Settlement
+from billing.customers import keys
+from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
-from billing.pricing import Tokens
-from billing.settlement import Ended, Metered, Settlement
-from serving.client import EngineClient, ReplicaUnreachable
-from serving.meter import Meter
-from serving.published import Replica
+from billing.prices.pricing import Tokens
+from serving.client.published import Replica
+from serving.client.replicas import EngineClient, ReplicaUnreachable
+from serving.metering.meter import Meter
 
 log = logging.getLogger(__name__)
 

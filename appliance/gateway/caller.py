@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from appliance.errors import InvalidKey
-from billing import keys
+from billing.customers import keys
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 
 from appliance.errors import Unavailable
-from serving.models import Model
-from serving.published import Directory, ModelView
-from serving.wanted import Wanted
+from serving.catalog.models import Model
+from serving.client.published import Directory, ModelView
+from serving.client.wanted import Wanted
 
 LOOK_SECONDS = 0.2
 START_SECONDS = 60.0

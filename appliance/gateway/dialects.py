@@ -7,7 +7,7 @@ import json
 from uuid import UUID
 
 from appliance.errors import ApiError
-from serving.endpoints import Body, Dialect, Endpoint
+from serving.catalog.endpoints import Body, Dialect, Endpoint
 
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 
-from billing.db import Database
+from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
-from serving.client import EngineClient
+from serving.client.replicas import EngineClient
 
 RAY_SILENCE_SECONDS = 5.0
 CHECK_TIMEOUT_SECONDS = 3.0

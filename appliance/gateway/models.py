@@ -8,15 +8,15 @@ from appliance.errors import ModelNotFound, Unavailable
 from appliance.gateway.books import Books
 from appliance.gateway.caller import sent_key, wrong_key
 from billing.clock import Clock
-from billing.db import Database
+from billing.customers.keys import owner_of
+from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
-from billing.keys import owner_of
-from billing.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
-from billing.rates import Listed, Version, price_list
-from serving.declared import Declared
-from serving.models import Model, partners_of
-from serving.published import Directory, ModelView
-from serving.traits import Traits
+from billing.prices.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
+from billing.prices.rates import Listed, Version, price_list
+from serving.catalog.declared import Declared
+from serving.catalog.models import Model, partners_of
+from serving.catalog.traits import Traits
+from serving.client.published import Directory, ModelView
 
 
 def models_router(

@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
 from appliance.errors import NotFound, Unavailable
-from appliance.metrics import render
-from serving.client import EngineClient, ReplicaUnreachable
-from serving.published import Directory
+from appliance.gateway.metrics import render
+from serving.client.published import Directory
+from serving.client.replicas import EngineClient, ReplicaUnreachable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")

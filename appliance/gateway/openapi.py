@@ -11,8 +11,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from serving.declared import Declared
-from serving.endpoints import ENDPOINTS, Body, Dialect, Endpoint
+from serving.catalog.declared import Declared
+from serving.catalog.endpoints import ENDPOINTS, Body, Dialect, Endpoint
 
 Schema = dict[str, Any]
 

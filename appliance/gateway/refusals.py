@@ -10,7 +10,7 @@ from appliance.errors import (
     RateLimited,
 )
 from appliance.gateway.caller import wrong_key
-from billing.admission import Meterstick, RateLimits, Refusal, Refused
+from billing.charging.admission import Meterstick, RateLimits, Refusal, Refused
 
 _LIMITS = {
     Refusal.REQUESTS_PER_MINUTE: "requests per minute",

@@ -34,23 +34,23 @@ from appliance.gateway.bodies.parsed import Parsed
 from appliance.gateway.books import Books
 from appliance.gateway.cold import Cold
 from appliance.gateway.engine_errors import engine_error
+from appliance.gateway.metrics import GatewayMetrics
 from appliance.gateway.priority import priority_of
 from appliance.gateway.refusals import as_error, limit_headers
 from appliance.gateway.sse import StreamTail
-from appliance.metrics import GatewayMetrics
-from billing.admission import Admitted, Refusal, Request
-from billing.batch import QueueFull
+from billing.charging.admission import Admitted, Refusal, Request
+from billing.charging.batch import QueueFull
+from billing.charging.settlement import Ended
 from billing.errors import BillingError, DatabaseUnavailable
 from billing.ids import request_id as new_request_id
-from billing.settlement import Ended
-from serving import client as engine
-from serving.client import EngineClient, NoReplica, ReplicaUnreachable
-from serving.declared import Declared
-from serving.endpoints import ENDPOINTS, Body
-from serving.meter import Meter
-from serving.published import ModelView, Replica
-from serving.traits import Traits
-from serving.wanted import Wanted
+from serving.catalog.declared import Declared
+from serving.catalog.endpoints import ENDPOINTS, Body
+from serving.catalog.traits import Traits
+from serving.client import replicas as engine
+from serving.client.published import ModelView, Replica
+from serving.client.replicas import EngineClient, NoReplica, ReplicaUnreachable
+from serving.client.wanted import Wanted
+from serving.metering.meter import Meter
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class End:
 
 
 class Relay:
-    """An ASGI application for the endpoints of ``serving.endpoints``, on the models that are declared."""
+    """An ASGI application for the endpoints of ``serving.catalog.endpoints``, on the models that are declared."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from appliance import logs
-from appliance.app import Gateway
+from appliance.gateway.app import Gateway
 from appliance.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75

@@ -1,9 +1,9 @@
 """Cutting a stream of server-sent events where its end begins.
 
-A stream ends with the event that its endpoint's clients wait for (``serving.endpoints``) and, behind it, a comment
-that carries the meter. The gateway passes everything before on as it comes, and keeps the end until the charge is
-durable. Nothing that a model writes can look like the end: inside a JSON string a newline is escaped, so every
-mark, which begins a line behind an empty one, is the replica's own.
+A stream ends with the event that its endpoint's clients wait for (``serving.catalog.endpoints``) and, behind it, a
+comment that carries the meter. The gateway passes everything before on as it comes, and keeps the end until the
+charge is durable. Nothing that a model writes can look like the end: inside a JSON string a newline is escaped, so
+every mark, which begins a line behind an empty one, is the replica's own.
 """
 
 from collections.abc import Sequence

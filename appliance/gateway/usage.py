@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.errors import InvalidRequest, Unavailable
 from appliance.gateway.books import Books
 from appliance.gateway.caller import require_key, wrong_key
-from billing.accounts import get_account
 from billing.clock import Clock
-from billing.db import Database
+from billing.customers.accounts import get_account
+from billing.customers.keys import Key, list_keys, owner_of
+from billing.database.db import Database
 from billing.errors import DatabaseUnavailable, NotFound
-from billing.keys import Key, list_keys, owner_of
-from billing.money import NANODOLLARS_PER_DOLLAR, decimal
-from billing.statements import By, Line, Period, require_kept, summarize, total_of
+from billing.prices.money import NANODOLLARS_PER_DOLLAR, decimal
+from billing.statements.period import By, Line, Period, require_kept, summarize, total_of
 
 MOST_DAYS = 366
 AT_ONCE = 2

@@ -35,7 +35,7 @@ from appliance.supervisor.system import (
     worker_part,
 )
 from appliance.supervisor.welcome import welcome
-from serving.declared import declare
+from serving.catalog.declared import declare
 from serving.partner import keys
 
 TICK_SECONDS = 1.0
@@ -219,7 +219,7 @@ class System:
                 continue
             step = self.screen.step("model", model.id)
             log = self.settings.logs / "model.log"
-            command = (sys.executable, "-m", "serving.prepare")
+            command = (sys.executable, "-m", "serving.weights.prepare")
             arguments = (model.source, model.id, str(self.settings.home / "models"))
             self.watched[step] = log
             code = await self._run_once("model", (*command, *arguments), log)

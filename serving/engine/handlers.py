@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serving.engine.metering import REFUSALS, request_of_this_task
-from serving.media import MediaFetcher, MediaRefused
-from serving.meter import Recording
+from serving.metering.meter import Recording
+from serving.replica.media import MediaFetcher, MediaRefused
 
 Serializer = Callable[[Any, Any], dict[str, Any]]
 

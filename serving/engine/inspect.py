@@ -6,11 +6,11 @@ import json
 import math
 from typing import Any
 
-from serving.answer import count_prompts
-from serving.asgi import App
-from serving.endpoints import ENDPOINTS, Body
-from serving.launch import MOST_AUDIO_SECONDS
-from serving.traits import Traits
+from serving.catalog.endpoints import ENDPOINTS, Body
+from serving.catalog.traits import Traits
+from serving.engine.launch import MOST_AUDIO_SECONDS
+from serving.replica.answer import count_prompts
+from serving.replica.asgi import App
 
 TEMPLATE_MARGIN_TOKENS = 64
 SPECIAL_MARGIN_TOKENS = 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.meter import Rejection
+from serving.metering.meter import Rejection
 
 MOST = {"allowed_token_ids": 1024, "logit_bias": 1024, "stop_token_ids": 100, "stop": 64, "bad_words": 128}
 """Members; a model's own stop tokens have the rest of 128."""

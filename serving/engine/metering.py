@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from serving.answer import current_request
 from serving.engine import lists
-from serving.grammar import MOST_BYTES_TOGETHER, TOO_MANY_TOGETHER, size_of, too_large, too_long
-from serving.meter import Rejection, Request
+from serving.metering.meter import Rejection, Request
+from serving.replica.answer import current_request
+from serving.replica.grammar import MOST_BYTES_TOGETHER, TOO_MANY_TOGETHER, size_of, too_large, too_long
 
 # A client could claim with them that its prompt was cached.
 UNTRUSTED = frozenset({"kv_transfer_params", "ec_transfer_params"})
@@ -24,7 +24,7 @@ REFUSALS = {
 
 
 class EngineSequence:
-    """``serving.meter.Sequence`` over vLLM's RequestState."""
+    """``serving.metering.meter.Sequence`` over vLLM's RequestState."""
 
     __slots__ = ("_state", "images", "prompt")
 

@@ -8,8 +8,8 @@ import os
 import signal
 from contextlib import suppress
 
-from serving import silence
 from serving.engine.process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
+from serving.replica import silence
 
 PR_SET_PDEATHSIG = 1
 ENGINE_NICENESS = 5

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from serving import silence
+from serving.catalog.models import Model
+from serving.catalog.traits import Traits
 from serving.engine import handlers, process
 from serving.engine.inspect import traits_of
+from serving.engine.launch import environment, flags
 from serving.engine.metering import Metering
-from serving.guard import Guard
-from serving.launch import environment, flags
-from serving.media import MediaFetcher
-from serving.meter import MeterBook, Request
-from serving.models import Model
-from serving.traits import Traits
+from serving.metering.meter import MeterBook, Request
+from serving.replica import silence
+from serving.replica.guard import Guard
+from serving.replica.media import MediaFetcher
 
 
 class RunningEngine:
@@ -43,7 +43,7 @@ class RunningEngine:
 
 
 class _Port:
-    """``serving.guard.Engine`` over AsyncLLM."""
+    """``serving.replica.guard.Engine`` over AsyncLLM."""
 
     def __init__(self, llm: Any) -> None:
         self._llm = llm

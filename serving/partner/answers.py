@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from serving.meter import Limits
+from serving.catalog.partners import Partner
+from serving.metering.meter import Limits
 from serving.partner import json_fields
-from serving.partner.declared import Partner
 from serving.partner.json_fields import Fields
 
 DONE = b"[DONE]"

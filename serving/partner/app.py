@@ -16,18 +16,18 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from serving.answer import current_request
-from serving.asgi import Receive, Scope, Send, live, read_body, send_json, send_whole
-from serving.endpoints import ENDPOINTS, Body
-from serving.meter import Request
-from serving.models import Model
+from serving.catalog.endpoints import ENDPOINTS, Body
+from serving.catalog.models import Model
+from serving.catalog.partners import Partner
+from serving.metering.meter import Request
 from serving.partner import answers, requests
 from serving.partner.answers import Stream, Unusable, Usage
 from serving.partner.client import CLIENTS_FAULT, PartnerAway, PartnerClient
-from serving.partner.declared import Partner
 from serving.partner.events import EventReader, EventTooLarge
 from serving.partner.metrics import PartnerMetrics
 from serving.partner.requests import Asked, Refused
+from serving.replica.answer import current_request
+from serving.replica.asgi import Receive, Scope, Send, live, read_body, send_json, send_whole
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class BrokenOff(Exception):
 
 @dataclass
 class PartnerSequence:
-    """``serving.meter.Sequence`` of all answers to a request: nothing is known of them before the end."""
+    """``serving.metering.meter.Sequence`` of all answers to a request: nothing is known of them before the end."""
 
     id: str
     prompt: str = ""
@@ -62,7 +62,7 @@ class PartnerSequence:
 
 
 class PartnerApp:
-    """An ASGI application behind ``serving.guard.Guard``."""
+    """An ASGI application behind ``serving.replica.guard.Guard``."""
 
     def __init__(self, model: Model, partner: Partner, client: PartnerClient, metrics: PartnerMetrics) -> None:
         self._model = model

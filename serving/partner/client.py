@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
+from serving.catalog.partners import Partner
 from serving.partner.breaker import Breaker
-from serving.partner.declared import Partner
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from serving.catalog.models import Model
 from serving.files import write_secret
-from serving.models import Model
 
 
 class KeyMissing(Exception):

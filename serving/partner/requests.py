@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from serving.endpoints import Body
-from serving.meter import Limits
+from serving.catalog.endpoints import Body
+from serving.catalog.partners import Partner
+from serving.metering.meter import Limits
 from serving.partner import json_fields
-from serving.partner.declared import Partner
 from serving.partner.json_fields import Fields
 
 KEPT_HERE = frozenset(

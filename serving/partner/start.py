@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from serving.guard import Guard
-from serving.meter import MeterBook, Request
-from serving.models import Model
+from serving.catalog.models import Model
+from serving.catalog.partners import Partner
+from serving.catalog.traits import Traits
+from serving.metering.meter import MeterBook, Request
 from serving.partner.app import PartnerApp
 from serving.partner.client import PartnerClient
-from serving.partner.declared import Partner
 from serving.partner.metrics import PartnerMetrics
-from serving.traits import Traits
+from serving.replica.guard import Guard
 
 
 class RunningPartner:
@@ -37,7 +37,7 @@ class RunningPartner:
 
 
 class _Port:
-    """``serving.answer.Engine`` without an engine: whatever a partner began, it finishes."""
+    """``serving.replica.answer.Engine`` without an engine: whatever a partner began, it finishes."""
 
     def is_healthy(self) -> bool:
         return True

@@ -11,10 +11,10 @@ from typer.testing import CliRunner, Result
 
 from appliance import secrets
 from appliance.cli import app
+from billing.customers.keys import is_well_formed
 from billing.ids import new_id
-from billing.keys import is_well_formed
-from serving.journal import FileJournal, meters_directory
-from serving.meter import Meter
+from serving.metering.journal import FileJournal, meters_directory
+from serving.metering.meter import Meter
 
 
 @pytest.fixture

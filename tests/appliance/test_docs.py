@@ -6,7 +6,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from appliance.cli import app
-from appliance.metrics import GatewayMetrics, WorkerMetrics
+from appliance.gateway.metrics import GatewayMetrics
+from appliance.worker.metrics import WorkerMetrics
 from serving.partner.metrics import PartnerMetrics
 
 ROOT = Path(__file__).parent.parent.parent

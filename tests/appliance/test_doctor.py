@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from appliance.doctor import Facts, as_json, as_lines, examine, failed
+from appliance.doctor.findings import Facts, as_json, as_lines, examine, failed
 
 HEALTHY = Facts(
     python=(3, 11, 2),

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from appliance.jobs import Jobs
-from appliance.metrics import WorkerMetrics
-from billing.db import execute, fetch
+from appliance.worker.jobs import Jobs
+from appliance.worker.metrics import WorkerMetrics
+from billing.database.db import execute, fetch
 from billing.ids import new_id
-from billing.pricing import Tokens
-from billing.sweep import Sweeper
-from serving.journal import FileJournal, meters_directory
-from serving.meter import Meter
+from billing.ledger.sweep import Sweeper
+from billing.prices.pricing import Tokens
+from serving.metering.journal import FileJournal, meters_directory
+from serving.metering.meter import Meter
 from tests.billing.conftest import MODEL, Bank, bank
 
 __all__ = ["bank"]

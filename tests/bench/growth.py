@@ -9,10 +9,10 @@ import uvloop
 from sqlalchemy import make_url
 
 from appliance.gateway.server import spare_the_collector
-from billing import ledger
 from billing.clock import system_clock
-from billing.db import Database
-from billing.migrations import upgrade
+from billing.database.db import Database
+from billing.database.migrations import upgrade
+from billing.proof import rules as ledger
 from tests.appliance.postgres_server import running_cluster
 from tests.bench.report import show_progress
 from tests.bench.settlement import ACCOUNTS, Asker, batched, prepare

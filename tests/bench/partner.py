@@ -10,11 +10,11 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from serving import client
-from serving.deployments import private_server
-from serving.journal import FileJournal
-from serving.meter import MeterBook
-from serving.models import parse_models
+from serving.catalog.models import parse_models
+from serving.client import replicas as client
+from serving.control.deployments import private_server
+from serving.metering.journal import FileJournal
+from serving.metering.meter import MeterBook
 from serving.partner.start import start
 from tests.bench.child import cpu_seconds, running_child
 from tests.bench.load import stream_answers

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from serving import client
+from serving.client import replicas as client
 from tests.bench.child import running_child
 
 PACKAGE = "litellm[proxy]==1.106.*"

@@ -17,12 +17,12 @@ import psutil
 from appliance import secrets
 from appliance.bootstrap import bootstrap, read_demo_key
 from appliance.settings import Settings, load_settings
-from billing import ledger
 from billing.clock import system_clock
-from billing.db import Database
-from billing.migrations import upgrade
-from serving import client
-from serving.declared import declare
+from billing.database.db import Database
+from billing.database.migrations import upgrade
+from billing.proof import rules as ledger
+from serving.catalog.declared import declare
+from serving.client import replicas as client
 from tests.appliance.postgres_server import running_cluster
 from tests.bench import partner, peer
 from tests.bench.child import cpu_seconds, running_child

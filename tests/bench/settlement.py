@@ -17,17 +17,18 @@ import uvloop
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.gateway.server import spare_the_collector
-from billing import accounts, keys, ledger
-from billing.admission import Admission, Admitted, Request
+from billing.charging.admission import Admission, Admitted, Request
+from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock
-from billing.credit import Credit
-from billing.db import Database
+from billing.customers import accounts, keys
+from billing.database.db import Database
+from billing.database.migrations import upgrade
 from billing.ids import request_id
-from billing.migrations import upgrade
-from billing.postgres import PostgresStore
-from billing.pricing import Tokens
-from billing.rates import Prices, first_rates
-from billing.settlement import Ended, Metered, Settlement
+from billing.ledger.credit import Credit
+from billing.prices.pricing import Tokens
+from billing.prices.rates import Prices, first_rates
+from billing.proof import rules as ledger
+from billing.store.postgres import PostgresStore
 from tests.appliance.postgres_server import running_cluster
 from tests.bench.child import cpu_seconds
 from tests.bench.report import percentile

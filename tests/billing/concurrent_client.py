@@ -7,13 +7,13 @@ import sys
 import time
 from collections import Counter
 
-from billing.admission import Admission, Admitted, Refused, Request
+from billing.charging.admission import Admission, Admitted, Refused, Request
+from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock
-from billing.db import Database
+from billing.database.db import Database
 from billing.ids import request_id
-from billing.postgres import PostgresStore
-from billing.pricing import Tokens
-from billing.settlement import Ended, Metered, Settlement
+from billing.prices.pricing import Tokens
+from billing.store.postgres import PostgresStore
 
 AT_ONCE = 40
 

@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from billing import accounts, keys, ledger
-from billing.admission import Admission, Admitted, Decision, Refusal, Refused, Request
-from billing.credit import Credit
-from billing.db import Database, execute
+from billing.charging.admission import Admission, Admitted, Decision, Refusal, Refused, Request
+from billing.charging.settlement import Ended, Metered, Settled, Settlement
+from billing.customers import accounts, keys
+from billing.customers.standing import Limits, Standings
+from billing.database.db import Database, execute
 from billing.ids import new_id
-from billing.postgres import PostgresStore
-from billing.pricing import Tokens
-from billing.settlement import Ended, Metered, Settled, Settlement
-from billing.standing import Limits, Standings
-from billing.store import Lot
+from billing.ledger.credit import Credit
+from billing.prices.pricing import Tokens
+from billing.proof import rules as ledger
+from billing.store.port import Lot
+from billing.store.postgres import PostgresStore
 
 MODEL = "smollm2"
 RATE = (100_000, 20_000, 400_000)

@@ -12,16 +12,16 @@ import time
 from pathlib import Path
 from uuid import UUID
 
-from billing.admission import Admission, Admitted, Request
+from billing.charging.admission import Admission, Admitted, Request
+from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock
-from billing.db import Database
+from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.ids import request_id
-from billing.postgres import PostgresStore
-from billing.pricing import Tokens
-from billing.settlement import Ended, Metered, Settlement
-from serving.journal import FileJournal
-from serving.meter import Meter
+from billing.prices.pricing import Tokens
+from billing.store.postgres import PostgresStore
+from serving.metering.journal import FileJournal
+from serving.metering.meter import Meter
 
 AT_ONCE = 20
 RETRY_SECONDS = 0.1

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from billing.admission import Admitted, Decision, Meterstick, Refusal, Refused, Request, decide
-from billing.limits import crossed, month_of, spent, wait_seconds
-from billing.pricing import Rate
-from billing.store import Allowance, Asked, Standing
+from billing.charging.admission import Admitted, Decision, Meterstick, Refusal, Refused, Request, decide
+from billing.charging.limits import crossed, month_of, spent, wait_seconds
+from billing.prices.pricing import Rate
+from billing.store.port import Allowance, Asked, Standing
 
 NOW = datetime(2026, 2, 28, 23, 59, tzinfo=UTC)
 KEY = b"k" * 32

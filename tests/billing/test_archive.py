@@ -6,13 +6,20 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from billing.archive import Archived, archive_year, check_file, drop_archived_months, list_archives, years_due
-from billing.db import execute, fetch
+from billing.database.db import execute, fetch
+from billing.database.partitions import make_partitions
 from billing.errors import Conflict, NotFound
-from billing.partitions import make_partitions
-from billing.pricing import Tokens
-from billing.seals import seal_days, verify_seals
-from billing.statements import Period, require_kept, summarize
+from billing.prices.pricing import Tokens
+from billing.proof.archive import (
+    Archived,
+    archive_year,
+    check_file,
+    drop_archived_months,
+    list_archives,
+    years_due,
+)
+from billing.proof.seals import seal_days, verify_seals
+from billing.statements.period import Period, require_kept, summarize
 from tests.billing.conftest import Bank, Customer
 
 DOLLAR = 10**9

@@ -5,7 +5,7 @@ import json
 import sys
 from collections import Counter
 
-from billing import keys
+from billing.customers import keys
 from tests.billing.conftest import PEPPER, Bank
 
 PROCESSES, SECONDS, ACCOUNTS = 8, 5.0, 30

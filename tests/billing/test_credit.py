@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from billing.admission import Refusal
-from billing.db import execute, fetch
+from billing.charging.admission import Refusal
+from billing.database.db import execute, fetch
 from billing.errors import Conflict
-from billing.lots import one_year_after
-from billing.pricing import Tokens
-from billing.store import End, Lot
-from billing.sweep import Sweeper
+from billing.ledger.lots import one_year_after
+from billing.ledger.sweep import Sweeper
+from billing.prices.pricing import Tokens
+from billing.store.port import End, Lot
 from tests.billing.conftest import Bank, Customer
 
 DOLLAR = 10**9

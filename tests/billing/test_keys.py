@@ -2,7 +2,7 @@
 
 import math
 
-from billing import keys
+from billing.customers import keys
 
 
 def test_a_key_is_recognised_by_its_form_alone() -> None:

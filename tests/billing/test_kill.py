@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 
 from appliance.postgres import Cluster, embedded
-from appliance.reconciling import read_meters
-from appliance.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE, Recovery
-from billing import keys
+from appliance.worker.reconciling import read_meters
+from appliance.worker.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE, Recovery
+from billing.charging.settlement import Settlement
 from billing.clock import system_clock
-from billing.db import Database, fetch
+from billing.customers import keys
+from billing.database.db import Database, fetch
+from billing.database.migrations import upgrade
 from billing.errors import DatabaseUnavailable
-from billing.migrations import upgrade
-from billing.reconciliation import reconcile
-from billing.settlement import Settlement
-from serving.journal import read_journal
-from serving.meter import Meter
+from billing.proof.reconciliation import reconcile
+from serving.metering.journal import read_journal
+from serving.metering.meter import Meter
 from tests.appliance.postgres_server import start, wait_until_ready
 from tests.billing.conftest import PEPPER, RATE, Bank
 from tests.conftest import Figure

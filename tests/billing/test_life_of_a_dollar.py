@@ -8,16 +8,18 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
-from billing import keys, ledger, tables
-from billing.admission import Admitted, Refusal, Refused
-from billing.db import Database, execute, fetch
+from billing.charging.admission import Admitted, Refusal, Refused
+from billing.charging.settlement import Ended, Metered, Settlement
+from billing.customers import keys
+from billing.customers.standing import Limits
+from billing.database import tables
+from billing.database.db import Database, execute, fetch
+from billing.database.migrations import upgrade
 from billing.errors import Conflict, DatabaseUnavailable, HoldExceeded, NotFound
-from billing.migrations import upgrade
-from billing.postgres import PostgresStore
-from billing.pricing import Tokens
-from billing.settlement import Ended, Metered, Settlement
-from billing.standing import Limits
-from billing.usage import list_usage
+from billing.prices.pricing import Tokens
+from billing.proof import rules as ledger
+from billing.statements.usage import list_usage
+from billing.store.postgres import PostgresStore
 from tests.billing.conftest import MODEL, Bank, Customer
 
 DOLLAR = 10**9

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.money import format_dollars, parse_dollars, parse_rate, round_to_nanodollars
-from billing.pricing import Rate, Tokens, affordable_completion, cost, worst_cost
+from billing.prices.money import format_dollars, parse_dollars, parse_rate, round_to_nanodollars
+from billing.prices.pricing import Rate, Tokens, affordable_completion, cost, worst_cost
 
 prices = st.integers(0, 10**9)
 counts = st.integers(0, 2_000_000)

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing import rates
-from billing.db import fetch
+from billing.database.db import fetch
 from billing.errors import Conflict
-from billing.pricing import Tokens
-from billing.rates import Prices
+from billing.prices import rates
+from billing.prices.pricing import Tokens
+from billing.prices.rates import Prices
 from tests.billing.conftest import MODEL, Bank
 
 DOLLAR = 10**9

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from billing.db import execute
+from billing.charging.settlement import Ended
+from billing.database.db import execute
 from billing.ids import new_id
-from billing.pricing import Tokens
-from billing.reconciliation import Reading, Reconciliation, reconcile
-from billing.settlement import Ended
+from billing.prices.pricing import Tokens
+from billing.proof.reconciliation import Reading, Reconciliation, reconcile
 from tests.billing.conftest import MODEL, Bank, Customer
 
 DOLLAR = 10**9

@@ -8,20 +8,21 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from billing import accounts, ledger
-from billing.admission import Admission, Admitted, Request
+from billing.charging.admission import Admission, Admitted, Request
+from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock
-from billing.db import Database, async_url, fetch
+from billing.customers import accounts
+from billing.database.db import Database, async_url, fetch
+from billing.database.migrations import upgrade
+from billing.database.tables import metadata
 from billing.ids import request_id
-from billing.migrations import upgrade
-from billing.postgres import PostgresStore
-from billing.pricing import Tokens
-from billing.settlement import Ended, Metered, Settlement
-from billing.tables import metadata
+from billing.prices.pricing import Tokens
+from billing.proof import rules as ledger
+from billing.store.postgres import PostgresStore
 
 
 def is_declared(_: object, name: str | None, kind: str, __: bool, ___: object) -> bool:
-    """The months of `usage` are made as time goes by (billing/partitions.py)."""
+    """The months of `usage` are made as time goes by (billing/database/partitions.py)."""
     return not (kind == "table" and name is not None and name.startswith("usage_"))
 
 

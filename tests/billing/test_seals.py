@@ -2,9 +2,9 @@
 
 import pytest
 
-from billing.db import execute
-from billing.pricing import Tokens
-from billing.seals import BrokenSeal, newest_seal, seal_days, verify_seals
+from billing.database.db import execute
+from billing.prices.pricing import Tokens
+from billing.proof.seals import BrokenSeal, newest_seal, seal_days, verify_seals
 from tests.billing.conftest import Bank
 from tests.billing.test_life_of_a_dollar import DOLLAR, admitted
 

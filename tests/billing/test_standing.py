@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from billing.admission import Refusal
-from billing.db import fetch
+from billing.charging.admission import Refusal
+from billing.customers.standing import Limits
+from billing.database.db import fetch
 from billing.errors import Conflict
-from billing.pricing import Tokens
-from billing.standing import Limits
+from billing.prices.pricing import Tokens
 from tests.billing.conftest import Bank
 from tests.billing.test_credit import DOLLAR, WORST, moved
 

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from billing import keys
-from billing.db import fetch
-from billing.export import COLUMNS, write_usage
+from billing.customers import keys
+from billing.database.db import fetch
 from billing.ids import ID_SLACK, lowest_id
-from billing.pricing import Tokens
-from billing.statements import By, Period, read_usage, summarize, total_of
+from billing.prices.pricing import Tokens
+from billing.statements.export import COLUMNS, write_usage
+from billing.statements.period import By, Period, read_usage, summarize, total_of
 from tests.billing.conftest import PEPPER, Bank, Customer
 
 DOLLAR = 10**9

@@ -16,17 +16,18 @@ import pytest
 import uvicorn
 
 from appliance import secrets
-from appliance.app import Gateway
 from appliance.bootstrap import bootstrap
+from appliance.gateway.app import Gateway
 from appliance.settings import Settings, load_settings
-from billing import accounts, keys, ledger
 from billing.clock import system_clock
-from billing.credit import Credit
-from billing.db import Database
-from billing.postgres import PostgresStore
-from billing.standing import Limits
-from billing.usage import Usage, list_usage
-from serving.declared import declare
+from billing.customers import accounts, keys
+from billing.customers.standing import Limits
+from billing.database.db import Database
+from billing.ledger.credit import Credit
+from billing.proof import rules as ledger
+from billing.statements.usage import Usage, list_usage
+from billing.store.postgres import PostgresStore
+from serving.catalog.declared import declare
 from tests.stub_engine import Stub
 
 DOLLAR = 10**9

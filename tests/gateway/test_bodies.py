@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from appliance.errors import InvalidRequest
 from appliance.gateway.bodies import parse
 from appliance.gateway.bodies.modest import MOST_PARTS
-from serving.endpoints import ENDPOINTS
+from serving.catalog.endpoints import ENDPOINTS
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 

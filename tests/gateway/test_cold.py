@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
-from serving.declared import declare
-from serving.models import Cold
+from serving.catalog.declared import declare
+from serving.catalog.models import Cold
 from tests.gateway.conftest import House, publish
 
 

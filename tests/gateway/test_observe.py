@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from serving.endpoints import ENDPOINTS
+from serving.catalog.endpoints import ENDPOINTS
 from tests.gateway.conftest import House
 
 

@@ -13,13 +13,13 @@ import yaml
 
 from appliance import secrets
 from appliance.gateway import cold
-from appliance.recovery import LOST_AGE, ORPHAN_AGE
-from serving.client import HEADER_MODEL, HEADER_REQUEST, HEADER_SECRET
-from serving.journal import FileJournal, meters_directory
-from serving.meter import MeterBook
+from appliance.worker.recovery import LOST_AGE, ORPHAN_AGE
+from serving.client.replicas import HEADER_MODEL, HEADER_REQUEST, HEADER_SECRET
+from serving.client.wanted import Wanted
+from serving.metering.journal import FileJournal, meters_directory
+from serving.metering.meter import MeterBook
 from serving.partner.breaker import MOST_FAILURES
 from serving.partner.start import start
-from serving.wanted import Wanted
 from tests.fake_partner import TEMPLATE_TOKENS, FakePartner
 from tests.gateway.conftest import House, entry, publish_all, served
 from tests.gateway.test_recovery import orphan, recover

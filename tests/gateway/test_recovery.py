@@ -6,16 +6,16 @@ from uuid import UUID
 import pytest
 
 from appliance import secrets
-from appliance.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE, Recovery
-from billing.admission import Admission, Admitted, Request
+from appliance.worker.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE, Recovery
+from billing.charging.admission import Admission, Admitted, Request
+from billing.charging.settlement import Settlement
 from billing.clock import system_clock
+from billing.customers.keys import digest
 from billing.ids import new_id
-from billing.keys import digest
-from billing.postgres import PostgresStore
-from billing.settlement import Settlement
-from billing.usage import Usage
-from serving.client import EngineClient
-from serving.published import Directory
+from billing.statements.usage import Usage
+from billing.store.postgres import PostgresStore
+from serving.client.published import Directory
+from serving.client.replicas import EngineClient
 from tests.gateway.conftest import DOLLAR, Customer, House, publish
 
 METER = {"prompt_tokens": 12, "cached_tokens": 2, "completion_tokens": 5}

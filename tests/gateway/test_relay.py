@@ -10,17 +10,17 @@ from uuid import uuid4
 
 import pytest
 
-from appliance.app import Gateway
 from appliance.gateway import asgi
+from appliance.gateway.app import Gateway
 from appliance.gateway.asgi import ClientGone, Exchange, Hangup
 from billing.clock import system_clock
-from billing.db import execute
-from billing.keys import generate_key
-from billing.postgres import PostgresStore
-from billing.rates import Prices, change_rate
-from billing.standing import Limits, Standings
-from serving.client import HEADER_PRIORITY
-from serving.endpoints import ENDPOINTS
+from billing.customers.keys import generate_key
+from billing.customers.standing import Limits, Standings
+from billing.database.db import execute
+from billing.prices.rates import Prices, change_rate
+from billing.store.postgres import PostgresStore
+from serving.catalog.endpoints import ENDPOINTS
+from serving.client.replicas import HEADER_PRIORITY
 from tests.gateway.conftest import DOLLAR, House, publish, served
 from tests.stub_engine import PROMPT_TOKENS
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.gateway.sse import StreamTail
-from serving.endpoints import DONE
+from serving.catalog.endpoints import DONE
 
 METER = b'{"prompt_tokens":1}'
 events = st.lists(

@@ -33,8 +33,8 @@ import aiohttp
 import yaml
 
 from appliance import secrets
-from serving.client import HEADER_COMPLETION_LIMIT, HEADER_REQUEST, HEADER_SECRET
-from serving.prepare import prepare
+from serving.client.replicas import HEADER_COMPLETION_LIMIT, HEADER_REQUEST, HEADER_SECRET
+from serving.weights.prepare import prepare
 from tests.gpu.shape import make_shape
 from tests.ports import free_port
 from tests.scenarios.system import System, first_token, prompt, running, stream

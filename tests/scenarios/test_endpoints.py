@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from serving.endpoints import ENDPOINTS, Body
+from serving.catalog.endpoints import ENDPOINTS, Body
 from tests.every_endpoint import AUDIO, BODIES, GENERATING, LONG, Reply
 from tests.scenarios.system import System
 

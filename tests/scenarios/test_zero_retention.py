@@ -14,7 +14,7 @@ import pytest
 from appliance.paths import short_folder
 from appliance.postgres import find_binaries
 from appliance.settings import load_settings
-from serving.endpoints import ENDPOINTS
+from serving.catalog.endpoints import ENDPOINTS
 from tests.scenarios.system import System
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]

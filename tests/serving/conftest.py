@@ -29,9 +29,9 @@ SERVE = """
 import asyncio, sys
 from pathlib import Path
 import yaml
-from serving.controller import run_serving
-from serving.declared import declare
-from serving.models import parse_models
+from serving.control.controller import run_serving
+from serving.catalog.declared import declare
+from serving.catalog.models import parse_models
 home, address, secret, models = sys.argv[1:]
 declare(Path(home) / "run/models.json", parse_models(yaml.safe_load(models)))
 raise SystemExit(asyncio.run(run_serving(Path(home), secret, address)))

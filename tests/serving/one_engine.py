@@ -11,12 +11,12 @@ import socket
 import sys
 from pathlib import Path
 
-from serving.deployments import private_server
+from serving.catalog.models import parse_models
+from serving.control.deployments import private_server
 from serving.engine.start import start
-from serving.journal import FileJournal, meters_directory
-from serving.meter import MeterBook
-from serving.models import parse_models
-from serving.prepare import ready_directory
+from serving.metering.journal import FileJournal, meters_directory
+from serving.metering.meter import MeterBook
+from serving.weights.prepare import ready_directory
 from tests.serving.conftest import SECRET
 
 

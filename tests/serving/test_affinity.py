@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serving.affinity import choose
-from serving.published import Replica
+from serving.client.affinity import choose
+from serving.client.published import Replica
 
 SESSIONS = [f"session {number}".encode() for number in range(300)]
 

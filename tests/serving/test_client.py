@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import EngineClient, ReplicaUnreachable
-from serving.meter import Meter
-from serving.published import Directory, ModelView, Replica
-from serving.traits import Traits
+from serving.catalog.traits import Traits
+from serving.client.published import Directory, ModelView, Replica
+from serving.client.replicas import EngineClient, ReplicaUnreachable
+from serving.metering.meter import Meter
 from tests.serving.test_meter import COMPLETE, CUT_OFF, REFUSED, RUNNING
 
 Answer = Meter | None | ReplicaUnreachable

@@ -13,11 +13,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from serving import deployments
-from serving.asking import Asking, as_described
-from serving.description import Description, Told
-from serving.directory import DRAIN_MARGIN_SECONDS, NEW_FAILS, Drain, ModelState, Publisher, Renew, take_over
-from serving.models import Model, Rates, Replicas
+from serving.catalog.models import Model, Rates, Replicas
+from serving.control import deployments
+from serving.control.asking import Asking, as_described
+from serving.control.directory import (
+    DRAIN_MARGIN_SECONDS,
+    NEW_FAILS,
+    Drain,
+    ModelState,
+    Publisher,
+    Renew,
+    take_over,
+)
+from serving.replica.description import Description, Told
 
 MODEL = Model("m", "package:p/f", 2048, Rates(1, 1, 1), gpus=0, queue_limit=8, engine_args={"a": 1, "b": 2})
 DRAIN_SECONDS = 60

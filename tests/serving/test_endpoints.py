@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from serving.endpoints import CLOSED, ENDPOINTS
+from serving.catalog.endpoints import CLOSED, ENDPOINTS
 from tests.every_endpoint import AUDIO, BODIES, GENERATING, LONG, QUESTION, Reply
 from tests.serving.conftest import SECRET, Node
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from serving.journal import meters_directory, read_journal
+from serving.metering.journal import meters_directory, read_journal
 from tests.serving.conftest import SEATS, SECRET, Node
 
 pytestmark = pytest.mark.engine

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from appliance.reconciling import read_meters
+from appliance.worker.reconciling import read_meters
 from billing.ids import request_id
-from serving import replication
-from serving.follower import Follower
-from serving.followers import Followers
-from serving.journal import FileJournal, meters_directory
-from serving.meter import Meter
-from serving.wanted import Wanted
+from serving.client.wanted import Wanted
+from serving.control.follower import Follower
+from serving.control.followers import Followers
+from serving.metering import replication
+from serving.metering.journal import FileJournal, meters_directory
+from serving.metering.meter import Meter
 
 
 class Nodes:

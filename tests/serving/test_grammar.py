@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serving.grammar import (
+from serving.replica.grammar import (
     BYTES_OF_A_POSITION,
     MOST_BYTES,
     MOST_CHOICES,

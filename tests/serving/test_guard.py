@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from serving.answer import current_request
-from serving.asgi import App, Message, Receive, Scope, Send, send_json
-from serving.guard import MOST_COUNTS_AT_ONCE, Guard
-from serving.journal import FileJournal
-from serving.meter import Limits, MeterBook, Rejection, Request
+from serving.metering.journal import FileJournal
+from serving.metering.meter import Limits, MeterBook, Rejection, Request
+from serving.replica.answer import current_request
+from serving.replica.asgi import App, Message, Receive, Scope, Send, send_json
+from serving.replica.guard import MOST_COUNTS_AT_ONCE, Guard
 from tests.serving.test_meter import Sequence
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.prepare import ready_directory
+from serving.weights.prepare import ready_directory
 
 COMMIT = "c0ffee" + "0" * 34
 SOURCE = "hub:acme/tiny@main"
@@ -101,7 +101,7 @@ def _info() -> dict[str, object]:
 
 def fetch(models: Path, source: str = SOURCE) -> subprocess.CompletedProcess[str]:
     """As the system does it: in a process of its own."""
-    command = [sys.executable, "-m", "serving.prepare", source, "tiny", str(models)]
+    command = [sys.executable, "-m", "serving.weights.prepare", source, "tiny", str(models)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -4,8 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from serving.launch import cpu_dtype, environment, flags
-from serving.models import EngineArg, Model, Rates
+from serving.catalog.models import EngineArg, Model, Rates
+from serving.engine.launch import cpu_dtype, environment, flags
 
 MODEL = Model(
     "m", "directory:/m", 4096, Rates(1, 1, 1), gpus=0, kv_cache_gib=3,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.line import Line, Ticket
+from serving.replica.line import Line, Ticket
 
 
 def called(*tickets: Ticket) -> list[bool]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
-from serving import media
-from serving.media import MediaFetcher, MediaRefused, is_public
+from serving.replica import media
+from serving.replica.media import MediaFetcher, MediaRefused, is_public
 
 
 @dataclass

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from serving.journal import KEEP_SECONDS, FileJournal, read_journal
-from serving.meter import Limits, Meter, MeterBook, decisive
+from serving.metering.journal import KEEP_SECONDS, FileJournal, read_journal
+from serving.metering.meter import Limits, Meter, MeterBook, decisive
 
 HOUR = 3600
 

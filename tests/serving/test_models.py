@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.models import Model, ModelsError, Rates, parse_models
+from serving.catalog.models import Model, ModelsError, Rates, parse_models
 
 ENTRY: dict[str, Any] = {
     "id": "m",

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from serving.fit import GIB, Shape, fit_on, has_room, shape_of, token_bytes
-from serving.gpus import parse_gpus
-from serving.models import Model, Rates, Replicas
-from serving.partner.declared import Partner
-from serving.plan import changes, memory_problems, place
+from serving.catalog.models import Model, Rates, Replicas
+from serving.catalog.partners import Partner
+from serving.placement.fit import GIB, Shape, fit_on, has_room, shape_of, token_bytes
+from serving.placement.gpus import parse_gpus
+from serving.placement.plan import changes, memory_problems, place
 
 MODEL = Model("m", "directory:/m", 8192, Rates(1, 1, 1))
 HEADS = {"num_attention_heads": 32, "hidden_size": 4096}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.prepare import PrepareError, prepare
+from serving.weights.prepare import PrepareError, prepare
 from tests.serving.conftest import SOURCE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.progress import Progress
+from serving.replica.progress import Progress
 
 
 def test_an_engine_that_does_nothing_with_its_work_hangs() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.models import Replicas
-from serving.scaling import Scaler
+from serving.catalog.models import Replicas
+from serving.control.scaling import Scaler
 
 ELASTIC = Replicas(least=0, most=4, target=10, idle_seconds=60)
 

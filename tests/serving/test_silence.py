@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import logging, sys, threading, warnings
-from serving import silence
+from serving.replica import silence
 logging.basicConfig(level=logging.INFO)
 logging.getLogger("vllm").error("before: %s", "told")
 silence.begin()

@@ -9,9 +9,9 @@ from unittest import mock
 
 from msgspec.structs import replace
 
-from billing import limits
-from billing.pricing import cost
-from billing.store import Source
+from billing.charging import limits
+from billing.prices.pricing import cost
+from billing.store.port import Source
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,20 @@ def _owed_forgotten(right: Any) -> Any:
 
 
 FAULTS = (
-    Fault("first in, first out by id instead of date", "billing.lots.in_order", _by_id, 0),
-    Fault("an allowance is not used first", "billing.lots.in_order", _allowance_last, 1),
-    Fault("expiry a moment late", "billing.sweep.is_due", _ends_late, 1),
-    Fault("claims of running requests are ignored at an end", "billing.lots.claims", _no_claims, 1),
-    Fault("the hold is not released, only its cost", "billing.settlement.Books._used", _hold_stays, 0),
-    Fault("each kind of token is rounded by itself", "billing.settlement.cost", _rounded_for_each_kind, 0),
+    Fault("first in, first out by id instead of date", "billing.ledger.lots.in_order", _by_id, 0),
+    Fault("an allowance is not used first", "billing.ledger.lots.in_order", _allowance_last, 1),
+    Fault("expiry a moment late", "billing.ledger.sweep.is_due", _ends_late, 1),
+    Fault("claims of running requests are ignored at an end", "billing.ledger.lots.claims", _no_claims, 1),
+    Fault("the hold is not released, only its cost", "billing.charging.settlement.Books._used", _hold_stays, 0),
+    Fault(
+        "each kind of token is rounded by itself", "billing.charging.settlement.cost", _rounded_for_each_kind, 0
+    ),
     Fault(
         "a repeated settlement adds up", "tests.simulation.memory.MemoryTransaction.resolved", _charged_again, 0
     ),
-    Fault("a budget forgets what is held", "billing.admission._available", _budget_without_holds, 50),
-    Fault("a month's spending goes on in the next", "billing.limits.in_month", _month_goes_on, 0),
-    Fault("a credit limit forgets what is owed", "billing.admission._available", _owed_forgotten, 6),
+    Fault("a budget forgets what is held", "billing.charging.admission._available", _budget_without_holds, 50),
+    Fault("a month's spending goes on in the next", "billing.charging.limits.in_month", _month_goes_on, 0),
+    Fault("a credit limit forgets what is owed", "billing.charging.admission._available", _owed_forgotten, 6),
 )
 
 

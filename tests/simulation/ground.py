@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from billing.db import Database
-from billing.postgres import PostgresStore
-from billing.pricing import Rate
-from billing.store import Allowance, Lot, Standing, Store, Transaction, Transfer
+from billing.database.db import Database
+from billing.prices.pricing import Rate
+from billing.store.port import Allowance, Lot, Standing, Store, Transaction, Transfer
+from billing.store.postgres import PostgresStore
 from tests.simulation.memory import Crash, MemoryStore
 
 Prices = tuple[int, int, int, int, int, int]
@@ -108,7 +108,7 @@ class MemoryGround:
 
 
 class PostgresGround:
-    """``billing.ledger.verify`` proves its sums, once for many worlds."""
+    """``billing.proof.rules.verify`` proves its sums, once for many worlds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""The ledger's store in memory: the twin of ``billing.postgres`` that the simulation drives a million times."""
+"""The store in memory: the twin of ``billing.store.postgres`` that the simulation drives a million times."""
 
 from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -9,8 +9,8 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from billing.pricing import Rate
-from billing.store import (
+from billing.prices.pricing import Rate
+from billing.store.port import (
     Allowance,
     Asked,
     Changes,

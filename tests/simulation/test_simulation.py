@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from billing import ledger
-from billing.db import Database
+from billing.database.db import Database
+from billing.proof import rules as ledger
 from tests.simulation.faults import FAULTS, Fault, planted
 from tests.simulation.ground import PostgresGround
 from tests.simulation.run import Broken, check, failure, play, soak

@@ -9,16 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from billing.admission import Admission, Admitted, Request
-from billing.credit import Credit
+from billing.charging.admission import Admission, Admitted, Request
+from billing.charging.settlement import Ended, Metered, Settled, Settlement
+from billing.customers.standing import Limits as RealLimits
+from billing.customers.standing import Standings
 from billing.errors import Conflict, HoldExceeded, NotFound
 from billing.ids import lowest_id
-from billing.pricing import Tokens
-from billing.settlement import Ended, Metered, Settled, Settlement
-from billing.standing import Limits as RealLimits
-from billing.standing import Standings
-from billing.store import Lot as RealLot
-from billing.sweep import Sweeper
+from billing.ledger.credit import Credit
+from billing.ledger.sweep import Sweeper
+from billing.prices.pricing import Tokens
+from billing.store.port import Lot as RealLot
 from tests.simulation.ground import Ground, keys_of
 from tests.simulation.memory import Crash
 from tests.simulation.model import (

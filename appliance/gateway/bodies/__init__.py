@@ -11,7 +11,7 @@ from appliance.errors import InvalidRequest
 from appliance.gateway.bodies import audio, generation, pooling
 from appliance.gateway.bodies.modest import require_modest
 from appliance.gateway.bodies.parsed import Parsed
-from serving.endpoints import Body, Endpoint
+from serving.catalog.endpoints import Body, Endpoint
 
 _PARSERS: Mapping[Body, Callable[[bytes], Parsed]] = {
     Body.CHAT: generation.parse_chat,

@@ -10,7 +10,7 @@ import msgspec
 
 from appliance.errors import InvalidRequest
 from appliance.gateway.bodies.parsed import MOST_PROMPTS
-from serving.endpoints import Body
+from serving.catalog.endpoints import Body
 
 MOST_PARTS = 4096
 """Messages of a conversation, their parts, tool calls and tools: each may be one of many kinds."""

@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from serving import client
-from serving.journal import FileJournal
-from serving.meter import Meter, MeterBook
-from serving.models import parse_models
+from serving.catalog.models import parse_models
+from serving.client import replicas as client
+from serving.metering.journal import FileJournal
+from serving.metering.meter import Meter, MeterBook
 from serving.partner.start import RunningPartner, start
 from tests.fake_partner import FakePartner
 from tests.gateway.conftest import served

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from serving import client
+from serving.client import replicas as client
 from serving.partner.breaker import MOST_FAILURES
 from tests.fake_partner import CACHED_TOKENS, TEMPLATE_TOKENS
 from tests.serving.partner.conftest import SECRET, Port, Started

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.models import Model, ModelsError, parse_models
+from serving.catalog.models import Model, ModelsError, parse_models
 from serving.partner import keys
 from serving.partner.breaker import LONGEST_PAUSE_SECONDS, MOST_FAILURES, PAUSE_SECONDS, Breaker
 from serving.partner.events import MOST_EVENT_BYTES, EventReader, EventTooLarge

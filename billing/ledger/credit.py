@@ -1,0 +1,244 @@
+"""The life of a lot: bought, granted or allowed; refunded, disputed, owed. docs/money.md has the rules.
+
+Each operation is one transaction under the account's lock. Those that bring credit or a payment are given a
+``cause``: the same cause a second time changes nothing.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from billing.clock import Clock
+from billing.errors import Conflict, NotFound
+from billing.ids import new_id
+from billing.ledger import lots as fifo
+from billing.ledger.sweep import sweep_due
+from billing.prices.money import format_dollars
+from billing.store.port import (
+    AuditEntry,
+    Changes,
+    End,
+    Lot,
+    NewLot,
+    Source,
+    Standing,
+    Store,
+    Transaction,
+    Transfer,
+)
+
+REFUND_DAYS = 30
+MOST_BALANCE = 9 * 10**18  # nano-dollars: what a column of 64 bits holds
+CLOSED = ("terminated", "deleting", "deleted")
+
+
+class Credit:
+    """Amounts are nano-dollars. Raises NotFound, Conflict, DatabaseUnavailable; ValueError for a bad argument."""
+
+    def __init__(self, store: Store, clock: Clock, *, refund_days: int = REFUND_DAYS) -> None:
+        self._store = store
+        self._clock = clock
+        self._refund_days = refund_days
+
+    async def purchase(self, account_id: int, amount: int, reason: str, cause: UUID) -> Lot:
+        """Terms: "Credits expire 1 year after purchase"."""
+        now = self._clock()
+        new = NewLot(cause, account_id, Source.PURCHASE, reason, amount, fifo.one_year_after(now))
+        return await self._open(new, now)
+
+    async def grant(
+        self,
+        account_id: int,
+        amount: int,
+        reason: str,
+        cause: UUID,
+        actor: str,
+        expires_at: datetime | None = None,
+    ) -> Lot:
+        now = self._clock()
+        expires_at = expires_at or fifo.one_year_after(now)
+        new = NewLot(cause, account_id, Source.GRANT, reason, amount, expires_at)
+        entry = AuditEntry(actor, "credit granted", account_id, format_dollars(amount), reason)
+        return await self._open(new, now, entry)
+
+    async def allowance(
+        self, account_id: int, amount: int, period_end: datetime, cause: UUID, *, stops: bool
+    ) -> Lot:
+        """A plan's usage for a period. ``stops``: until its end nothing else is spent, else credits follow it."""
+        new = NewLot(cause, account_id, Source.ALLOWANCE, "plan", amount, period_end)
+        return await self._open(new, self._clock(), stops_until=period_end if stops else None)
+
+    async def refund(self, lot_id: int, actor: str, reason: str) -> int:
+        """What goes back to whoever paid. Terms: "if they remain completely unused for 30 days"."""
+        async with self._lot(lot_id) as (transaction, lot, account, now):
+            if refusal := await self._why_not_refundable(transaction, lot, now):
+                raise Conflict(f"lot {lot_id} cannot be refunded: {refusal}")
+            payments = await transaction.ledger_account("payments")
+            closed = replace(lot, remaining=0, ends_at=now, end=End.REFUND)
+            changes = Changes(
+                now,
+                lots=[closed],
+                transfers=[Transfer(new_id(now), lot_id, payments, lot.amount, "refund")],
+                audit=[AuditEntry(actor, "purchase refunded", account.id, f"lot {lot_id}", reason)],
+            )
+            after = replace(account, balance=account.balance - lot.amount)
+            await _write(transaction, changes, after)
+            return lot.amount
+
+    async def _why_not_refundable(self, transaction: Transaction, lot: Lot, now: datetime) -> str | None:
+        if lot.source is not Source.PURCHASE:
+            return "it was not bought"
+        if lot.end is not End.EXPIRY or lot.ends_at <= now:
+            return f"it is over by {lot.end.value}"
+        if lot.remaining != lot.amount:
+            return "a part of it was used"
+        if now > lot.acquired_at + timedelta(days=self._refund_days):
+            return f"it was bought more than {self._refund_days} days ago"
+        of_account = [lot.account_id]
+        claimed = fifo.claims(await transaction.lots(of_account), await transaction.holds_of(of_account), now)
+        return "a request that is running may need it" if claimed.get(lot.id) else None
+
+    async def open_dispute(self, lot_id: int) -> Lot:
+        """The payment of the lot is disputed: what no request claims of it is set aside."""
+        async with self._lot(lot_id) as (transaction, lot, account, now):
+            if lot.source is not Source.PURCHASE:
+                raise Conflict(f"lot {lot_id} was not bought")
+            if lot.end in (End.DISPUTE, End.CHARGEBACK, End.REFUND):
+                raise Conflict(f"lot {lot_id} is over by {lot.end.value}")
+            moment = fifo.moment_after(await transaction.holds_of([account.id]), now)
+            disputed = replace(lot, ends_at=min(lot.ends_at, moment), end=End.DISPUTE)
+            await _write(transaction, Changes(moment, lots=[disputed]), account)
+            return await _now(transaction, lot_id)
+
+    async def win_dispute(self, lot_id: int) -> Lot:
+        """What was set aside comes back; what is over by now leaves again."""
+        async with self._lot(lot_id) as (transaction, lot, account, now):
+            _require_disputed(lot)
+            ends_at, end = lot.expires_at, End.EXPIRY
+            if account.status in CLOSED:
+                ends_at, end = min(now, lot.expires_at), End.FORFEITURE
+            won = replace(lot, remaining=lot.remaining + lot.frozen, frozen=0, ends_at=ends_at, end=end)
+            changes = Changes(now, lots=[won])
+            if lot.frozen:
+                disputed = await transaction.ledger_account("disputed")
+                changes.transfers.append(Transfer(new_id(now), disputed, lot_id, lot.frozen, "release"))
+            await _write(transaction, changes, replace(account, balance=account.balance + lot.frozen))
+            return await _now(transaction, lot_id)
+
+    async def lose_dispute(self, lot_id: int) -> int:
+        """What was set aside goes back to the payer; returns the shortfall, which the account owes."""
+        async with self._lot(lot_id) as (transaction, lot, account, now):
+            _require_disputed(lot)
+            if lot.remaining:
+                raise Conflict(f"requests that are running still claim a part of lot {lot_id}; try again")
+            shortfall = lot.amount - lot.frozen
+            cause, payments = new_id(now), await transaction.ledger_account("payments")
+            transfers = []
+            if lot.frozen:
+                disputed = await transaction.ledger_account("disputed")
+                transfers.append(Transfer(cause, disputed, payments, lot.frozen, "chargeback"))
+            if shortfall:
+                receivable = await transaction.ledger_account("receivable", account.id)
+                transfers.append(Transfer(cause, receivable, payments, shortfall, "shortfall"))
+            closed = replace(lot, frozen=0, end=End.CHARGEBACK)
+            after = replace(account, owed=account.owed + shortfall)
+            await _write(transaction, Changes(now, lots=[closed], transfers=transfers), after)
+            return shortfall
+
+    async def pay_receivable(self, account_id: int, amount: int, cause: UUID, actor: str) -> None:
+        """A payment of what the account owes."""
+        await self._lower_receivable(account_id, amount, cause, actor, "payment", "paid")
+
+    async def write_off(self, account_id: int, amount: int, cause: UUID, actor: str, reason: str) -> None:
+        """The operator gives up a part of what the account owes."""
+        await self._lower_receivable(account_id, amount, cause, actor, "write_off", reason)
+
+    async def _lower_receivable(
+        self, account_id: int, amount: int, cause: UUID, actor: str, kind: str, reason: str
+    ) -> None:
+        _require_positive(amount)
+        async with self._locked(account_id) as (transaction, account, now):
+            if await transaction.moved(cause):
+                return
+            if amount > account.owed:
+                raise Conflict(f"account {account_id} owes {format_dollars(account.owed)} only")
+            house = await transaction.ledger_account("payments" if kind == "payment" else "written_off")
+            receivable = await transaction.ledger_account("receivable", account_id)
+            changes = Changes(
+                now,
+                transfers=[Transfer(cause, house, receivable, amount, kind)],
+                audit=[AuditEntry(actor, f"receivable: {kind}", account_id, format_dollars(amount), reason)],
+            )
+            await _write(transaction, changes, replace(account, owed=account.owed - amount))
+
+    async def _open(
+        self, new: NewLot, now: datetime, entry: AuditEntry | None = None, stops_until: datetime | None = None
+    ) -> Lot:
+        _require_positive(new.amount)
+        if new.expires_at <= now:
+            raise ValueError("credit must end in the future")
+        async with self._locked(new.account_id) as (transaction, account, now):
+            if (opened := await transaction.lot_of(new.cause)) is not None:
+                return await _now(transaction, opened)
+            if account.status in CLOSED:
+                raise Conflict(f"account {account.id} is {account.status}: it takes no credit")
+            if account.balance + new.amount > MOST_BALANCE:
+                raise Conflict(f"an account cannot have more than {format_dollars(MOST_BALANCE)}")
+            lot = await transaction.open_lot(new, now)
+            changes = Changes(now, audit=[entry] if entry else [])
+            after = replace(
+                account,
+                balance=account.balance + new.amount,
+                stops_until=stops_until or account.stops_until,
+            )
+            await _write(transaction, changes, after)
+            return lot
+
+    @asynccontextmanager
+    async def _locked(self, account_id: int) -> AsyncIterator[tuple[Transaction, Standing, datetime]]:
+        async with self._store.begin() as transaction:
+            account = (await transaction.lock([account_id])).get(account_id)
+            if account is None:
+                raise NotFound(f"there is no account {account_id}")
+            yield transaction, account, self._clock()
+
+    @asynccontextmanager
+    async def _lot(self, lot_id: int) -> AsyncIterator[tuple[Transaction, Lot, Standing, datetime]]:
+        """The lot as it is under its account's lock."""
+        async with self._store.begin() as transaction:
+            found = await transaction.lot(lot_id)
+            if found is None:
+                raise NotFound(f"there is no lot {lot_id}")
+            account = (await transaction.lock([found.account_id]))[found.account_id]
+            yield transaction, await _now(transaction, lot_id), account, self._clock()
+
+
+async def _write(transaction: Transaction, changes: Changes, account: Standing) -> None:
+    """Writes the account with its lots as ``changes`` leave them, and sweeps it if it is due then."""
+    after = {lot.id: lot for lot in await transaction.lots([account.id])}
+    after.update((lot.id, lot) for lot in changes.lots)
+    account = replace(account, sweep_at=fifo.next_end(after.values()))
+    swept = await sweep_due(transaction, {account.id: account}, changes, lots=after)
+    changed = {lot.id for lot in changes.lots} | {transfer.debit for transfer in changes.transfers}
+    changes.lots = [after[lot_id] for lot_id in changed if lot_id in after]
+    changes.accounts = [swept[account.id]]
+    await transaction.write(changes)
+
+
+async def _now(transaction: Transaction, lot_id: int) -> Lot:
+    lot = await transaction.lot(lot_id)
+    assert lot is not None, "lots are never deleted"
+    return lot
+
+
+def _require_disputed(lot: Lot) -> None:
+    if lot.end is not End.DISPUTE:
+        raise Conflict(f"lot {lot.id} is not disputed")
+
+
+def _require_positive(amount: int) -> None:
+    if amount <= 0:
+        raise ValueError("an amount of credit must be above zero")

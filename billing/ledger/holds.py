@@ -1,0 +1,40 @@
+"""Open holds: the record that a request began and is not resolved."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.database import tables
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    request_id: UUID
+    account_id: int
+    model: str
+    amount_nanodollars: int
+    created_at: datetime
+
+
+async def holds_before(
+    connection: AsyncConnection, moment: datetime, limit: int, after: Hold | None = None
+) -> list[Hold]:
+    """A page of the holds placed before ``moment``, oldest first, from behind ``after`` on."""
+    table = tables.hold
+    query = (
+        select(*(table.c[name] for name in Hold.__slots__))
+        .where(table.c.created_at < moment)
+        .order_by(table.c.created_at, table.c.request_id)
+        .limit(limit)
+    )
+    if after is not None:
+        position = tuple_(table.c.created_at, table.c.request_id)
+        query = query.where(position > tuple_(after.created_at, after.request_id))
+    return [Hold(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def count_holds(connection: AsyncConnection) -> int:
+    return (await connection.execute(select(func.count()).select_from(tables.hold))).scalar_one()
