@@ -28,6 +28,7 @@ from serving.control.cluster import Cluster
 from serving.control.directory import ModelState, Publisher, has_failed, take_over
 from serving.control.followers import Followers
 from serving.control.scaling import Scaler
+from serving.engine import memory, starting
 from serving.partner import keys
 from serving.placement import fit
 from serving.replica.description import Told
@@ -148,6 +149,7 @@ class Controller:
         for name in statuses.keys() - self._states.keys():
             await self._cluster.delete(name)
         for state in list(self._states.values()):
+            state.doing = starting.said(starting.line_of(self._home, state.model.id))
             try:
                 await self._advance(state, statuses.get(state.model.id))
             except (RayError, RayServeException, TimeoutError) as error:
@@ -164,8 +166,12 @@ class Controller:
             if status is not None and status.status != "DELETING":
                 await self._cluster.delete(state.model.id)
             state.deployed = None
-        elif state.deployed != (plan.version, state.wanted) and not self._must_wait(state, plan):
-            await self._deploy(state, plan, status)
+        elif state.deployed != (plan.version, state.wanted):
+            first = self._goes_first(state, plan)
+            if first is None:
+                await self._deploy(state, plan, status)
+            else:
+                state.doing = f"waits until {first} has started"
 
     async def _deploy(self, state: ModelState, plan: _Plan, status: Any) -> None:
         version = plan.version
@@ -235,17 +241,23 @@ class Controller:
         ]
         return fit.has_room(self._nodes, taken, plan.gpus, state.wanted)
 
-    def _must_wait(self, state: ModelState, plan: _Plan) -> bool:
-        """Engines start one after another where they would disturb each other.
-
-        On processors alone both would start later; on parts of a GPU each measures what memory the others left.
+    def _goes_first(self, state: ModelState, plan: _Plan) -> str | None:
+        """The model that has to start before this one: engines do so one after another where they would disturb
+        each other. On processors alone both would start later; on parts of a GPU each measures what memory the
+        others left, unless it is known beforehand.
         """
         if plan.gpus >= 1 or state.deployed is not None or plan.model.partner is not None:
-            return False
-        return any(
-            one.deployed is not None and one.state == "starting" and one.model.partner is None
-            for one in self._states.values()
-        )
+            return None
+        for other in self._states.values():
+            known = self._plans.get(other.model.id)
+            if other.deployed is None or other.state != "starting" or other.model.partner is not None:
+                continue
+            if known is None or not (self._knows_memory(plan) and self._knows_memory(known)):
+                return other.model.id
+        return None
+
+    def _knows_memory(self, plan: _Plan) -> bool:
+        return bool(plan.gpus) and fit.knows_memory(plan.model, noted=memory.is_noted(self._home, plan.version))
 
     def _publish(self) -> None:
         self._publisher.publish(

@@ -23,6 +23,7 @@ import uvicorn
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
+import serving
 from serving.catalog.models import Model
 from serving.control.follower import home_of_this_node
 from serving.engine import start as engine
@@ -70,7 +71,10 @@ class Replica:
         self._engine: engine.RunningEngine | partner.RunningPartner
         if model.partner is None:
             places = {name: await on_this_node(source, name, home / "models") for name, source in sources.items()}
-            self._engine = await engine.start(model, places, gpus, self._book, secret)
+            alone = gpus >= 1 or model.replicas.most == 1
+            self._engine = await engine.start(
+                model, places, gpus, self._book, secret, home=home, version=version if alone else None
+            )
         elif partner_key is None:
             raise ValueError("a partner without a key")
         else:
@@ -171,11 +175,16 @@ def version(
     ``models`` are one and its adapters; a partner's has no directory. Prices are none of their business, and the
     number of replicas changes without touching those that stay.
     """
-    program = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    program = [path.read_bytes() for path in program_files()]
     files = [(str(directory), _files_of(directory)) for directory in directories.values()]
     each = [_settings(model) for model in models]
     parts = (each, files, str(home), gpus, program, _vllm_version(), partner_key)
     return hmac.digest(secret.encode(), msgspec.json.encode(parts, order="deterministic"), "sha256").hex()[:16]
+
+
+def program_files() -> list[Path]:
+    """Every file of ``serving``: any of them may run in a replica."""
+    return sorted(Path(serving.__file__).parent.rglob("*.py"))
 
 
 def _settings(model: Model) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class ModelState:
     """What the directory says of one model, a Ray Serve application.
 
     ``version`` and ``wanted`` are what is asked for: which version, in how many replicas. ``preparing`` is what is
-    done before Ray is told of it, and ``unprepared`` whether that failed.
+    done before Ray is told of it, and ``unprepared`` whether that failed; ``doing`` is what a start waits for, or
+    does.
     """
 
     def __init__(self, model: Model) -> None:
@@ -40,6 +41,7 @@ class ModelState:
         self.wanted = 0
         self.preparing = ""
         self.unprepared = False
+        self.doing = ""
         self.deployed: tuple[str, int] | None = None
         self.deployed_at: float | None = None
         self.start_seconds = 0.0
@@ -70,7 +72,7 @@ class ModelState:
     def document(self) -> dict[str, Any]:
         return {
             "state": "removed" if self.removed else self.state,
-            "message": self.preparing or self.message,
+            "message": self.preparing or self._told(),
             "context_length": self.model.context_length,
             "traits": self.traits,
             "fallbacks": self.model.fallbacks,
@@ -81,6 +83,12 @@ class ModelState:
             "settled": self.ready == self.wanted == len(self.replicas) and not self.preparing,
             "failed": self.unprepared or self.state == "failed" or self.message.startswith(NEW_FAILS),
         }
+
+    def _told(self) -> str:
+        """Of a start what it does, which Ray does not know, unless it failed before."""
+        if self.state == "starting" and self.doing and not ERROR_LINE.match(self.message):
+            return self.doing
+        return self.message
 
     def remember(self, earlier: Earlier, replicas: Sequence[Description]) -> None:
         """What this process's predecessor published: its replicas go on serving while Ray is asked."""

@@ -1,4 +1,4 @@
-"""How vLLM is started for a model: its environment and its command line. Pure, but for a look at the processor."""
+"""How vLLM is started for a model: its environment and its command line. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ GPU_MEMORY_SHARE = 0.9
 """Of a GPU, or of the part of it that a replica has."""
 MOST_LORAS_AT_ONCE = 8
 """Adapters in one step of the engine; each takes memory, and the others wait in the processor's."""
+CPU_DTYPE = "float32"
+"""The same answers on every processor: docs/decisions/0021."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for the greatest rank."""
 
 
-def environment(model: Model, gpus: float) -> dict[str, str]:
-    """Set before vLLM is imported: nothing leaves the machine, no content is written or logged."""
+def environment(model: Model, gpus: float, cache: Path) -> dict[str, str]:
+    """Set before vLLM is imported: nothing leaves the machine, no content is written or logged.
+
+    ``cache`` keeps what is compiled from one start to the next; compiled code has nothing of a request.
+    """
     common = {
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "CUDA_CACHE_PATH": str(cache / "cuda"),
+        "FLASHINFER_WORKSPACE_BASE": str(cache),
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -64,8 +73,14 @@ def flags(model: Model, directories: Mapping[str, Path], gpus: float) -> list[st
         if model.parallel == 1:
             defaults["tensor_parallel_size"] = max(1, int(gpus))
         defaults["gpu_memory_utilization"] = round(GPU_MEMORY_SHARE * min(gpus, 1), 4)
+        defaults["worker_cls"] = "serving.engine.on_gpu.Worker"
     else:
-        defaults |= {"enforce_eager": True, "distributed_executor_backend": "uni", "dtype": cpu_dtype()}
+        defaults |= {
+            "enforce_eager": True,
+            "distributed_executor_backend": "uni",
+            "dtype": CPU_DTYPE,
+            "worker_cls": "serving.engine.on_cpu.Worker",
+        }
     line: list[str] = []
     adapters = {name: directory for name, directory in directories.items() if name != model.id}
     chosen = defaults | _lora(adapters) | dict(model.engine_args) | _grammars(model) | fixed
@@ -91,15 +106,6 @@ def _lora(adapters: Mapping[str, Path]) -> dict[str, EngineArg]:
         "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= max(ranks)),
         "lora_modules": modules,
     }
-
-
-def cpu_dtype(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """bfloat16 where the processor multiplies it, else float32, which is then several times as fast."""
-    try:
-        known = set(cpuinfo.read_text().split())
-    except OSError:
-        return "auto"
-    return "auto" if known & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
 
 
 def _flag(name: str, value: EngineArg) -> list[str]:

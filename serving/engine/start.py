@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from serving.catalog.models import Model
 from serving.catalog.traits import Traits
-from serving.engine import handlers, process
+from serving.engine import handlers, memory, process, starting
 from serving.engine.inspect import traits_of
 from serving.engine.launch import environment, flags
 from serving.engine.metering import Metering
@@ -72,10 +72,25 @@ def _refuse(message: str) -> NoReturn:
 
 
 async def start(
-    model: Model, directories: Mapping[str, Path], gpus: float, book: MeterBook, secret: str
+    model: Model,
+    directories: Mapping[str, Path],
+    gpus: float,
+    book: MeterBook,
+    secret: str,
+    *,
+    home: Path,
+    version: str | None,
 ) -> RunningEngine:
-    """Starts the engine for the model and its adapters; takes seconds to minutes. Raises whatever vLLM raises."""
-    os.environ.update(environment(model, gpus))
+    """Starts the engine for the model and its adapters; takes seconds to minutes. Raises whatever vLLM raises.
+
+    ``home`` is this node's. The memory that it finds on its GPUs is remembered for the next start of this
+    ``version``; None if it may not be, since others of the same start beside it.
+    """
+    line = starting.line_of(home, model.id)
+    os.environ.update(environment(model, gpus, home / "cache"))
+    os.environ[starting.VARIABLE] = str(line)
+    os.environ[memory.VARIABLE] = str(memory.notes_of(home, version)) if version else ""
+    starting.say("loading the engine")
     silence.no_core_files()
     context = process.begin(gpus)
     import vllm.v1.engine.utils as engine_utils
@@ -110,5 +125,6 @@ async def start(
     )
     guard.metrics = _metrics
     traits = await traits_of(llm, app, model.id)
+    line.unlink(missing_ok=True)
     silence.begin()
     return RunningEngine(llm, app, guard, traits)

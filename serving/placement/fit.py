@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.catalog.models import Model
-from serving.engine.launch import GPU_MEMORY_SHARE
+from serving.engine.launch import CPU_DTYPE, GPU_MEMORY_SHARE
 
 GIB = 1 << 30
 ENGINE_BYTES = int(1.5 * GIB)
@@ -22,10 +22,14 @@ BYTES_OF = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "float32": 4, "float": 4}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """``token_bytes`` is what a token takes in the cache of keys and values; 0 for a model without one."""
+    """``token_bytes`` is what a token takes in the cache of keys and values; 0 for a model without one.
+
+    ``weights_bytes`` are the files', whose numbers are of ``dtype``.
+    """
 
     weights_bytes: int
     token_bytes: int
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ def shape_of(model: Model, directory: Path) -> Shape:
     """From the model's files. A cache with a window or with states is smaller than what is said here."""
     weights = sum(file.stat().st_size for pattern in WEIGHTS for file in directory.glob(pattern))
     config = json.loads((directory / "config.json").read_text())
-    return Shape(weights, token_bytes(config.get("text_config", config), model.engine_args))
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "")
+    return Shape(weights, token_bytes(config.get("text_config", config), model.engine_args), dtype)
 
 
 def token_bytes(config: Mapping[str, Any], engine_args: Mapping[str, Any]) -> int:
@@ -76,7 +81,14 @@ def fit_on(model: Model, shape: Shape, gpus: float, gpu_bytes: int) -> Fit:
 
 def cpu_bytes(model: Model, shape: Shape) -> int:
     """What a replica without a GPU takes of the machine's memory."""
-    return shape.weights_bytes + model.kv_cache_gib * GIB + CPU_PROCESS_BYTES
+    kept_as = str(model.engine_args.get("dtype", CPU_DTYPE))
+    widened = kept_as in ("float32", "float") and shape.dtype in ("bfloat16", "float16")
+    return shape.weights_bytes * (1 + widened) + model.kv_cache_gib * GIB + CPU_PROCESS_BYTES
+
+
+def knows_memory(model: Model, *, noted: bool) -> bool:
+    """Whether a start has nothing to measure: by the operator's word, or because an earlier one was ``noted``."""
+    return noted or "kv_cache_memory_bytes" in model.engine_args
 
 
 def has_room(

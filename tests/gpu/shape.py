@@ -12,8 +12,8 @@ EIGHT_BILLION = {
     "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256, "max_position_embeddings": 8192,
 }  # fmt: skip
 REHEARSAL = {
-    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 49152, "max_position_embeddings": 8192,
+    "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 49152, "max_position_embeddings": 8192,
 }  # fmt: skip
 """Small enough for any machine: to try the program itself."""
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")

@@ -293,3 +293,17 @@ async def test_a_process_that_ray_no_longer_tells_of_replicas_notices(endpoint: 
     assert state.is_deaf(_application("RUNNING", RUNNING=1))
     await state.described([_answer(_replica("a", endpoint))], RUNNING, renew)
     assert not state.is_deaf(_application("RUNNING", RUNNING=1))
+
+
+async def test_a_start_says_what_it_does_and_why_it_failed() -> None:
+    state = _asked()
+    state.doing = "loading weights, 40 %"
+    slow = _application("DEPLOYING")
+    slow.deployments["Replica"].message = "1 replicas have taken more than 30s to initialize"
+    await state.unheard(slow, _as_they_are)
+    assert state.document()["message"] == "loading weights, 40 %"
+    slow.deployments["Replica"].message = "Traceback ...\nValueError: there is no such parser"
+    await state.unheard(slow, _as_they_are)
+    assert state.document()["message"] == "ValueError: there is no such parser"
+    await state.described([_answer(_replica("a"))], RUNNING, _as_they_are)
+    assert state.document()["message"] == ""

@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 
 from serving.catalog.models import EngineArg, Model, Rates
-from serving.engine.launch import cpu_dtype, environment, flags
+from serving.engine.launch import environment, flags
 
 MODEL = Model(
     "m", "directory:/m", 4096, Rates(1, 1, 1), gpus=0, kv_cache_gib=3,
     engine_args={"max_num_seqs": 8, "async_scheduling": False},
 )  # fmt: skip
 DIRECTORIES = {"m": Path("/m")}
+CACHE = Path("/home/cache")
 
 
 def test_what_the_operator_writes_becomes_the_command_line() -> None:
@@ -39,22 +40,31 @@ def test_gpus_split_one_replica() -> None:
     line = flags(MODEL, DIRECTORIES, gpus=2)
     assert line[line.index("--tensor-parallel-size") + 1] == "2"
     assert "--enforce-eager" not in line
-    assert "VLLM_CPU_KVCACHE_SPACE" not in environment(MODEL, gpus=2)
+    assert "VLLM_CPU_KVCACHE_SPACE" not in environment(MODEL, 2, CACHE)
 
 
 def test_no_telemetry_and_no_content_in_logs() -> None:
     for gpus in (0, 1):
-        variables = environment(MODEL, gpus)
+        variables = environment(MODEL, gpus, CACHE)
         assert variables["VLLM_NO_USAGE_STATS"] == "1"
         assert variables["VLLM_DEBUG_LOG_API_SERVER_RESPONSE"] == "0"
         assert variables["VLLM_ENABLE_RESPONSES_API_STORE"] == "0"
         assert not any(flag.startswith("--enable-log") for flag in flags(MODEL, DIRECTORIES, gpus))
-    assert environment(MODEL, 0)["VLLM_CPU_KVCACHE_SPACE"] == "3"
+    assert environment(MODEL, 0, CACHE)["VLLM_CPU_KVCACHE_SPACE"] == "3"
 
 
-def test_float32_where_the_processor_cannot_multiply_bfloat16(tmp_path: Path) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text("flags : fpu avx2 avx512f\n")
-    assert cpu_dtype(cpuinfo) == "float32"
-    cpuinfo.write_text("flags : fpu avx512_bf16\n")
-    assert cpu_dtype(cpuinfo) == "auto"
+def test_answers_do_not_depend_on_what_the_processor_can_multiply() -> None:
+    def dtype(**given: EngineArg) -> str:
+        line = flags(dataclasses.replace(MODEL, engine_args=given), DIRECTORIES, gpus=0)
+        return line[line.index("--dtype") + 1]
+
+    assert dtype() == "float32"
+    assert dtype(dtype="bfloat16") == "bfloat16"
+    assert "--dtype" not in flags(MODEL, DIRECTORIES, gpus=1)
+
+
+def test_what_is_compiled_is_kept_in_the_home() -> None:
+    variables = environment(MODEL, 1, CACHE)
+    assert {name for name, value in variables.items() if value.startswith("/home/cache")} == {
+        "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH", "FLASHINFER_WORKSPACE_BASE",
+    }  # fmt: skip
