@@ -28,7 +28,7 @@ from serving.control.cluster import Cluster
 from serving.control.directory import ModelState, Publisher, has_failed, take_over
 from serving.control.followers import Followers
 from serving.control.scaling import Scaler
-from serving.engine import memory, starting
+from serving.engine import starting
 from serving.partner import keys
 from serving.placement import fit
 from serving.replica.description import Told
@@ -242,22 +242,17 @@ class Controller:
         return fit.has_room(self._nodes, taken, plan.gpus, state.wanted)
 
     def _goes_first(self, state: ModelState, plan: _Plan) -> str | None:
-        """The model that has to start before this one: engines do so one after another where they would disturb
-        each other. On processors alone both would start later; on parts of a GPU each measures what memory the
-        others left, unless it is known beforehand.
+        """The model that has to start before this one. On processors alone, side by side both would start later;
+        engines on parts of a GPU see to it themselves (``serving.engine.memory``).
         """
-        if plan.gpus >= 1 or state.deployed is not None or plan.model.partner is not None:
+        if plan.gpus or state.deployed is not None or plan.model.partner is not None:
             return None
-        for other in self._states.values():
-            known = self._plans.get(other.model.id)
-            if other.deployed is None or other.state != "starting" or other.model.partner is not None:
-                continue
-            if known is None or not (self._knows_memory(plan) and self._knows_memory(known)):
-                return other.model.id
-        return None
-
-    def _knows_memory(self, plan: _Plan) -> bool:
-        return bool(plan.gpus) and fit.knows_memory(plan.model, noted=memory.is_noted(self._home, plan.version))
+        starting_now = (
+            one.model.id
+            for one in self._states.values()
+            if one.deployed is not None and one.state == "starting" and one.model.partner is None
+        )
+        return next(starting_now, None)
 
     def _publish(self) -> None:
         self._publisher.publish(

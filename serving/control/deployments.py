@@ -71,10 +71,7 @@ class Replica:
         self._engine: engine.RunningEngine | partner.RunningPartner
         if model.partner is None:
             places = {name: await on_this_node(source, name, home / "models") for name, source in sources.items()}
-            alone = gpus >= 1 or model.replicas.most == 1
-            self._engine = await engine.start(
-                model, places, gpus, self._book, secret, home=home, version=version if alone else None
-            )
+            self._engine = await engine.start(model, places, gpus, self._book, secret, home=home, version=version)
         elif partner_key is None:
             raise ValueError("a partner without a key")
         else:

@@ -79,17 +79,17 @@ async def start(
     secret: str,
     *,
     home: Path,
-    version: str | None,
+    version: str,
 ) -> RunningEngine:
     """Starts the engine for the model and its adapters; takes seconds to minutes. Raises whatever vLLM raises.
 
     ``home`` is this node's. The memory that it finds on its GPUs is remembered for the next start of this
-    ``version``; None if it may not be, since others of the same start beside it.
+    ``version``.
     """
     line = starting.line_of(home, model.id)
     os.environ.update(environment(model, gpus, home / "cache"))
+    os.environ.update(memory.variables(home, version, gpus))
     os.environ[starting.VARIABLE] = str(line)
-    os.environ[memory.VARIABLE] = str(memory.notes_of(home, version)) if version else ""
     starting.say("loading the engine")
     silence.no_core_files()
     context = process.begin(gpus)

@@ -86,11 +86,6 @@ def cpu_bytes(model: Model, shape: Shape) -> int:
     return shape.weights_bytes * (1 + widened) + model.kv_cache_gib * GIB + CPU_PROCESS_BYTES
 
 
-def knows_memory(model: Model, *, noted: bool) -> bool:
-    """Whether a start has nothing to measure: by the operator's word, or because an earlier one was ``noted``."""
-    return noted or "kv_cache_memory_bytes" in model.engine_args
-
-
 def has_room(
     nodes: Iterable[Mapping[str, Any]], taken: Sequence[tuple[str, float]], gpus: float, replicas: int
 ) -> bool:

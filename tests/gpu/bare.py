@@ -43,18 +43,19 @@ class Bare:
 
 
 @contextmanager
-def bare_vllm(shape: Path, folder: Path, options: list[str]) -> Iterator[Bare]:
-    """Started, not yet ready; ended with the block. Its compiled code goes into ``folder``."""
+def bare_vllm(shape: Path, home: Path, options: list[str]) -> Iterator[Bare]:
+    """Started, not yet ready; ended with the block. What was compiled in the home is not compiled again."""
     port = free_port()
     command = [
         sys.executable, "-m", MODULE, "--model", str(shape), "--served-model-name", "eight",
         "--load-format", "dummy", "--host", "127.0.0.1", "--port", str(port), *options,
     ]  # fmt: skip
     env = os.environ | {
-        "VLLM_CACHE_ROOT": str(folder / "cache"), "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
+        "VLLM_CACHE_ROOT": str(home / "cache/vllm"), "TRITON_CACHE_DIR": str(home / "cache/triton"),
+        "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # of a rehearsal
     }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = home / "logs"
     log = folder / "bare.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

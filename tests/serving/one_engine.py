@@ -25,7 +25,7 @@ async def serve(home: Path, entry: str) -> None:
     directory = ready_directory(model.source, model.id, home / "models")
     assert directory is not None
     book = MeterBook(FileJournal(meters_directory(home, model.id), "replica"))
-    engine = await start(model, {model.id: directory}, 0, book, SECRET, home=home, version=None)
+    engine = await start(model, {model.id: directory}, 0, book, SECRET, home=home, version="v")
     server = private_server(engine.guard)
     engine.served_by(server)
     listener = socket.create_server(("127.0.0.1", 0))
