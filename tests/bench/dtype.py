@@ -47,14 +47,18 @@ QUESTIONS = {
 
 def measure() -> Mapping[str, float | int | str]:
     figures: dict[str, float | int | str] = {"questions": len(QUESTIONS)}
+    first: dict[str, Mapping[str, str]] = {}
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         prepare(SOURCE, "smollm2", home / "models", lambda _: None)
         for isa in CPU_ISAS:
             for dtype in DTYPES:
                 with _engine(home, dtype, isa) as (url, process):
-                    found = asyncio.run(_ask(url, speed=isa == "DEFAULT"))
-                    found["resident_mib"] = process.memory_info().rss >> 20
+                    texts, found = asyncio.run(_ask(url, speed=isa == "DEFAULT"))
+                    family = [process, *process.children(recursive=True)]
+                    found["resident_mib"] = sum(each.memory_info().rss for each in family) >> 20
+                own = first.setdefault(dtype, texts)
+                found["answers unlike DEFAULT's"] = sum(own[each] != texts[each] for each in QUESTIONS)
                 figures |= {f"{dtype} {isa}: {what}": value for what, value in found.items()}
     return figures
 
@@ -82,19 +86,18 @@ def _engine(home: Path, dtype: str, isa: str) -> Iterator[tuple[str, psutil.Proc
             child.kill()
 
 
-async def _ask(url: str, *, speed: bool) -> dict[str, float | int | str]:
+async def _ask(url: str, *, speed: bool) -> tuple[dict[str, str], dict[str, float | int | str]]:
+    """The answers, and the figures."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         texts = {question: await _answer(http, url, question) for question in QUESTIONS}
         right = [question for question, text in texts.items() if QUESTIONS[question].lower() in text.lower()]
-        found: dict[str, float | int | str] = {
-            "right answers": len(right),
-            "to the first": next(iter(texts.values())),
-        }
+        found: dict[str, float | int | str] = {"right answers": len(right)}
+        found["to the first"] = next(iter(texts.values()))
         if speed:
             for at_once in AT_ONCE:
                 rounds = [await _tokens_per_second(http, url, at_once) for _ in range(ROUNDS)]
                 found[f"tokens/s, {at_once} at once"] = statistics.median(rounds)
-    return found
+    return texts, found
 
 
 async def _answer(http: aiohttp.ClientSession, url: str, question: str) -> str:
