@@ -16,7 +16,7 @@ join: install ## run this machine as a further node of a system (FIRST=10.0.0.1:
 	@exec $(BIN)/appliance join $(FIRST)
 
 test: install-dev ## run all tests, with the real engine too (ARGS='tests/billing -k hold' for some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m tests.lanes $(ARGS)
 
 test-nodes: install-dev ## lose one of three nodes under load, on this machine (five minutes, not part of `make test`)
 	@$(BIN)/python -m pytest -m nodes tests/scenarios
