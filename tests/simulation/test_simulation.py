@@ -1,4 +1,4 @@
-"""Operations on the ledger's real decisions, and a plain model that foresaw every one. `make soak` makes millions."""
+"""Operations on the ledger's real decisions, and a plain model that foresaw all; `make soak` makes millions."""
 
 import random
 
