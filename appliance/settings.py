@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,14 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 32 << 20
     shutdown_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 20
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    health_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    trusted_proxies: tuple[str, ...] = ()
+    header_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1 << 20)] = 64 << 10
+    header_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10
+    idle_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 75
+    stalled_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60
+    connections: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 4096
+    connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
 
 
 class RaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +76,8 @@ class Settings:
     ray: RaySettings
     billing: BillingSettings
     metrics_networks: tuple[Network, ...]
+    health_networks: tuple[Network, ...]
+    trusted_proxies: tuple[Network, ...]
     partner_keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Those that the environment gives, by the name of their variable."""
 
@@ -165,7 +175,9 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         gateway=parsed.gateway,
         ray=parsed.ray,
         billing=parsed.billing,
-        metrics_networks=tuple(_network(text) for text in parsed.gateway.metrics_networks),
+        metrics_networks=_networks("metrics_networks", parsed.gateway.metrics_networks),
+        health_networks=_networks("health_networks", parsed.gateway.health_networks),
+        trusted_proxies=_networks("trusted_proxies", parsed.gateway.trusted_proxies),
         partner_keys={
             name: key for model in models if model.partner and (key := env.get(name := model.partner.key))
         },
@@ -192,11 +204,11 @@ def _port(text: str) -> int:
     raise SettingsError(f"PORT: a number from 0 to 65535 is expected, not {text!r}")
 
 
-def _network(text: str) -> Network:
+def _networks(field: str, texts: Sequence[str]) -> tuple[Network, ...]:
     try:
-        return ipaddress.ip_network(text)
+        return tuple(ipaddress.ip_network(text) for text in texts)
     except ValueError as error:
-        raise SettingsError(f"appliance.yaml: gateway.metrics_networks: {error}") from None
+        raise SettingsError(f"appliance.yaml: gateway.{field}: {error}") from None
 
 
 def _database_url(text: str | None) -> str | None:

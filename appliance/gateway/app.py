@@ -18,6 +18,7 @@ from appliance.gateway.books import Books
 from appliance.gateway.health import health_router
 from appliance.gateway.metrics import GatewayMetrics
 from appliance.gateway.models import models_router
+from appliance.gateway.nearby import nearby
 from appliance.gateway.observe import metrics_router
 from appliance.gateway.openapi import openapi_router
 from appliance.gateway.relay import Relay
@@ -43,7 +44,8 @@ class Gateway:
         self._settings = settings
         self._shared_metrics = shared_metrics
         self._relay: Relay | None = None
-        self._metrics: GatewayMetrics | None = None
+        self._registry = CollectorRegistry()
+        self.metrics = GatewayMetrics(self._registry)
         self._other = FastAPI(
             title="Appliance",
             docs_url=None,
@@ -65,8 +67,8 @@ class Gateway:
 
     def _counted(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._metrics is not None:
-                self._metrics.observe_other(message["status"])
+            if message["type"] == "http.response.start":
+                self.metrics.observe_other(message["status"])
             await send(message)
 
         return sending
@@ -75,8 +77,7 @@ class Gateway:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         settings = self._settings
         known = secrets.read(settings.secrets)
-        registry = CollectorRegistry()
-        metrics = self._metrics = GatewayMetrics(registry)
+        metrics = self.metrics
         database = Database(settings.sqlalchemy_url, application_name="appliance-gateway")
         declared = Declared(settings.declared)
         engine_client = EngineClient(Directory(settings.directory), known.cluster_secret)
@@ -94,9 +95,14 @@ class Gateway:
         self._other.include_router(models_router(declared, engine_client.directory, database, books, system_clock))
         self._other.include_router(openapi_router(declared))
         self._other.include_router(usage_router(database, books, system_clock))
-        self._other.include_router(health_router(database, engine_client))
+        self._other.include_router(health_router(database, engine_client, nearby(settings.health_networks)))
         self._other.include_router(
-            metrics_router(registry, self._shared_metrics, engine_client, settings.metrics_networks)
+            metrics_router(
+                self._registry,
+                self._shared_metrics,
+                engine_client,
+                nearby(settings.metrics_networks),
+            )
         )
         self._relay = Relay(
             books,

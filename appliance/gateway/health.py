@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 
@@ -16,7 +17,8 @@ RAY_SILENCE_SECONDS = 5.0
 CHECK_TIMEOUT_SECONDS = 3.0
 
 
-def health_router(database: Database, engine_client: EngineClient) -> APIRouter:
+def health_router(database: Database, engine_client: EngineClient, near: Callable[[Request], None]) -> APIRouter:
+    """``near`` hides from strangers what the system is made of (``appliance.gateway.nearby``)."""
     router = APIRouter()
 
     async def database_answers() -> bool:
@@ -39,7 +41,7 @@ def health_router(database: Database, engine_client: EngineClient) -> APIRouter:
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @router.get("/readyz")
+    @router.get("/readyz", dependencies=[Depends(near)])
     async def readyz() -> JSONResponse:
         models = list(engine_client.directory.models())
         has_database, *answering = await asyncio.gather(

@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from appliance.gateway.asgi import Exchange
 from serving.metering.meter import Meter
@@ -59,6 +59,16 @@ class GatewayMetrics:
             buckets=SIZES,
             registry=registry,
         )
+        self.connections_open = Gauge(
+            "appliance_connections_open", "Connections of clients.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._refused = Counter(
+            "appliance_connections_refused", "Connections that ended at the door.", ("reason",), registry=registry
+        )
+
+    def observe_refusal(self, reason: str) -> None:
+        """At the door, before anything of a request is known."""
+        self._refused.labels(reason).inc()
 
     def observe_other(self, status: int) -> None:
         """A request to anything but the generating endpoints."""

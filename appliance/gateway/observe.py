@@ -4,8 +4,7 @@
 replica and every node of Ray. The engines' and Ray's ports are private, so their metrics are read through here.
 """
 
-import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,11 @@ from appliance.gateway.metrics import render
 from serving.client.published import Directory
 from serving.client.replicas import EngineClient, ReplicaUnreachable
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
-
 
 def metrics_router(
-    registry: CollectorRegistry, shared: Path | None, engine_client: EngineClient, networks: Sequence[Network]
+    registry: CollectorRegistry, shared: Path | None, engine_client: EngineClient, near: Callable[[Request], None]
 ) -> APIRouter:
-    """A request that came through a proxy is a stranger's, whatever address the proxy has."""
-
-    def near(request: Request) -> None:
-        if not _is_near(request, networks):
-            raise NotFound("There is nothing at this path.")
-
+    """``near`` hides all of it from strangers (``appliance.gateway.nearby``)."""
     router = APIRouter(dependencies=[Depends(near)])
     directory = engine_client.directory
 
@@ -82,15 +73,3 @@ def _node_endpoints(directory: Directory) -> dict[str, str]:
         for node in directory.nodes()
         if node["metrics_port"]
     }
-
-
-def _is_near(request: Request, networks: Sequence[Network]) -> bool:
-    if request.client is None or any(name in request.headers for name in FORWARDED):
-        return False
-    try:
-        address = ipaddress.ip_address(request.client.host)
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)

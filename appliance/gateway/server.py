@@ -1,9 +1,10 @@
-"""Runs one gateway process: uvicorn around the application, without access log."""
+"""Runs one gateway process: uvicorn around the application, behind the door, without access log."""
 
 from __future__ import annotations
 
 import gc
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import uvicorn
 
 from appliance import logs
 from appliance.gateway.app import Gateway
+from appliance.gateway.door.limits import Limits
+from appliance.gateway.door.protocol import Door
 from appliance.settings import Settings
 
-KEEP_ALIVE_SECONDS = 75
+FILES_BESIDE_CONNECTIONS = 512
+"""The database's, the log's, the metrics'."""
 COLLECT_AFTER_OBJECTS = 50_000
 
 
@@ -27,16 +31,41 @@ def spare_the_collector() -> None:
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
 
 
+def allow_files(wanted: int) -> None:
+    """A connection is a file, and so is each one to a replica: raises this process's limit as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def _limits(settings: Settings) -> Limits:
+    gateway = settings.gateway
+    return Limits(
+        head_bytes=gateway.header_bytes,
+        head_seconds=gateway.header_seconds,
+        idle_seconds=gateway.idle_seconds,
+        stalled_seconds=gateway.stalled_seconds,
+        connections=gateway.connections,
+        connections_per_address=gateway.connections_per_address,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
 def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
     """Until SIGTERM or SIGINT, then until the answers are written or `gateway.shutdown_seconds` are over."""
     logs.configure()
-    metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    shared_metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    gateway = Gateway(settings, Path(shared_metrics) if shared_metrics else None)
+    limits = _limits(settings)
+    allow_files(2 * limits.connections + FILES_BESIDE_CONNECTIONS)
+    door = Door(limits, gateway.metrics.observe_refusal, gateway.metrics.connections_open.set)
     config = uvicorn.Config(
-        Gateway(settings, Path(metrics) if metrics else None),
+        gateway,
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=door.protocol,  # type: ignore[arg-type]  # called as a class is
         ws="none",
         lifespan="on",
         log_config=None,
@@ -44,7 +73,7 @@ def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
         server_header=False,
         date_header=True,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=int(limits.idle_seconds),
         timeout_graceful_shutdown=int(settings.gateway.shutdown_seconds),
     )
     sockets = None if fd is None else [socket.socket(fileno=fd)]

@@ -1,0 +1,258 @@
+"""uvicorn's protocol for a connection, held to the limits of the door.
+
+Whatever is counted is counted as bytes come, before httptools keeps them: one header may be all of a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from appliance.gateway.door.address import NAMED, counted_as, forwarded_for, is_in, parsed
+from appliance.gateway.door.answers import answers
+from appliance.gateway.door.census import Census, Refusal
+from appliance.gateway.door.limits import Limits
+
+LINGER_SECONDS = 1.0
+"""How long a refused connection is kept, so that its client reads why: a connection with unread bytes is reset."""
+MOST_LINGERING = 256
+LINGER_BYTES = 1 << 20
+"""How much of what comes then is thrown away before it is reset all the same."""
+MOST_PIPELINED = 16
+CHUNK_FRAME_BYTES = 16
+"""What a chunk's size, its line ends and a reasonable extension take."""
+
+
+class Door:
+    """Of one process: what its connections have in common."""
+
+    def __init__(self, limits: Limits, refused: Callable[[str], None], opened: Callable[[int], None]) -> None:
+        """``refused`` is told each refusal, ``opened`` how many connections are open."""
+        self.limits = limits
+        self.census = Census(limits)
+        self.answers = answers(limits)
+        self.refused = refused
+        self.opened = opened
+        self.lingering = 0
+
+    def protocol(self, *arguments: Any, **options: Any) -> asyncio.Protocol:
+        """uvicorn's factory."""
+        return Guarded(self, *arguments, **options)
+
+
+class Guarded(HttpToolsProtocol):
+    def __init__(self, door: Door, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._door = door
+        self._limits = door.limits
+        self._inside = False
+        self._over = False
+        self._trusts_peer = False
+        self._counted: str | None = None
+        self._head = True
+        self._head_bytes = 0
+        self._frame_bytes = 0
+        self._thrown_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        refusal = self._enter()
+        if refusal is not None:
+            self._refuse(refusal)
+        else:
+            self._wait_for_head()
+
+    def _enter(self) -> Refusal | None:
+        refusal = self._door.census.enter()
+        if refusal is not None:
+            return refusal
+        self._inside = True
+        self._door.opened(self._door.census.open)
+        peer = parsed(self.client[0]) if self.client else None
+        self._trusts_peer = is_in(peer, self._limits.trusted_proxies)
+        return None if peer is None or self._trusts_peer else self._claim(counted_as(peer))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting_for_head()
+        self._stop_waiting_for_reader()
+        self._release()
+        if self._inside:
+            self._inside = False
+            self._door.census.leave()
+            self._door.opened(self._door.census.open)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._over:
+            self._throw_away(len(data))
+            return
+        if self._head_timer is None and self._idle:
+            self._wait_for_head()
+        while self._head and self._head_bytes + len(data) > self._limits.head_bytes:
+            room = self._limits.head_bytes - self._head_bytes
+            if not room:
+                self._refuse(Refusal.LARGE)
+                return
+            self._feed(data[:room])
+            data = data[room:]
+            if self._over or not data:
+                return
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        if self._head:
+            self._head_bytes += len(data)
+        else:
+            self._frame_bytes += len(data)
+        super().data_received(data)
+        if not self._head and self._frame_bytes > self._limits.head_bytes and not self._over:
+            self._refuse(Refusal.LARGE)
+
+    @property
+    def _idle(self) -> bool:
+        """Between requests, or before the first."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Behind a body it is a trailer, which nobody here reads."""
+        if not self._head:
+            return
+        super().on_header(name, value)
+        if len(self.headers) > self._limits.head_fields:
+            self._refuse(Refusal.LARGE)
+
+    def on_headers_complete(self) -> None:
+        self._head = False
+        self._frame_bytes = 0
+        self._stop_waiting_for_head()
+        if self._over:
+            return
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._refuse(Refusal.PIPELINED)
+            return
+        if self._trusts_peer and not self._known_by_name():
+            self._refuse(Refusal.ADDRESS)
+            return
+        super().on_headers_complete()
+
+    def _known_by_name(self) -> bool:
+        """Whether whom the proxy names may have one more request."""
+        self._release()
+        named = forwarded_for(self.headers, self._limits.trusted_proxies)
+        if named is None:
+            return True
+        self.scope["client"] = (str(named), 0)
+        self.scope[NAMED] = True  # type: ignore[literal-required]
+        return self._claim(counted_as(named)) is None
+
+    def on_body(self, body: bytes) -> None:
+        if self._over:
+            return
+        self._frame_bytes -= len(body)
+        super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        self._frame_bytes = max(0, self._frame_bytes - CHUNK_FRAME_BYTES)
+
+    def on_message_complete(self) -> None:
+        if self._over:
+            return
+        self._head, self._head_bytes = True, 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self._trusts_peer:
+            self._release()
+        super().on_response_complete()
+        self._see_it_closed()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._see_it_closed()
+
+    def _see_it_closed(self) -> None:
+        """A connection is closed when its client has read what was written, which may be never."""
+        if self.transport.is_closing():
+            self._wait_for_reader()
+
+    def pause_writing(self) -> None:
+        self._wait_for_reader()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stop_waiting_for_reader()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's words are not ours
+        self._refuse(Refusal.MALFORMED)
+
+    def _claim(self, address: str) -> Refusal | None:
+        refusal = self._door.census.claim(address)
+        if refusal is None:
+            self._counted = address
+        return refusal
+
+    def _release(self) -> None:
+        if self._counted is not None:
+            self._door.census.release(self._counted)
+            self._counted = None
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._limits.head_seconds, self._too_slow)
+
+    def _stop_waiting_for_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _wait_for_reader(self) -> None:
+        self._stop_waiting_for_reader()
+        self._stall_timer = self.loop.call_later(self._limits.stalled_seconds, self._stalled)
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _too_slow(self) -> None:
+        """Behind an answer, what drips may be the rest of a body that nobody reads: that is not worth a word."""
+        self._refuse(Refusal.SLOW if self._head and self._head_bytes else Refusal.SILENT)
+
+    def _stalled(self) -> None:
+        self._over = True
+        self._door.refused(Refusal.STALLED)
+        self.transport.abort()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Says why, if there is somebody to tell and no answer has begun; whatever comes now is not looked at."""
+        if self._over:
+            return
+        self._over = True
+        self._door.refused(refusal)
+        self._stop_waiting_for_head()
+        self._unset_keepalive_if_required()
+        answer = self._door.answers.get(refusal)
+        if answer is None or not self._idle:
+            self.transport.abort()
+            return
+        self.transport.write(answer)
+        if self._door.lingering >= MOST_LINGERING:
+            self.transport.close()
+            return
+        self._door.lingering += 1
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self._leave)
+
+    def _throw_away(self, count: int) -> None:
+        self._thrown_bytes += count
+        if self._thrown_bytes > LINGER_BYTES:
+            self.transport.abort()
+
+    def _leave(self) -> None:
+        self._door.lingering -= 1
+        self.transport.abort()
