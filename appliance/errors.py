@@ -12,6 +12,7 @@ ApiError
 ├── MethodNotAllowed      405
 ├── RequestTimeout        408  the body did not come
 ├── BodyTooLarge          413
+├── UnsupportedEncoding   415  the body is packed in another way than gzip; with Accept-Encoding
 ├── RateLimited           429  with Retry-After
 ├── InternalError         500
 └── Unavailable           503  with Retry-After: the engine is away or its queue full, or the database is away
@@ -122,6 +123,18 @@ class BodyTooLarge(ApiError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class UnsupportedEncoding(ApiError):
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_encoding"
+
+    def __init__(self) -> None:
+        super().__init__("A body may be sent as it is, or with content-encoding: gzip.")
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"accept-encoding", b"gzip")]
 
 
 class RateLimited(ApiError):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import aiohttp
 from msgspec.structs import replace
 
-from appliance.errors import ApiError, BodyTooLarge, InternalError, InvalidRequest, RequestTimeout, Unavailable
+from appliance.errors import ApiError, InternalError, InvalidRequest, Unavailable
 from appliance.gateway import caller
 from appliance.gateway.asgi import (
     CLIENT_CLOSED,
@@ -36,6 +36,7 @@ from appliance.gateway.cold import Cold
 from appliance.gateway.engine_errors import engine_error
 from appliance.gateway.metrics import GatewayMetrics
 from appliance.gateway.priority import priority_of
+from appliance.gateway.reading import read_body
 from appliance.gateway.refusals import as_error, limit_headers
 from appliance.gateway.sse import StreamTail
 from billing.charging.admission import Admitted, Refusal, Request
@@ -56,9 +57,7 @@ log = logging.getLogger(__name__)
 
 EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 JSON = "application/json"
-BODY_SECONDS = 60.0
 COUNTS_AT_ONCE = 4
-STRANGERS_BODY_BYTES = 64 << 10
 
 
 class AnswerCutOff(Exception):
@@ -120,38 +119,12 @@ class Relay:
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         key = caller.require_key(scope["headers"], anthropic=exchange.endpoint.dialect == "anthropic")
-        body = await self._read_body(scope, receive, key)
+        body = await read_body(scope, receive, self._body_limit_bytes, lambda: self._require_known(key))
         content_type = _content_type(scope) if exchange.endpoint.body is Body.AUDIO else JSON
         asked = Asked(body, content_type, parse(exchange.endpoint, body, content_type))
         exchange.model = asked.parsed.model if asked.parsed.model in self._declared.models() else ""
         admitted = await self._admit(exchange, key, asked)
         await self._answer(exchange, receive, admitted, asked)
-
-    async def _read_body(self, scope: Scope, receive: Receive, key: str) -> bytes:
-        """A body that takes room is only read for a key that exists."""
-        for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self._body_limit_bytes:
-                raise self._too_large()
-        body, known = bytearray(), False
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    body += message.get("body", b"")
-                    if len(body) > self._body_limit_bytes:
-                        raise self._too_large()
-                    if not message.get("more_body", False):
-                        return bytes(body)
-                    if len(body) > STRANGERS_BODY_BYTES and not known:
-                        await self._require_known(key)
-                        known = True
-        except TimeoutError:
-            raise RequestTimeout(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
-
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The body is larger than {self._body_limit_bytes} bytes.")
 
     async def _require_known(self, key: str) -> None:
         try:
