@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench import dtype, growth, isolation, relay, settlement
+from tests.bench import door, dtype, growth, isolation, relay, settlement
 from tests.bench.report import show, write_section
 
 RESULTS = Path("var/bench.json")
@@ -13,6 +13,7 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "relay": ("gateway against a stub engine, 64 chunks at 10 ms, 32 at a time", relay.measure),
     "settlement": ("hold + settle through the real code, beside two plain transactions", settlement.measure),
     "isolation": ("what tenants can tell of each other by time, over the whole system", isolation.measure),
+    "door": ("what strangers can do to the gateway, and what a bystander notices", door.measure),
     "dtype": ("the sample model on processors in float32 and bfloat16", dtype.measure),
     "growth": ("the same with ten million usage rows and a hundred thousand accounts", growth.measure),
 }

@@ -34,10 +34,8 @@ async def stream_answers(
             started = time.perf_counter()
             async with http.post(url, data=body, headers=own) as response:
                 chunks = response.content.iter_any()
-                async for _ in chunks:
-                    outcome.first_byte_ms.append((time.perf_counter() - started) * 1000)
-                    break
-                end = b""
+                end = await anext(chunks, b"")
+                outcome.first_byte_ms.append((time.perf_counter() - started) * 1000)
                 async for chunk in chunks:
                     end = (end + chunk)[-END_BYTES:]
                 outcome.failures += response.status != 200 or b"[DONE]" not in end

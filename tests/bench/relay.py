@@ -41,7 +41,7 @@ def measure(answers: int = ANSWERS) -> dict[str, float | int | str]:
         cluster = stack.enter_context(running_cluster())
         env = os.environ | {"APPLIANCE_HOME": str(home), "DATABASE_URL": cluster.url(), "PORT": str(free_port())}
         settings = load_settings(env)
-        asyncio.run(_prepare(settings))
+        asyncio.run(prepare(settings))
         secret = secrets.read(settings.secrets).cluster_secret
         engine_port = free_port()
         engine = f"http://127.0.0.1:{engine_port}"
@@ -72,7 +72,7 @@ def measure(answers: int = ANSWERS) -> dict[str, float | int | str]:
         }
 
 
-async def _prepare(settings: Settings) -> None:
+async def prepare(settings: Settings) -> None:
     secrets.create(settings.secrets)
     await upgrade(settings.sqlalchemy_url)
     await bootstrap(settings, system_clock)

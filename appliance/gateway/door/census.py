@@ -12,7 +12,9 @@ class Refusal(StrEnum):
     """Why a connection, or a request, is not let in; a label of the metric."""
 
     FULL = "full"
-    """As many connections as there may be in all."""
+    """As many connections as there may be in all, and each has a request."""
+    CROWDED = "crowded"
+    """It had no request when another came and there were as many as may be."""
     ADDRESS = "address"
     """As many as one address may have."""
     SILENT = "silent"

@@ -6,6 +6,7 @@ Whatever is counted is counted as bytes come, before httptools keeps them: one h
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,15 @@ class Door:
         self.refused = refused
         self.opened = opened
         self.lingering = 0
+        self.waiting: OrderedDict[Guarded, None] = OrderedDict()
+        """Connections without a request, the longest first."""
+
+    def make_room(self) -> Refusal | None:
+        """For one connection more: who has waited longest without a request gives way to who comes."""
+        if self.census.open >= self.limits.connections and self.waiting:
+            oldest, _ = self.waiting.popitem(last=False)
+            oldest.give_way()
+        return self.census.enter()
 
     def protocol(self, *arguments: Any, **options: Any) -> asyncio.Protocol:
         """uvicorn's factory."""
@@ -68,10 +78,11 @@ class Guarded(HttpToolsProtocol):
             self._wait_for_head()
 
     def _enter(self) -> Refusal | None:
-        refusal = self._door.census.enter()
+        refusal = self._door.make_room()
         if refusal is not None:
             return refusal
         self._inside = True
+        self._door.waiting[self] = None
         self._door.opened(self._door.census.open)
         peer = parsed(self.client[0]) if self.client else None
         self._trusts_peer = is_in(peer, self._limits.trusted_proxies)
@@ -81,11 +92,19 @@ class Guarded(HttpToolsProtocol):
         self._stop_waiting_for_head()
         self._stop_waiting_for_reader()
         self._release()
+        self._go()
+        super().connection_lost(exc)
+
+    def _go(self) -> None:
+        self._door.waiting.pop(self, None)
         if self._inside:
             self._inside = False
             self._door.census.leave()
             self._door.opened(self._door.census.open)
-        super().connection_lost(exc)
+
+    def give_way(self) -> None:
+        self._refuse(Refusal.CROWDED)
+        self._go()
 
     def data_received(self, data: bytes) -> None:
         if self._over:
@@ -130,6 +149,7 @@ class Guarded(HttpToolsProtocol):
         self._head = False
         self._frame_bytes = 0
         self._stop_waiting_for_head()
+        self._door.waiting.pop(self, None)
         if self._over:
             return
         if len(self.pipeline) >= MOST_PIPELINED:
@@ -169,6 +189,8 @@ class Guarded(HttpToolsProtocol):
         if self._trusts_peer:
             self._release()
         super().on_response_complete()
+        if self._idle and self._inside:
+            self._door.waiting[self] = None
         self._see_it_closed()
 
     def timeout_keep_alive_handler(self) -> None:

@@ -1,0 +1,209 @@
+"""What strangers can do to the gateway before it knows who they are: its memory, and what a bystander notices.
+
+The bystander asks for short streamed answers all the time; the attacks come from a process of their own.
+"""
+
+import asyncio
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import psutil
+
+from appliance import secrets
+from appliance.bootstrap import read_demo_key
+from appliance.settings import load_settings
+from tests.appliance.postgres_server import running_cluster
+from tests.bench.child import running_child
+from tests.bench.load import stream_answers
+from tests.bench.relay import prepare
+from tests.bench.report import percentile
+from tests.gateway.conftest import publish
+from tests.ports import free_port
+
+ANSWERS_A_PIECE = 25
+QUIET_SECONDS = 15.0
+HEADER_BYTES = 300 << 20
+SILENT, DRIPPING, ADDRESSES = 10_000, 1_000, 20
+FIELDS = 490_000
+SECONDS = 14.0
+"""Of an attack that waits: longer than headers may take."""
+Attack = Callable[[str, str], Coroutine[Any, Any, None]]
+
+
+def measure() -> dict[str, float | int | str]:
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        cluster = stack.enter_context(running_cluster())
+        env = os.environ | {"APPLIANCE_HOME": str(home), "DATABASE_URL": cluster.url(), "PORT": str(free_port())}
+        settings = load_settings(env)
+        asyncio.run(prepare(settings))
+        secret = secrets.read(settings.secrets).cluster_secret
+        engine_port = free_port()
+        engine = f"http://127.0.0.1:{engine_port}"
+        stub = [sys.executable, "-m", "tests.stub_engine", "--port", str(engine_port), "--secret", secret]
+        stub += ["--chunks", "4", "--interval", "0.005"]
+        stack.enter_context(running_child(stub, env, f"{engine}/health"))
+        publish(settings.directory, [engine])
+        url = f"http://127.0.0.1:{settings.port}"
+        gateway = stack.enter_context(
+            running_child([sys.executable, "-m", "appliance", "serve"], env, f"{url}/livez")
+        )
+        key = read_demo_key(settings)
+        assert key is not None
+        return asyncio.run(_measure(url, key, gateway))
+
+
+async def _measure(url: str, key: str, gateway: psutil.Process) -> dict[str, float | int | str]:
+    await _bystander(url, key, lambda: False)
+    began = time.monotonic()
+    quiet = percentile(await _bystander(url, key, lambda: time.monotonic() - began < QUIET_SECONDS), 0.99)
+    rss = gateway.memory_info().rss
+    figures: dict[str, float | int | str] = {"quiet: first token ms p99": quiet}
+    for name in ATTACKS:
+        refused = _refused(url)
+        attack = subprocess.Popen([sys.executable, "-m", __name__, name, url, key])
+        most = 0
+        seen: list[float] = []
+        while attack.poll() is None or len(seen) < 8 * ANSWERS_A_PIECE:
+            seen += await _bystander(url, key, lambda: False)
+            most = max(most, gateway.memory_info().rss)
+        if attack.returncode:
+            raise RuntimeError(f"the attack {name} failed")
+        figures[f"{name}: first token p99, times quiet"] = percentile(seen, 0.99) / quiet
+        figures[f"{name}: memory, MiB more"] = (most - rss) / (1 << 20)
+        figures |= {f"{name}: {reason}": count for reason, count in (_refused(url) - refused).items()}
+    return figures
+
+
+async def _bystander(url: str, key: str, goes_on: Callable[[], bool]) -> list[float]:
+    """Milliseconds to the first byte."""
+    seen: list[float] = []
+    headers = {"authorization": f"Bearer {key}"}
+    while True:
+        outcome = await stream_answers(url + "/v1/chat/completions", headers, answers=ANSWERS_A_PIECE, at_once=2)
+        if outcome.failures:
+            raise RuntimeError(f"{outcome.failures} of the bystander's answers failed")
+        seen += outcome.first_byte_ms
+        if not goes_on():
+            return seen
+
+
+def _refused(url: str) -> "Counts":
+    with urlopen(url + "/metrics", timeout=10) as response:
+        text = response.read().decode()
+    found = re.findall(r'appliance_connections_refused_total\{reason="(\w+)"\} (\S+)', text)
+    return Counts({reason: int(float(count)) for reason, count in found})
+
+
+class Counts(dict[str, int]):
+    def __sub__(self, other: "Counts") -> dict[str, int]:
+        return {name: more for name, count in self.items() if (more := count - other.get(name, 0))}
+
+
+async def _open(url: str, number: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = url.removeprefix("http://").split(":")
+    source = f"127.0.1.{1 + number % ADDRESSES}"
+    return await asyncio.open_connection(host, int(port), local_addr=(source, 0))
+
+
+async def huge_header(url: str, _: str) -> None:
+    """Sent as far as it is taken; twenty times."""
+    for number in range(20):
+        reader, writer = await _open(url, number)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nx-long: ")
+        with suppress(ConnectionError):
+            for _sent in range(HEADER_BYTES >> 16):
+                writer.write(b"a" * 65536)
+                await writer.drain()
+                if reader.at_eof():
+                    break
+        writer.close()
+
+
+async def silent(url: str, _: str) -> None:
+    await _many(url, SILENT, _says_nothing)
+
+
+async def dripping(url: str, _: str) -> None:
+    await _many(url, DRIPPING, _drips)
+
+
+async def _many(url: str, count: int, do: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    until = time.monotonic() + SECONDS
+    gate = asyncio.Semaphore(200)
+
+    async def one(number: int) -> None:
+        async with gate:
+            try:
+                reader, writer = await _open(url, number)
+            except OSError:
+                return
+        with suppress(OSError):
+            await do(reader, writer, until)
+        writer.close()
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+async def _says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter, until: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.1, until - time.monotonic())):
+            await reader.read()
+
+
+async def _drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float) -> None:
+    for byte in b"POST /v1/chat/completions HTTP/1.1\r\nhost: here\r\n":
+        if time.monotonic() > until or reader.at_eof():
+            return
+        writer.write(bytes([byte]))
+        await asyncio.sleep(1)
+
+
+async def zip_bomb(url: str, key: str) -> None:
+    bomb = gzip.compress(bytes(1 << 30), 1)
+    for _ in range(5):
+        status = await _post(url, key, bomb, b"content-encoding: gzip\r\n")
+        if status != 413:
+            raise RuntimeError(f"the bomb was answered with {status}")
+
+
+async def many_fields(url: str, key: str) -> None:
+    fields = {f"f{number}": number for number in range(FIELDS)}
+    body = json.dumps({"model": "smollm2", "messages": [], "metadata": fields}).encode()
+    for _ in range(5):
+        status = await _post(url, key, body, b"")
+        if status != 400:
+            raise RuntimeError(f"the fields were answered with {status}")
+
+
+async def _post(url: str, key: str, body: bytes, more: bytes) -> int:
+    reader, writer = await _open(url)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer %s\r\n%scontent-length: %d\r\n\r\n"
+    writer.write(head % (key.encode(), more, len(body)) + body)
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
+ATTACKS: dict[str, Attack] = {
+    "300 MB header": huge_header,
+    "10,000 silent": silent,
+    "1,000 dripping": dripping,
+    "zip bomb": zip_bomb,
+    "490,000 fields": many_fields,
+}
+
+if __name__ == "__main__":
+    attack, where, whose = sys.argv[1:]
+    asyncio.run(ATTACKS[attack](where, whose))
