@@ -28,13 +28,13 @@ def refuse_beam_search(state: Any) -> None:
     def refuse(**_: Any) -> None:
         raise VLLMValidationError("Beam search is not supported.", parameter="use_beam_search")
 
-    for handler in _handlers(state, *GENERATING, *RECORDING):
+    for handler in handlers_of(state, *GENERATING, *RECORDING):
         handler.beam_search = refuse
 
 
 def measure_recordings(state: Any) -> None:
     """A recording is measured once it is decoded, before any of it is heard."""
-    for handler in _handlers(state, *RECORDING):
+    for handler in handlers_of(state, *RECORDING):
         handler._decode_and_chunk_speech_async = _measuring(handler._decode_and_chunk_speech_async)  # noqa: SLF001
 
 
@@ -89,7 +89,7 @@ def _with_reasoning_content(
     return serialize_twice
 
 
-def _handlers(state: Any, *names: str) -> list[Any]:
+def handlers_of(state: Any, *names: str) -> list[Any]:
     """Those of vLLM's handlers that this model has."""
     found = (getattr(state, name, None) for name in names)
     return [handler for handler in found if handler is not None]

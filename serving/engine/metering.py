@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from serving.agents.tools import enforced, enforcing
 from serving.engine import lists
 from serving.metering.meter import Rejection, Request
 from serving.replica.answer import current_request
@@ -113,6 +115,7 @@ class Metering:
         from vllm.exceptions import VLLMValidationError
 
         if request.grammar_bytes is None:
+            _enforce_grammars(sampling_params.structured_outputs)
             if (rejection := lists.too_long(sampling_params, self._tokenizer)) is not None:
                 raise VLLMValidationError(rejection.message, parameter=rejection.param)
             request.grammar_bytes = _checked_bytes(sampling_params.structured_outputs)
@@ -201,6 +204,13 @@ def _ask(request: Request, prompt: Any, sequences: int, extra_args: Mapping[str,
     request.ask(len(tokens), sequences, len(prompt.get("mm_placeholders", {}).get("image", ())))
     if not request.count_only and (refusal := refusal_of(request, extra_args)) is not None:
         raise VLLMValidationError(refusal)
+
+
+def _enforce_grammars(asked: Any) -> None:
+    """Those of custom tools, of which vLLM only knows that their calls have one text."""
+    grammars = enforced.get()
+    if grammars and asked is not None and asked.structural_tag is not None:
+        asked.structural_tag = json.dumps(enforcing(json.loads(asked.structural_tag), grammars))
 
 
 def _checked_bytes(asked: Any) -> int:

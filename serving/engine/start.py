@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from serving.agents.app import Agents
 from serving.catalog.models import Model
 from serving.catalog.traits import Traits
-from serving.engine import handlers, memory, process, starting
+from serving.engine import calls, handlers, memory, process, starting
 from serving.engine.inspect import traits_of
 from serving.engine.launch import environment, flags
 from serving.engine.metering import Metering
@@ -115,8 +116,9 @@ async def start(
     handlers.fetch_media_by(MediaFetcher())
     handlers.keep_uploads_in_memory()
     handlers.name_reasoning_twice()
+    calls.keep_calls_cut_off(app.state)
     guard = Guard(
-        app,
+        Agents(app),
         engine=_Port(llm),
         book=book,
         secret=secret,
