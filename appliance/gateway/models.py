@@ -1,5 +1,6 @@
 """``GET /v1/models``: what is offered, in OpenAI's and Anthropic's fields, with the prices now and next."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -41,7 +42,13 @@ def models_router(
         return {
             "object": "list",
             "data": [
-                _describe(model, views.get(model.id), rates.get(model.id), partners_of(model, declared.models()))
+                _describe(
+                    model,
+                    declared.since(model.id),
+                    views.get(model.id),
+                    rates.get(model.id),
+                    partners_of(model, declared.models()),
+                )
                 for model in models
             ],
             "has_more": False,
@@ -54,16 +61,19 @@ def models_router(
         rates, models = await prices(request), declared.models()
         if model_id not in models:
             raise ModelNotFound(model_id)
-        model = models[model_id]
-        return _describe(model, directory.model(model_id), rates.get(model_id), partners_of(model, models))
+        model, since = models[model_id], declared.since(model_id)
+        return _describe(model, since, directory.model(model_id), rates.get(model_id), partners_of(model, models))
 
     return router
 
 
 def _describe(
-    model: Model, view: ModelView | None, listed: Listed | None, partners: list[dict[str, str]]
+    model: Model, since: int, view: ModelView | None, listed: Listed | None, partners: list[dict[str, str]]
 ) -> dict[str, Any]:
-    """OpenAI's fields, Anthropic's, and ours; what only a running engine knows is null until one ran."""
+    """OpenAI's fields, Anthropic's, and ours; what only a running engine knows is null until one ran.
+
+    ``since`` is when the model was first declared, in seconds since 1970.
+    """
     traits = Traits() if view is None else view.traits
     pricing: dict[str, Any] | None = None
     if listed is not None:
@@ -72,11 +82,18 @@ def _describe(
     return {
         "id": model.id,
         "object": "model",
-        "created": 0,
+        "created": since,
         "owned_by": "operator" if model.partner is None else "partner",
         "type": "model",
         "display_name": model.id,
-        "created_at": "1970-01-01T00:00:00Z",
+        "created_at": datetime.fromtimestamp(since, UTC).isoformat().replace("+00:00", "Z"),
+        "lifecycle": "active",
+        "deprecated_at": None,
+        "retires_at": None,
+        "line": None,
+        "capabilities": None,
+        "max_input_tokens": model.context_length,
+        "max_tokens": model.context_length,
         "context_length": model.context_length,
         "modalities": {"input": traits.input, "output": traits.output} if traits.endpoints else None,
         "endpoints": traits.endpoints or None,

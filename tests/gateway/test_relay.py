@@ -3,7 +3,8 @@
 import asyncio
 import dataclasses
 import json
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -236,7 +237,9 @@ async def test_the_model_list_shows_prices_and_a_wrong_key_is_refused(house: Hou
     async with house.http.get(house.url + "/v1/models") as response:
         model, embedding = (await response.json())["data"]
     assert [model["id"], embedding["id"]] == ["smollm2", "minilm"]
-    assert model["object"] == "model"
+    assert (model["object"], model["type"], model["lifecycle"]) == ("model", "model", "active")
+    assert time.time() - 600 < model["created"] <= time.time()
+    assert datetime.fromisoformat(model["created_at"]).timestamp() == model["created"]
     assert model["pricing"]["output"] == "0.40"
     async with house.http.get(house.url + "/v1/models/smollm2") as response:
         assert (await response.json()) == model
