@@ -176,6 +176,16 @@ def test_what_bounds_a_prompt_on_every_endpoint(
     assert (parsed.prompts, parsed.prompt_bytes) == (prompts, prompt_bytes)
 
 
+@pytest.mark.parametrize("empty", ["", [], [[]], [""], ["a", ""], [[1], []]])
+def test_nothing_can_be_embedded_but_something(empty: Any) -> None:
+    for indent in (None, 1):
+        with pytest.raises(InvalidRequest, match="must not be empty") as caught:
+            parse(ENDPOINTS["/v1/embeddings"], json.dumps({"model": "m", "input": empty}, indent=indent).encode())
+        assert caught.value.param == "input"
+    for some in ('""', "[]", ['a ""', "[]"], [1], [[1]]):
+        parse(ENDPOINTS["/v1/embeddings"], json.dumps({"model": "m", "input": some}).encode())
+
+
 def test_images_are_counted_by_parts() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aaaa"}}
     content = [{"type": "text", "text": "an image"}, image, image]

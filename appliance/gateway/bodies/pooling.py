@@ -1,9 +1,13 @@
 """The bodies whose prompts are read and not answered in text: embeddings, scores, rankings, token counts."""
 
+import re
+
 import msgspec
 
+from appliance.errors import InvalidRequest
 from appliance.gateway.bodies.parsed import Parsed, count_images, count_prompts, require_few
 
+_EMPTY_LIST = re.compile(rb"\[[ \t\r\n]*\]")
 _Texts = str | list[str]
 
 
@@ -56,6 +60,8 @@ _texts = msgspec.json.Decoder(_Texts)
 def parse_embeddings(raw: bytes) -> Parsed:
     body = _embeddings.decode(raw)
     text, messages = bytes(body.input), bytes(body.messages)
+    if not messages:
+        _require_something(text)
     is_conversation = bool(messages) or b'"role"' in text
     return Parsed(
         model=body.model,
@@ -63,6 +69,15 @@ def parse_embeddings(raw: bytes) -> Parsed:
         prompt_bytes=None if is_conversation else len(text),
         images=count_images(messages or text) if is_conversation else 0,
     )
+
+
+def _require_something(text: bytes) -> None:
+    """As OpenAI does: no text and no list of tokens may be empty, nor may the list of them."""
+    if b'""' not in text and _EMPTY_LIST.search(text) is None:
+        return
+    found = msgspec.json.decode(text)
+    if found in ("", []) or (isinstance(found, list) and any(one in ("", []) for one in found)):
+        raise InvalidRequest("`input` must not be empty, and neither may a member of it.", param="input")
 
 
 def parse_embed(raw: bytes) -> Parsed:
