@@ -62,7 +62,8 @@ class Reply:
             case Body.MESSAGES:
                 usage = next(one["usage"] for one in reversed(documents) if one.get("usage"))
                 cached = usage.get("cache_read_input_tokens") or 0
-                return usage["input_tokens"] + cached, cached, usage["output_tokens"]
+                written = usage.get("cache_creation_input_tokens") or 0
+                return usage["input_tokens"] + written + cached, cached, usage["output_tokens"]
             case Body.EMBED:
                 return documents[0]["meta"]["billed_units"]["input_tokens"], 0, 0
             case Body.TOKENS:

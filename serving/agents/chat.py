@@ -63,8 +63,8 @@ def _choose(body: Body, tools: list[Fields], toolbox: Toolbox) -> None:
 
 def _allow(body: Body, allowed: Fields) -> None:
     """The others are not shown to the model."""
-    names = {_name(tool) for tool in objects(allowed.get("tools")) or []}
-    body.put("tools", [tool for tool in body.get("tools") or [] if _name(tool) in names])
+    names = [_name(tool) for tool in objects(allowed.get("tools")) or []]
+    body.put("tools", [tool for tool in objects(body.get("tools")) or [] if _name(tool) in names])
     body.put("tool_choice", "required" if allowed.get("mode") == "required" else "auto")
 
 

@@ -41,7 +41,7 @@ def _shown(tool: Fields, toolbox: Toolbox) -> Fields | None:
     kind, name = tool.get("type") or "custom", tool.get("name")
     if kind == "custom" or "input_schema" in tool:
         return tool
-    if kind in SCHEMAS and isinstance(name, str):
+    if isinstance(kind, str) and kind in SCHEMAS and isinstance(name, str):
         description, schema = SCHEMAS[kind]
         return {"name": name, "description": description, "input_schema": schema}
     toolbox.leave_out(str(kind), name if isinstance(name, str) else str(kind))

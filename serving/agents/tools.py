@@ -58,9 +58,9 @@ class Function:
         return found
 
 
-def joined(namespace: str | None, name: str) -> str:
+def joined(namespace: Any, name: str) -> str:
     """The function's name. The way back is the request's table, so that no name has to be taken apart."""
-    if not namespace:
+    if not isinstance(namespace, str) or not namespace:
         return name
     return namespace + name if namespace.endswith(NAMESPACE_END) else namespace + NAMESPACE_END + name
 
@@ -120,7 +120,7 @@ class Toolbox:
         """The function for what a client names; by its bare name too, if no other tool has it."""
         if not isinstance(name, str):
             return None
-        shown = joined(namespace if isinstance(namespace, str) else None, name)
+        shown = joined(namespace, name)
         if shown in self.tools:
             return shown
         same = [function for function, tool in self.tools.items() if tool.name == name]

@@ -21,6 +21,7 @@ from tests.ports import free_port
 from tests.scenarios.system import System, running
 
 SUITES = Path(__file__).parent / "suites"
+SHAPES = Path(__file__).parent / "shapes"
 NODE = "node"
 ENVIRONMENTS = Path("var/clients").resolve()
 PYTHON_SUITES: Mapping[str, tuple[str, ...]] = {
@@ -76,7 +77,7 @@ def started() -> Iterator[System]:
 
 
 def customer(system: System) -> dict[str, str]:
-    """What the clients of OpenAI and of Anthropic look for in their environment."""
+    """What the clients of OpenAI and of Anthropic look for in their environment, and what agents send."""
     key = system.customer("1000", "clients")
     base = f"{system.url}/v1"
     return {
@@ -84,6 +85,7 @@ def customer(system: System) -> dict[str, str]:
         "OPENAI_BASE_URL": base,
         "ANTHROPIC_API_KEY": key,
         "ANTHROPIC_BASE_URL": system.url,
+        "SHAPES": str(SHAPES),
     }
 
 

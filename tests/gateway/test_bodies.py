@@ -12,6 +12,7 @@ from appliance.errors import InvalidRequest
 from appliance.gateway.bodies import parse
 from appliance.gateway.bodies.modest import MOST_PARTS
 from serving.catalog.endpoints import ENDPOINTS
+from tests.clients.shapes import NAMES, shape
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -184,6 +185,12 @@ def test_nothing_can_be_embedded_but_something(empty: Any) -> None:
         assert caught.value.param == "input"
     for some in ('""', "[]", ['a ""', "[]"], [1], [[1]]):
         parse(ENDPOINTS["/v1/embeddings"], json.dumps({"model": "m", "input": some}).encode())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_replica_may_make_longer_is_held_for_as_a_whole_context(name: str) -> None:
+    path, body = shape(name)
+    assert parse(ENDPOINTS[path], json.dumps({"model": "m", "max_tokens": 1} | body).encode()).prompt_bytes is None
 
 
 def test_images_are_counted_by_parts() -> None:

@@ -43,7 +43,11 @@ models:
     context_length: 2048
     gpus: 0
     queue_limit: 8
-    engine_args: {{max_num_seqs: {SEATS}}}
+    engine_args:
+      max_num_seqs: {SEATS}
+      enable_auto_tool_choice: true
+      tool_call_parser: hermes
+      tool_strict_level: parameter
     rates: {{input: "0.10", cached_input: "0.02", output: "0.40"}}
   - id: minilm
     source: {EMBEDDINGS}

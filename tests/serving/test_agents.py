@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from serving.agents.app import Agents
+from serving.agents.app import TRANSLATIONS, Agents
+from serving.agents.bodies import UNREADABLE, Body
 from serving.agents.one_text import OneText, arguments_of, text_of
-from serving.agents.tools import enforced
+from serving.agents.tools import Refused, enforced
 from serving.replica.asgi import Message, Receive, Scope, Send, read_body, send_whole
 from tests.clients.shapes import NAMES, shape
 
@@ -321,6 +324,44 @@ def test_what_anthropics_servers_did_can_be_read() -> None:
     assert texts[0] == '[web_search: {"query": "hello"}]'
     assert "https://example.com" in texts[1]
     assert "EqgfCioIARgB" not in json.dumps(engine.asked)
+
+
+WRONG: list[Any] = [None, [[]], {"type": {}, "name": []}, "\ud800"]
+
+
+def spoiled(value: Any) -> Iterator[Any]:
+    """The same with one of its members something else."""
+    yield from WRONG
+    members: Any = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, member in members:
+        for other in spoiled(member):
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+
+
+CHOICES: dict[str, list[Any]] = {
+    RESPONSES: [
+        {"type": "custom", "name": "x"},
+        {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "x"}]},
+    ],
+    CHAT: [{"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"custom": {"name": "x"}}]}}],
+    MESSAGES: [{"type": "tool", "name": "x"}],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_request_is_for_vllm_to_refuse(name: str) -> None:
+    path, body = shape(name)
+    bodies = [*spoiled(body)]
+    bodies += [body | {"tool_choice": one} for choice in CHOICES[path] for one in spoiled(choice)]
+    for one in bodies:
+        with suppress(Refused, *UNREADABLE):
+            asked = Body(json.dumps(one).encode())
+            TRANSLATIONS[path](asked)
+            json.loads(asked.written(b"{}"))
 
 
 @pytest.mark.parametrize("text", ["", "a", 'q"uo\\te', "\n\t\r", "é\U0001f600\\u0041", "\\\\", "\\ud83d"])

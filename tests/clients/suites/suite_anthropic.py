@@ -1,5 +1,8 @@
-"""Anthropic's client library for Python on messages."""
+"""Anthropic's client library for Python on messages, each answer held against its types."""
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -17,13 +20,15 @@ TOOL: Any = {"name": "weather", "description": "The weather of a city", "input_s
 
 @pytest.fixture
 def client() -> Anthropic:
-    return Anthropic(max_retries=0)
+    return Anthropic(max_retries=0, _strict_response_validation=True)
 
 
 def test_a_message(client: Anthropic) -> None:
     answer = client.messages.create(model=MODEL, max_tokens=20, messages=QUESTION, extra_body={"temperature": 0})
     assert "Paris" in answer.content[0].text  # type: ignore[union-attr]
     assert (answer.role, answer.usage.output_tokens > 0) == ("assistant", True)
+    assert answer.id.startswith("msg_")
+    assert "stop_sequence" in answer.model_fields_set
 
 
 def test_a_system_prompt_and_stops(client: Anthropic) -> None:
@@ -67,6 +72,51 @@ def test_tools(client: Anthropic, choice: Any) -> None:
     assert client.messages.create(model=MODEL, max_tokens=9, messages=history, tools=[TOOL]).content
 
 
+SHAPES = ["anthropic-typed-tools", "claude-code-first-turn", "claude-code-later-turn"]
+
+
+def shape(name: str) -> dict[str, Any]:
+    """What an agent sends."""
+    document = json.loads((Path(os.environ["SHAPES"]) / f"{name}.json").read_text())
+    body: dict[str, Any] = document["body"]
+    return body
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_claude_code_sends_is_answered(client: Anthropic, name: str) -> None:
+    body = shape(name) | {"model": MODEL, "max_tokens": 24}
+    options: Any = {"extra_headers": {"anthropic-beta": "claude-code-20250219"}, "extra_query": {"beta": "true"}}
+    fields: Any = {"model": MODEL, "max_tokens": 24, "messages": body["messages"], "extra_body": body} | options
+    answer = client.messages.create(**fields)
+    assert answer.content
+    events: Any = list(client.messages.create(**fields, stream=True))
+    assert events[0].message.id.startswith("msg_")
+    (delta,) = [event for event in events if event.type == "message_delta"]
+    assert "stop_sequence" in delta.delta.model_fields_set
+    counted = {name: body[name] for name in ("system", "messages", "tools") if name in body}
+    tokens = client.messages.count_tokens(model=MODEL, **counted).input_tokens
+    usage = answer.usage
+    read = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0) + usage.input_tokens
+    assert tokens == read
+
+
+def test_a_tool_without_a_schema_is_called(client: Anthropic) -> None:
+    body = shape("anthropic-typed-tools") | {"tool_choice": {"type": "tool", "name": "bash"}, "temperature": 0}
+    fields: Any = {"model": MODEL, "max_tokens": 200, "messages": body["messages"]}
+    (call,) = client.messages.create(**fields, extra_body=body | {"max_tokens": 200}).content
+    assert call.type == "tool_use"
+    assert (call.name, call.id.startswith("toolu_")) == ("bash", True)
+    assert call.input.keys() <= {"command", "restart"}
+    (cut,) = client.messages.create(**fields, extra_body=body | {"max_tokens": 30}).content
+    assert cut.type == "tool_use"
+
+
+def test_a_tool_that_is_not_offered_is_named(client: Anthropic) -> None:
+    body = shape("anthropic-typed-tools") | {"tool_choice": {"type": "tool", "name": "web_search"}}
+    with pytest.raises(anthropic.BadRequestError, match="web_search"):
+        client.messages.create(model=MODEL, max_tokens=9, messages=QUESTION, extra_body=body)
+
+
 def test_tokens_are_counted(client: Anthropic) -> None:
     counted = client.messages.count_tokens(model=MODEL, messages=QUESTION, system="Be brief.")
     answer = client.messages.create(model=MODEL, messages=QUESTION, system="Be brief.", max_tokens=1)
@@ -76,7 +126,9 @@ def test_tokens_are_counted(client: Anthropic) -> None:
 
 def test_models(client: Anthropic) -> None:
     assert MODEL in [model.id for model in client.models.list()]
-    assert client.models.retrieve(MODEL).display_name == MODEL
+    model = client.models.retrieve(MODEL)
+    assert (model.display_name, model.lifecycle) == (MODEL, "active")
+    assert model.created_at.year > 2000
 
 
 def test_errors_are_the_ones_that_the_library_knows(client: Anthropic) -> None:

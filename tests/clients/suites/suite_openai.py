@@ -1,7 +1,9 @@
-"""OpenAI's client library for Python: every method whose endpoint there is."""
+"""OpenAI's client library for Python: every method whose endpoint there is, each answer held against its types."""
 
 import asyncio
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -32,6 +34,12 @@ class City(BaseModel):
 
 @pytest.fixture
 def client() -> OpenAI:
+    return OpenAI(max_retries=0, _strict_response_validation=True)
+
+
+@pytest.fixture
+def lenient() -> OpenAI:
+    """For what the library's own types have no place for, though OpenAI sends it."""
     return OpenAI(max_retries=0)
 
 
@@ -110,23 +118,25 @@ def test_chat_seed(client: OpenAI) -> None:
     assert len(texts) == 1
 
 
-def test_completions(client: OpenAI) -> None:
-    answer = client.completions.create(model=CHAT, prompt=["a", "b"], n=2, max_tokens=2, echo=True, logprobs=1)
+def test_completions(client: OpenAI, lenient: OpenAI) -> None:
+    answer = client.completions.create(model=CHAT, prompt=["a", "b"], n=2, max_tokens=2, logprobs=1)
     assert len(answer.choices) == 4
+    echoed = lenient.completions.create(model=CHAT, prompt="a", max_tokens=2, echo=True, logprobs=1)
+    assert echoed.choices[0].logprobs  # of the first token null
     streamed = client.completions.create(model=CHAT, prompt="Once", max_tokens=5, stream=True)
     assert "".join(chunk.choices[0].text for chunk in streamed)
 
 
 @pytest.mark.parametrize("text", ["hi", ["hi", "you"], [1, 2], [[1, 2], [3]]])
-def test_embeddings(client: OpenAI, text: Any) -> None:
-    answer = client.embeddings.create(model=EMBEDDING, input=text)
+def test_embeddings(lenient: OpenAI, text: Any) -> None:
+    answer = lenient.embeddings.create(model=EMBEDDING, input=text)  # as base64, of which its types know nothing
     assert {len(one.embedding) for one in answer.data} == {384}
     assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
 
 
-def test_embeddings_as_floats(client: OpenAI) -> None:
+def test_embeddings_as_floats(client: OpenAI, lenient: OpenAI) -> None:
     (one,) = client.embeddings.create(model=EMBEDDING, input="hi", encoding_format="float").data
-    (other,) = client.embeddings.create(model=EMBEDDING, input="hi").data
+    (other,) = lenient.embeddings.create(model=EMBEDDING, input="hi").data
     assert one.embedding == pytest.approx(other.embedding, abs=1e-5)
 
 
@@ -175,9 +185,109 @@ def test_responses_tools(client: OpenAI) -> None:
     assert set(json.loads(call.arguments)) == {"city"}
 
 
+def shape(name: str) -> dict[str, Any]:
+    """What an agent sends."""
+    document = json.loads((Path(os.environ["SHAPES"]) / f"{name}.json").read_text())
+    body: dict[str, Any] = document["body"]
+    return body
+
+
+@pytest.mark.parametrize(
+    "name", ["codex-first-turn", "codex-later-turn", "codex-local-shell", "responses-typed-tools"]
+)
+def test_what_codex_sends_is_answered(client: OpenAI, name: str) -> None:
+    body = shape(name)
+    fields: Any = {"model": CHAT, "input": body["input"], "extra_body": body, "max_output_tokens": 24}
+    answer = client.responses.create(**fields)
+    assert answer.usage
+    assert len(answer.tools) == len(body["tools"])
+    events: Any = list(client.responses.create(**fields, stream=True))
+    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+
+
+ONLY_SEARCH = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "tool_search"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "kind"),
+    [
+        ("codex-first-turn", {"type": "custom", "name": "apply_patch"}, "custom_tool_call"),
+        ("codex-first-turn", {"type": "function", "name": "create_issue"}, "function_call"),
+        ("codex-first-turn", ONLY_SEARCH, "tool_search_call"),
+        ("responses-typed-tools", {"type": "shell"}, "shell_call"),
+    ],
+)
+def test_codexs_tools_are_called_as_it_wants_them(client: OpenAI, name: str, choice: Any, kind: str) -> None:
+    body = shape(name) | {"tool_choice": choice, "frequency_penalty": 0.5, "temperature": 0}
+    fields: Any = {"model": CHAT, "input": body["input"], "extra_body": body, "max_output_tokens": 200}
+    (item,) = client.responses.create(**fields).output
+    events: Any = list(client.responses.create(**fields, stream=True))
+    (streamed,) = [event.item for event in events if event.type == "response.output_item.done"]
+    for call in (item, streamed):
+        assert call.type == kind
+        if call.type == "custom_tool_call":
+            assert call.input.startswith("*** Begin Patch\n*** ")
+        if call.type == "function_call":
+            assert (call.namespace, call.name) == ("mcp__github", "create_issue")
+
+
+def test_custom_tools(client: OpenAI, lenient: OpenAI) -> None:
+    choice = {"type": "custom", "custom": {"name": "calc"}}
+    body = shape("chat-custom-tools") | {"tool_choice": choice, "frequency_penalty": 0.5, "temperature": 0}
+    fields: Any = {"model": CHAT, "messages": body["messages"], "extra_body": body, "max_tokens": 60}
+    (call,) = client.chat.completions.create(**fields).choices[0].message.tool_calls or []
+    assert call.type == "custom"
+    assert set(call.custom.input) <= set("0123456789 +")
+    chunks: Any = list(lenient.chat.completions.create(**fields, stream=True))
+    calls = [call for chunk in chunks if chunk.choices for call in chunk.choices[0].delta.tool_calls or []]
+    assert {call.type for call in calls} == {"custom"}
+    assert set("".join(call.custom["input"] for call in calls)) <= set("0123456789 +")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_call_that_was_cut_off_is_one(client: OpenAI, stream: bool) -> None:
+    city = {"enum": ["Llanfair " * 30]}
+    function = FUNCTION | {"parameters": {"type": "object", "properties": {"city": city}, "required": ["city"]}}
+    tool: Any = {"type": "function", "function": function}
+    answer: Any = client.chat.completions.create(
+        model=CHAT,
+        messages=QUESTION,
+        tools=[tool],
+        tool_choice="required",
+        max_tokens=48,
+        temperature=0,
+        stream=stream,
+    )
+    if stream:
+        choices = [chunk.choices[0] for chunk in answer if chunk.choices]
+        calls = [call for choice in choices for call in choice.delta.tool_calls or []]
+        arguments, finish = "".join(call.function.arguments or "" for call in calls), choices[-1].finish_reason
+    else:
+        (call,) = answer.choices[0].message.tool_calls
+        arguments, finish = call.function.arguments, answer.choices[0].finish_reason
+    assert finish == "length"
+    assert arguments.startswith("{")
+    assert not arguments.endswith("}")
+
+
+@pytest.mark.parametrize("tool", ["web_search", "image_generation"])
+def test_a_tool_that_is_not_offered_is_named(client: OpenAI, tool: str) -> None:
+    body = shape("codex-first-turn") | {"tool_choice": {"type": tool}}
+    with pytest.raises(openai.BadRequestError, match=tool) as refused:
+        client.responses.create(model=CHAT, input="x", extra_body=body)
+    assert refused.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize("empty", ["", [], [""], [[]]])
+def test_nothing_is_not_embedded(client: OpenAI, empty: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model=EMBEDDING, input=empty)
+    assert refused.value.param == "input"
+
+
 def test_models(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == [CHAT, EMBEDDING]
-    assert client.models.retrieve(CHAT).id == CHAT
+    assert client.models.retrieve(CHAT).created > 1_700_000_000
 
 
 def test_errors_are_the_ones_that_the_library_knows(client: OpenAI) -> None:
@@ -211,7 +321,7 @@ def test_raw_responses_carry_the_request_id(client: OpenAI) -> None:
 
 def test_async() -> None:
     async def ask() -> int:
-        async with AsyncOpenAI(max_retries=0) as client:
+        async with AsyncOpenAI(max_retries=0, _strict_response_validation=True) as client:
             stream = await client.chat.completions.create(model=CHAT, messages=QUESTION, max_tokens=5, stream=True)
             return len([chunk async for chunk in stream])
 
