@@ -58,7 +58,9 @@ def _choose(body: Body, tools: list[Fields], toolbox: Toolbox) -> None:
         elif kind == "allowed_tools" and isinstance(allowed := choice.get("allowed_tools"), dict):
             _allow(body, allowed)
     if tools and not left:
-        body.drop("tools", "tool_choice")
+        body.drop("tools")
+        if choice in ("auto", "none"):
+            body.drop("tool_choice")
 
 
 def _allow(body: Body, allowed: Fields) -> None:

@@ -23,8 +23,8 @@ COMMON = {
 }  # fmt: skip
 """Lark's, as regular expressions."""
 TOKEN = re.compile(
-    r"""(?P<space>[ \t\r]+|//[^\n]*|\n[ \t\r\n]*(?=[|])|\n[ \t]*(?=//|\r?\n))
-      | (?P<end>\n[ \t\r\n]*)
+    r"""(?P<space>[ \t\r]+|//[^\n]*|\n[ \t\r\n]*+(?=\||//))
+      | (?P<end>\n[ \t\r\n]*+)
       | (?P<string>"(?:[^"\\\n]|\\.)*"i?)
       | (?P<regex>/(?!/)(?:[^/\\\n]|\\.)*/[imslux]*)
       | (?P<arrow>->[ \t]*\w+)

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.agents.bodies import Answer, Body, objects
 from serving.agents.messages_tools import SCHEMAS
-from serving.agents.tools import Fields, Toolbox
+from serving.agents.tools import Fields, Refused, Toolbox
 
 FOREIGN_BLOCKS = (
     b"server_tool_use", b"_tool_result", b'"document"', b"search_result", b"container_upload", b'"compaction"',
@@ -53,6 +53,8 @@ def _choose(body: Body, shown: list[Fields], toolbox: Toolbox) -> None:
     if isinstance(choice, dict):
         if choice.get("type") == "tool":
             toolbox.refuse_left_out(choice.get("name"))
+            if choice.get("name") not in [tool.get("name") for tool in shown]:
+                raise Refused(f"The tool `{choice.get('name')}` is not in `tools`.", "tool_choice")
         elif choice.get("type") == "any" and not shown:
             toolbox.refuse_emptiness()
     if not shown:

@@ -46,7 +46,7 @@ def translate(body: Body) -> tuple[Toolbox, Answer | None]:
                     for tool in objects(item.get("tools")) or []:
                         _add(tool, toolbox)
             body.put("input", [new for item in items for new in _item(item)])
-    if given or toolbox.functions:
+    if given or toolbox.functions or isinstance(choice, dict):
         _choose(body, choice, toolbox)
     if isinstance(include := body.get("include"), list):
         body.put("include", [one for one in include if not str(one).startswith(DROPPED_INCLUDES)])
@@ -91,10 +91,13 @@ def _choose(body: Body, choice: Any, toolbox: Toolbox) -> None:
         elif kind in ("function", "custom", *TYPED):
             found = toolbox.find(choice.get("name", kind), choice.get("namespace"))
             body.put("tool_choice", {"type": "function", "name": found or choice.get("name")})
+        elif isinstance(kind, str):
+            toolbox.leave_out(kind)
+            toolbox.refuse_left_out(kind)
     if functions:
         body.put("tools", [_dumped(function) for function in functions])
     else:
-        body.drop("tools", "tool_choice")
+        body.drop("tools")
 
 
 def _allowed(choice: Fields, toolbox: Toolbox) -> list[Function]:

@@ -222,6 +222,10 @@ NAMESPACED = {"type": "namespace", "name": "a", "description": "", "tools": [{"t
          "The tool `web_search` is not offered", "tool_choice"),
         (RESPONSES, {"tools": [{"type": "image_generation"}], "tool_choice": "required"},
          "The tool `image_generation` is not offered", "tool_choice"),
+        (RESPONSES, {"tool_choice": {"type": "file_search"}},
+         "The tool `file_search` is not offered", "tool_choice"),
+        (MESSAGES, {"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": "tool", "name": "g"}},
+         "The tool `g` is not in `tools`.", "tool_choice"),
         (RESPONSES, {"tools": [NAMESPACED, {"type": "function", "name": "a__b"}]},
          "Two tools would be called `a__b`.", "tools"),
         (RESPONSES, {"tools": [{"type": "custom", "name": "t", "format": {
@@ -252,8 +256,9 @@ def test_what_cannot_be_served_is_refused_by_name(path: str, fields: Any, messag
 def test_what_nobody_forces_is_left_out(path: str) -> None:
     engine = Engine()
     tool = {"type": "web_search_20250305", "name": "web_search"}
-    assert ask(engine, path, {"tools": [tool], "tool_choice": {"type": "auto"}}).status == 200
-    assert engine.asked == {"model": "m"}
+    choice: Any = {"type": "auto"} if path == MESSAGES else "auto"
+    assert ask(engine, path, {"tools": [tool], "tool_choice": choice}).status == 200
+    assert "tools" not in engine.asked
 
 
 def test_a_choice_of_allowed_tools_shows_no_others() -> None:

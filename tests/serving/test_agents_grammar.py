@@ -17,6 +17,9 @@ from xgrammar.testing import _is_grammar_accept_string as accepts  # noqa: E402 
 CALCULATION = r"""
 start: expr
 expr: term (SP ADD SP term)* -> add
+
+    // or
+
     | term
 term: INT
 SP: " "
