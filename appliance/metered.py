@@ -19,7 +19,8 @@ def as_metered(request_id: UUID, account_id: int, meter: Meter | None) -> Metere
     """None is a request that no replica knows: it used nothing."""
     if meter is None or meter.ended is None:
         return Metered(request_id, account_id, Tokens(0, 0, 0), Ended.LOST)
-    return Metered(request_id, account_id, tokens_of(meter), Ended(meter.ended))
+    ended = Ended.FAILED if meter.ended == "died" else Ended(meter.ended)
+    return Metered(request_id, account_id, tokens_of(meter), ended)
 
 
 def journalled(meters: Path, request_id: str) -> Meter | None:

@@ -24,6 +24,8 @@ HOUR_SECONDS = 3600
 KEEP_SECONDS = 3 * 24 * HOUR_SECONDS
 CLOCKS_DIFFER_SECONDS = 300  # the gateway's, which dates the id, and the replica's, which dates the file
 UUID_WITH_TIME = 7
+MARKS = ".marks"
+"""What ``serving.metering.marks`` writes beside the journals."""
 
 
 def meters_directory(home: Path, model_id: str) -> Path:
@@ -58,6 +60,7 @@ class FileJournal:
             self.close()
             delete_old(self._directory, now)
             self._file = (self._directory / f"{self._replica_id}-{hour}.jsonl").open("ab", buffering=0)
+            self._torn = self._file.tell() > 0  # whoever wrote before may have been killed over it
             self._hour = hour
         return self._file
 
@@ -70,14 +73,16 @@ class FileJournal:
             self._file = None
 
 
-def read_journal(directory: Path, request_id: str) -> Meter | None:
-    """The request's ended meter from any replica's journal in ``directory``; None if none has it.
+def read_journal(directory: Path, request_id: str, replica_id: str | None = None) -> Meter | None:
+    """The request's ended meter from the journals in ``directory``, of any replica or of one; None if none has it.
 
     A request that one replica refused or failed, and another served, has two lines: the decisive one is returned.
     """
     needle = json.dumps(request_id).encode()
     found: list[Meter] = []
     for path in files_since(directory, _begun_at(request_id)):
+        if replica_id not in (None, path.stem.rpartition("-")[0]):
+            continue
         found += _meters_of(path, request_id, needle)
     return decisive(found)
 
@@ -99,7 +104,7 @@ def files_since(directory: Path, begun_at: float) -> list[Path]:
 
 def read_file(path: Path) -> Iterator[Meter]:
     """Every whole line of a journal."""
-    for line in _content(path).splitlines():
+    for line in content_of(path).splitlines():
         if (meter := _decode(line)) is not None:
             yield meter
 
@@ -111,7 +116,7 @@ def hour_of(path: Path) -> float:
 
 
 def _meters_of(path: Path, request_id: str, needle: bytes) -> Iterator[Meter]:
-    content = _content(path)
+    content = content_of(path)
     if needle not in content:
         return
     for line in content.splitlines():
@@ -132,13 +137,13 @@ def _decode(line: bytes) -> Meter | None:
 
 def delete_old(directory: Path, now: float) -> None:
     """Deletes the files whose last line is too old to be asked for, as far as the system lets it."""
-    for path in directory.glob("*.jsonl"):
+    for path in (*directory.glob("*.jsonl"), *directory.glob(f"*{MARKS}")):
         with suppress(OSError):
             if _modified(path) < now - KEEP_SECONDS:
                 path.unlink(missing_ok=True)
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -19,10 +19,13 @@ from typing import Literal, Protocol
 
 import msgspec
 
-Ended = Literal["complete", "cancelled", "failed", "refused"]
+Ended = Literal["complete", "cancelled", "failed", "refused", "died"]
+"""``died`` is what the caller of a replica noted that was killed: what certainly came of the answer."""
 Refused = Literal["prompt-limit", "sequences", "images", "audio"]
 KEEP_SECONDS = 6 * 3600
 KEEP_METERS = 200_000
+SEEN = ("complete", "died")
+"""Ends after which the caller had the answer, or the beginning of it, so that no other attempt counts."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ def decisive(meters: Iterable[Meter]) -> Meter | None:
 
 def rank(meter: Meter) -> int:
     """Higher is more decisive."""
-    state = 4 * (meter.ended is None) + 2 * (meter.ended == "complete") + (meter.ended != "refused")
+    state = 4 * (meter.ended is None) + 2 * (meter.ended in SEEN) + (meter.ended != "refused")
     return (state << 48) + meter.prompt_tokens + meter.completion_tokens + meter.audio_seconds
 
 
@@ -150,9 +153,39 @@ class Request:
         self.broken = False
         """Whether whoever answers it has failed in the middle."""
         self.sequences: list[Sequence] = []
+        self.withheld_tokens = 0
+        """The most that are counted but not shown yet, since they may begin a stop string."""
+        self.sent_bytes = 0
+        """Of the body of its answer, if that is streamed."""
+        self._prompts = 0
+        self._given_tokens = 0
+        self._given_at = 0
+        self._told = (0, 0)
+
+    def give(self, tokens: int) -> None:
+        """So many go to whoever writes the streamed answer."""
+        self._given_tokens += tokens
+        self._given_at = self.sent_bytes
+
+    def asked_for_more(self) -> None:
+        """What it made of those is sent; if that was nothing, they count when it makes something of the next."""
+        if self.sent_bytes > self._given_at:
+            self._told = (self._given_tokens, self.sent_bytes)
+
+    def delivered(self) -> tuple[int, Meter] | None:
+        """How many bytes of the answer were sent, and what these took: never more. None while that is not certain.
+
+        It never is for several prompts, which are read ahead of what is sent, nor for a recording.
+        """
+        tokens, answer_bytes = self._told
+        tokens -= self.withheld_tokens
+        if tokens <= 0 or self._prompts != 1 or self.recording is not None:
+            return None
+        return answer_bytes, msgspec.structs.replace(self.totals(), completion_tokens=tokens)
 
     def ask(self, prompt_tokens: int, sequences: int, images: int = 0) -> None:
         """One more prompt, before it is handed to the engine; sets ``refused`` if a limit is passed."""
+        self._prompts += 1
         self.asked_prompt_tokens += prompt_tokens
         self.asked_sequences += sequences
         self.asked_images += images
@@ -253,6 +286,9 @@ class MeterBook:
     @property
     def waiting(self) -> int:
         return sum(request.waiting for request in self._running.values())
+
+    def running(self) -> list[Request]:
+        return list(self._running.values())
 
     @property
     def at_work(self) -> bool:
