@@ -28,6 +28,7 @@ from serving.catalog.models import Model
 from serving.control.follower import home_of_this_node
 from serving.engine import start as engine
 from serving.metering.journal import FileJournal, meters_directory
+from serving.metering.marks import MarkFile, keep_marks
 from serving.metering.meter import MeterBook
 from serving.partner import start as partner
 from serving.placement.plan import WITHOUT_REPLACEMENT
@@ -67,6 +68,7 @@ class Replica:
         self._progress = Progress()
         home = home_of_this_node()
         self._journal = FileJournal(meters_directory(home, model.id), self._id)
+        self._marks = MarkFile(meters_directory(home, model.id), self._id)
         self._book = MeterBook(self._journal)
         self._engine: engine.RunningEngine | partner.RunningPartner
         if model.partner is None:
@@ -85,6 +87,7 @@ class Replica:
         self._engine.served_by(self._server)
         self._engine.guard.describe = self.describe
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        self._marking = asyncio.create_task(keep_marks(self._book, self._marks))
 
     def describe(self) -> dict[str, Any]:
         """``Told``, as JSON has it."""
@@ -131,6 +134,8 @@ class Replica:
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         self._server.should_exit = True
         await self._serving
+        self._marking.cancel()
+        self._marks.close()
         self._journal.close()
         await self._engine.stop()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from serving.agents.tools import enforced, enforcing
@@ -17,6 +17,8 @@ from serving.replica.grammar import MOST_BYTES_TOGETHER, TOO_MANY_TOGETHER, size
 # A client could claim with them that its prompt was cached.
 UNTRUSTED = frozenset({"kv_transfer_params", "ec_transfer_params"})
 TOO_LARGE = "A number of the request does not fit into 64 bits."
+MOST_TOKENS_A_CHARACTER = 4
+"""Where a token is a byte."""
 REFUSALS = {
     "prompt-limit": "The prompt is longer than this request may be.",
     "sequences": "The request asks for more answers than it may.",
@@ -77,7 +79,7 @@ class PooledSequence(EngineSequence):
 class Metering:
     """Ties every sequence of the engine to the request that asked for it, and applies that request's limits.
 
-    Nothing is done per token: the meter reads the states that the engine keeps anyway.
+    The meter reads the states that the engine keeps anyway; of a stream, each output's tokens are counted besides.
     """
 
     def __init__(self, llm: Any) -> None:
@@ -108,7 +110,9 @@ class Metering:
             return _only_counted()
         keep_apart(prompt, request.limits.salt)
         options["priority"] = request.limits.priority if self._by_priority else 0
-        return self._generate(prompt, sampling_params, request_id, **options)
+        request.withheld_tokens = _withheld_tokens(sampling_params)
+        outputs = self._generate(prompt, sampling_params, request_id, **options)
+        return counted(request, outputs) if _is_in_parts(sampling_params) else outputs
 
     def _check(self, request: Request, sampling_params: Any) -> None:
         """They are the same for all prompts of a request."""
@@ -192,6 +196,27 @@ async def _only_counted() -> AsyncGenerator[Any, None]:
     for output in nothing:
         yield output
     raise GenerationError("only counted")  # the one kind that vLLM does not log
+
+
+def _is_in_parts(sampling_params: Any) -> bool:
+    """Whether each output has what is new, as those of a stream do."""
+    from vllm.sampling_params import RequestOutputKind
+
+    return bool(sampling_params.output_kind == RequestOutputKind.DELTA)
+
+
+async def counted(request: Request, outputs: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """The outputs; whoever asks for the next one has sent what it made of those before."""
+    async with aclosing(outputs):
+        async for output in outputs:
+            request.give(sum(len(one.token_ids) for one in output.outputs))
+            yield output
+            request.asked_for_more()
+
+
+def _withheld_tokens(sampling_params: Any) -> int:
+    """At most, in all sequences together: the last characters may begin a stop string, and are not shown yet."""
+    return int(sampling_params.output_text_buffer_length * MOST_TOKENS_A_CHARACTER * sampling_params.n)
 
 
 def _ask(request: Request, prompt: Any, sequences: int, extra_args: Mapping[str, object] | None) -> None:

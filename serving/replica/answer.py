@@ -133,9 +133,12 @@ class Answer:
             return
         if message["type"] == "http.response.start":
             await self._begin_response(message)
-        elif not self._streams:
+            return
+        if not self._streams:
             await self._send_outer(message)
-        elif not message.get("more_body", False):
+            return
+        self._request.sent_bytes += len(message.get("body", b""))
+        if not message.get("more_body", False):
             await self._end_stream(message)
         elif self._held is None:
             await self._send_outer(message)

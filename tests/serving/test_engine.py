@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from serving.metering.journal import meters_directory, read_journal
+from serving.metering.marks import Mark, path_of, read_marks
 from tests.serving.conftest import SEATS, SECRET, Node
 
 pytestmark = pytest.mark.engine
@@ -378,3 +379,64 @@ async def test_of_those_who_wait_for_a_full_engine_the_higher_priority_is_served
     await asyncio.gather(first_come, ask("higher priority", -5))
     assert [reply.status for reply in await asyncio.gather(*filling)] == [200] * SEATS
     assert served == ["higher priority", "first come"]
+
+
+def tokens_in(stream: bytes) -> int:
+    """Of its whole events, each of which names its tokens."""
+    events = [json.loads(event[6:]) for event in stream.split(b"\n\n")[:-1] if event.startswith(b"data: {")]
+    return sum(len(choice.get("token_ids") or ()) for event in events for choice in event["choices"])
+
+
+async def marked(client: Client, path: str, body: dict[str, Any]) -> tuple[Reply, list[Mark]]:
+    """A streamed answer, and the marks that were there while it was written."""
+    request = str(uuid.uuid4())
+    file = path_of(meters_directory(client.node.home, "smollm2"), client.node.model()["replicas"][0]["id"])
+    answering = asyncio.create_task(client.post(path, {"model": "smollm2", "stream": True, **body}, request))
+    marks: list[Mark] = []
+    while not answering.done():
+        await asyncio.sleep(0.1)
+        marks = read_marks(file, request) or marks
+    return await answering, marks
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "withheld"),
+    [
+        (CHAT, {"messages": QUESTION}, 0),
+        (CHAT, {"messages": QUESTION, "n": 3, "temperature": 1}, 0),
+        (CHAT, {"messages": QUESTION, "stop": ["never said"]}, 4 * 9),
+        (COMPLETIONS, {"prompt": "Once"}, 0),
+    ],
+)
+async def test_a_mark_says_what_the_bytes_before_it_were_made_of(
+    client: Client, path: str, fields: dict[str, Any], withheld: int
+) -> None:
+    body = {"max_tokens": 100, "ignore_eos": True, "return_token_ids": True, **fields}
+    reply, marks = await marked(client, path, body)
+    assert marks
+    for mark in marks:
+        assert mark.meter.prompt_tokens == reply.meter["prompt_tokens"]
+        assert mark.meter.completion_tokens == tokens_in(reply.text.encode()[: mark.answer_bytes]) - withheld
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/responses", {"input": LONG, "max_output_tokens": 100}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": LONG}], "max_tokens": 100}),
+    ],
+)
+async def test_answers_of_other_protocols_are_marked(client: Client, path: str, fields: dict[str, Any]) -> None:
+    reply, marks = await marked(client, path, {"ignore_eos": True, **fields})
+    assert marks
+    for mark in marks:
+        before = reply.text.encode()[: mark.answer_bytes]
+        assert before.endswith(b"\n\n")
+        assert 0 < mark.meter.completion_tokens <= 100
+
+
+async def test_answers_to_several_prompts_are_never_certain(client: Client) -> None:
+    _, marks = await marked(
+        client, COMPLETIONS, {"prompt": ["Once", "Twice"], "max_tokens": 60, "ignore_eos": True}
+    )
+    assert marks == []

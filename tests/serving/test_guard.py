@@ -99,6 +99,45 @@ async def _stream(send: Send, *parts: bytes) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+async def test_of_a_stream_what_it_sent_is_known_while_it_runs(tmp_path: Path) -> None:
+    """Bytes that are held back at the beginning, since the request may still be refused, are counted as well."""
+    seen: list[tuple[int, int] | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = current_request.get()
+        assert request is not None
+        request.ask(10, 1)
+        await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
+        for tokens, part in ((1, b"data: 1\n\n"), (2, b""), (1, b"data: 12\n\n")):
+            if part and not request.sequences:
+                await send({"type": "http.response.body", "body": b"event: x\n\n", "more_body": True})
+                _asked("s", 4)
+            request.give(tokens)
+            if part:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            request.asked_for_more()
+            delivered = request.delivered()
+            seen.append(None if delivered is None else (delivered[0], delivered[1].completion_tokens))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    await Port(app, tmp_path).post()
+    assert seen == [(19, 1), (19, 1), (29, 4)]
+
+
+async def test_what_is_not_streamed_is_never_certain(tmp_path: Path) -> None:
+    requests: list[Request] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = current_request.get()
+        assert request is not None
+        request.ask(10, 1)
+        requests.append(request)
+        await send_json(send, 200, {})
+
+    await Port(app, tmp_path).post()
+    assert requests[0].delivered() is None
+
+
 async def test_the_meter_is_the_last_part_of_a_stream(tmp_path: Path) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["headers"] == []
