@@ -81,7 +81,10 @@ class Hangup:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what became of it. Times are ``time.perf_counter()``; ``model`` is "" if not offered."""
+    """One request and what became of it. Times are ``time.perf_counter()``; ``model`` is "" if not offered.
+
+    ``passed_bytes`` are those of the answer's body that are on their way to the client.
+    """
 
     id: UUID
     endpoint: Endpoint
@@ -90,6 +93,7 @@ class Exchange:
     status: int | None = None
     cut_off: str | None = None
     writing_since: float | None = None
+    passed_bytes: int = 0
     meter: Meter | None = None
     begun_at: float = field(default_factory=time.perf_counter)
     limit_headers: Headers = ()
@@ -124,6 +128,7 @@ class Exchange:
         self.writing_since = time.perf_counter()
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
         self.writing_since = None
+        self.passed_bytes += len(data)
 
     async def finish(self, status: int | None, headers: Headers, body: bytes) -> None:
         """The end of an answer that has begun, or, with a status, the whole of one that has not."""

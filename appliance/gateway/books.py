@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 from appliance.gateway.metrics import GatewayMetrics
-from appliance.metered import as_metered, journalled
+from appliance.metered import as_metered
 from billing.charging.admission import Admission, Admitted, Decision, Request
 from billing.charging.batch import QueueFull
 from billing.charging.settlement import Ended, Metered, Settlement
@@ -18,6 +18,7 @@ from billing.errors import DatabaseUnavailable
 from billing.prices.pricing import Tokens
 from serving.client.published import Replica
 from serving.client.replicas import EngineClient, ReplicaUnreachable
+from serving.metering.marks import last_of, ran_here
 from serving.metering.meter import Meter
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 SETTLE_PATIENCE_SECONDS = 300.0
 SETTLE_LONGEST_PAUSE_SECONDS = 1.0
 METER_WAIT_SECONDS = 10.0
+DYING_PAUSES_SECONDS = (0.1, 0.5, 1.0)
 
 
 class Books:
@@ -84,29 +86,45 @@ class Books:
         nothing = Metered(admitted.request.id, admitted.account_id, Tokens(0, 0, 0), ended)
         self._in_background(self._settle(nothing))
 
-    def settle_cut_off(self, admitted: Admitted, tried: Sequence[Replica]) -> None:
-        """Charges what the last replica that was tried had generated, in the background."""
-        self._in_background(self._settle_by_meter(admitted, tried[-1] if tried else None))
+    def settle_cut_off(self, admitted: Admitted, tried: Sequence[Replica], passed_bytes: int) -> None:
+        """Charges what the last replica that was tried had generated, in the background.
+
+        If it was killed: what so many bytes of its answer, which went on to the client, took for certain.
+        """
+        self._in_background(self._settle_by_meter(admitted, tried[-1] if tried else None, passed_bytes))
 
     async def drain(self, timeout_seconds: float) -> None:
         if self._background:
             await asyncio.wait(self._background, timeout=timeout_seconds)
 
-    async def _settle_by_meter(self, admitted: Admitted, replica: Replica | None) -> None:
+    async def _settle_by_meter(self, admitted: Admitted, replica: Replica | None, passed_bytes: int) -> None:
         request_id = str(admitted.request.id)
         meter: Meter | None = None
         if replica is not None:
             try:
-                meter = await self._engine.meter(replica.endpoint, request_id, METER_WAIT_SECONDS)
+                meter = await self._meter(replica, request_id)
             except ReplicaUnreachable as error:
                 if not error.process_is_gone:
                     return  # the worker asks again
-                meter = await asyncio.to_thread(journalled, self._meters, request_id)
+                meter = await asyncio.to_thread(last_of, self._meters, replica.id, request_id, passed_bytes)
             if meter is not None and meter.ended is None:
                 return  # still running: the worker asks again
         await self._settle(as_metered(admitted.request.id, admitted.account_id, meter))
         if meter is not None:
             self._metrics.observe_charge(admitted.request.model, meter)
+
+    async def _meter(self, replica: Replica, request_id: str) -> Meter | None:
+        """A process that is being killed may still take a connection. Raises ReplicaUnreachable."""
+        for pause in DYING_PAUSES_SECONDS:
+            try:
+                return await self._engine.meter(replica.endpoint, request_id, METER_WAIT_SECONDS)
+            except ReplicaUnreachable as error:
+                if error.process_is_gone:
+                    raise
+                if error.refused and await asyncio.to_thread(ran_here, self._meters, replica.id):
+                    raise ReplicaUnreachable(replica.id, process_is_gone=True) from None
+            await asyncio.sleep(pause)
+        return await self._engine.meter(replica.endpoint, request_id, METER_WAIT_SECONDS)
 
     async def _settle(self, metered: Metered) -> None:
         started = time.perf_counter()

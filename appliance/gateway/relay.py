@@ -220,7 +220,7 @@ class Relay:
             if isinstance(cause, AnswerCutOff) and exchange.status is None:
                 self._books.release(admitted, Ended.FAILED)
             else:
-                self._books.settle_cut_off(admitted, tried)
+                self._books.settle_cut_off(admitted, tried, exchange.passed_bytes)
             if isinstance(cause, ClientGone):
                 raise
             raise Unavailable("The engine failed in the middle of the answer.") from None

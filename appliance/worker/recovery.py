@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ORPHAN_AGE = timedelta(seconds=15)
 LOST_AGE = timedelta(seconds=30)
 GIVE_UP_AGE = timedelta(hours=1)
-FINAL = ("complete", "cancelled")
+FINAL = ("complete", "cancelled", "died")
 """Ends after which no other replica was tried."""
 PAGE = 500
 MOST_AT_ONCE = 32

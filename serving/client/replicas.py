@@ -17,7 +17,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from serving.client.affinity import choose
 from serving.client.published import REREAD_SECONDS, Directory, Replica
-from serving.metering.meter import Meter, decisive
+from serving.metering.meter import SEEN, Meter, decisive
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 900.0
@@ -55,11 +55,13 @@ WITHOUT_SUCCESSOR = ("queue", "partner", "failed")
 class ReplicaUnreachable(Exception):
     """The connection failed, or broke before an answer began: another replica may be tried.
 
-    ``process_is_gone`` is certain: nothing listens on the port, and the port is this machine's.
+    ``refused``: its machine says that nothing listens on the port. ``process_is_gone`` is certain: it is
+    this machine besides.
     """
 
-    def __init__(self, replica: str, *, process_is_gone: bool = False) -> None:
+    def __init__(self, replica: str, *, refused: bool = False, process_is_gone: bool = False) -> None:
         super().__init__(replica)
+        self.refused = refused
         self.process_is_gone = process_is_gone
 
 
@@ -179,8 +181,9 @@ class EngineClient:
                     raise ReplicaUnreachable(endpoint)
                 return parse_meter(await response.read())
         except aiohttp.ClientConnectorError as error:
-            gone = isinstance(error.os_error, ConnectionRefusedError) and _is_loopback(error.host)
-            raise ReplicaUnreachable(endpoint, process_is_gone=gone) from error
+            refused = isinstance(error.os_error, ConnectionRefusedError)
+            gone = refused and _is_loopback(error.host)
+            raise ReplicaUnreachable(endpoint, refused=refused, process_is_gone=gone) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ReplicaUnreachable(endpoint) from error
 
@@ -198,7 +201,7 @@ class EngineClient:
             others = {replica for view in self.directory.models().values() for replica in view.replicas}
             answers += await self._meters(others - replicas, request_id)
             meter = decisive(answer for answer in answers if isinstance(answer, Meter))
-        if meter is None or meter.ended not in (None, "complete"):
+        if meter is None or meter.ended not in (None, *SEEN):
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer

@@ -126,7 +126,14 @@ def entry(
 ) -> dict[str, Any]:
     """A model in the directory."""
     replicas = [
-        {"id": endpoint, "endpoint": endpoint, "node": "n", "running": 0, "waiting": 0, "draining": False}
+        {
+            "id": endpoint.rpartition("/")[2],
+            "endpoint": endpoint,
+            "node": "n",
+            "running": 0,
+            "waiting": 0,
+            "draining": False,
+        }
         for endpoint in replica_endpoints
     ]
     return {

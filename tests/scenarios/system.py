@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class System:
 
     def meters(self) -> dict[str, dict[str, Any]]:
         """What the replicas' journals say, by request id."""
-        lines = [line for file in self.home.glob("meters/*/*.jsonl") for line in file.read_text().splitlines()]
+        lines = [line for file in self.home.glob("meters/*/*.jsonl") for line in file.read_text().split()]
         return {meter["request_id"]: meter for meter in map(json.loads, lines)}
 
     def is_ready(self) -> bool:
@@ -142,13 +142,17 @@ def running(
 
 @dataclass
 class Answer:
-    """What one client saw. ``usage`` only if it read its answer to the end."""
+    """What one client saw. ``usage`` only if it read its answer to the end.
+
+    ``arrivals`` has a time of ``time.monotonic()`` for each token, if it asked for ``return_token_ids``.
+    """
 
     request_id: str | None
     status: int | None
     text: str
     usage: dict[str, Any] | None
     finished: bool
+    arrivals: list[float] = field(default_factory=list)
 
 
 async def stream(
@@ -171,6 +175,7 @@ async def stream(
                     answer.usage = event.get("usage") or answer.usage
                     for choice in event.get("choices", ()):
                         answer.text += choice["delta"].get("content") or ""
+                        answer.arrivals += [time.monotonic()] * len(choice.get("token_ids") or ())
                     if chunks == hang_up_after:
                         return answer
     except (aiohttp.ClientError, OSError):
