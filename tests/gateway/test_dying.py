@@ -10,9 +10,10 @@ import aiohttp
 import pytest
 
 from appliance.worker.reconciling import read_meters
-from appliance.worker.recovery import LOST_AGE, ORPHAN_AGE
+from appliance.worker.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE
 from billing.clock import system_clock
 from billing.proof.reconciliation import Reconciliation, reconcile
+from serving.client import replicas
 from serving.client.replicas import HEADER_REQUEST
 from serving.metering.marks import Mark, MarkFile, last_of
 from serving.metering.meter import Meter
@@ -34,7 +35,7 @@ class Dying:
     def __init__(self, meters: Path, marked: list[int], chunks: int) -> None:
         """``marked`` are numbers of chunks; each is a token. All are marked, of ``chunks`` the gateway hears."""
         self._meters = meters
-        self._marked = marked
+        self.marked = marked
         self._chunks = chunks
         self.name = ""
         self.request_id = ""
@@ -45,7 +46,8 @@ class Dying:
         await reader.readexactly(int(headers["content-length"]))
         self.request_id, path = headers[HEADER_REQUEST], head.split()[1]
         chunk = CHUNKS.get(path, CHUNK)
-        dead(self._meters, self.name, self.request_id, {number * len(chunk): number for number in self._marked})
+        if self.marked:
+            dead(self._meters, self.name, self.request_id, {number * len(chunk): number for number in self.marked})
         self._server.close()
         if self._chunks:
             writer.write(
@@ -121,6 +123,25 @@ async def test_what_the_client_certainly_had_is_charged(house: House, path: str)
     assert usage.cost_nanodollars == 8 * 100 + 2 * 20 + 4 * 400 == DOLLAR - account.balance_nanodollars
     result = await reconciled(house)
     assert sum(group.charged_tokens for group in result.groups) == 14
+
+
+@pytest.mark.parametrize(("left", "tokens"), [(True, 4), (False, 0)])
+async def test_a_replica_at_an_address_of_the_network_is_gone_if_its_marks_are_here(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, left: bool, tokens: int
+) -> None:
+    """If they are not, it was another node's: the worker finds out, and nothing is charged."""
+    monkeypatch.setattr(replicas, "_is_loopback", lambda _: False)
+    customer = await house.customer()
+    async with dying(house, marked=[4], chunks=6) as replica:
+        if not left:
+            replica.marked = []
+        await read(customer, stream=True)
+    if left:
+        await customer.settled()
+    else:
+        assert await recover(house, GIVE_UP_AGE) == 1
+    assert (await only_usage(customer)).completion_tokens == tokens
+    await reconciled(house)
 
 
 async def test_nothing_is_charged_where_nothing_is_certain(house: House) -> None:
