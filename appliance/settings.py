@@ -31,6 +31,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     health_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ("*",)
     header_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1 << 20)] = 64 << 10
     header_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10
     idle_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 75

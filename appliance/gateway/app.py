@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from appliance import secrets
 from appliance.errors import ApiError, InternalError, MethodNotAllowed, NotFound
@@ -21,6 +23,7 @@ from appliance.gateway.models import models_router
 from appliance.gateway.nearby import nearby
 from appliance.gateway.observe import metrics_router
 from appliance.gateway.openapi import openapi_router
+from appliance.gateway.paths import meant
 from appliance.gateway.relay import Relay
 from appliance.gateway.usage import usage_router
 from appliance.settings import Settings
@@ -35,6 +38,15 @@ from serving.catalog.endpoints import ENDPOINTS, Dialect, why_closed
 from serving.client.published import Directory
 from serving.client.replicas import EngineClient
 from serving.client.wanted import Wanted
+
+OPERATORS = ("/metrics", "/readyz", "/livez")
+"""Paths that no page of somebody else has business with."""
+LIMITS = tuple(
+    f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")
+)
+EXPOSED = ("x-request-id", "request-id", "retry-after", *LIMITS)
+PREFLIGHT_SECONDS = 7200
+"""How long a browser need not ask again; as much as browsers take."""
 
 
 class Gateway:
@@ -54,16 +66,43 @@ class Gateway:
             redirect_slashes=False,
             lifespan=self._lifespan,
         )
+        self._for_browsers = CORSMiddleware(
+            self._answer,
+            allow_origins=settings.gateway.cors_origins,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("*",),
+            expose_headers=EXPOSED,
+            max_age=PREFLIGHT_SECONDS,
+        )
         for kind in (ApiError, HTTPException, Exception):
             self._other.add_exception_handler(kind, _answer_error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in ENDPOINTS or self._relay is None:
-            await self._other(scope, receive, _with_request_id(self._counted(send)))
-        elif scope["method"] == "POST":
-            await self._relay(scope, receive, send)
+        if scope["type"] == "http" and not scope["path"].startswith(OPERATORS):
+            await self._for_browsers(scope, receive, send)
         else:
-            await _answer(MethodNotAllowed("POST"), scope["path"])(scope, receive, _with_request_id(send))
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._relay is None:
+            await self._other(scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"] in ENDPOINTS:
+            await self._relay(scope, receive, send)
+        elif scope["method"] == "OPTIONS" or scope["path"] in ENDPOINTS:
+            await self._tell_methods(scope)(scope, receive, _with_request_id(self._counted(send)))
+        else:
+            # The server leaves the body out: it knows that it was asked for the head alone.
+            asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+            await self._other(asked, receive, _with_request_id(self._counted(send)))
+
+    def _tell_methods(self, scope: Scope) -> Response:
+        path = scope["path"]
+        methods = {"POST"} if path in ENDPOINTS else _methods(self._other, scope)
+        if not methods:
+            return _answer(_not_found(path), path)
+        if scope["method"] == "OPTIONS":
+            return Response(status_code=204, headers={"allow": ", ".join(sorted({*methods, "OPTIONS"}))})
+        return _answer(MethodNotAllowed("POST"), path)
 
     def _counted(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -118,6 +157,16 @@ class Gateway:
         await database.close()
 
 
+def _methods(routes: FastAPI, scope: Scope) -> set[str]:
+    """What the path can be asked by, whatever method the scope has."""
+    found: set[str] = set()
+    for route in routes.routes:
+        match, _ = route.matches(scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found | {"HEAD"} if "GET" in found else found
+
+
 def _with_request_id(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -137,6 +186,12 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     return _answer(_as_api_error(error, request.url.path), request.url.path)
 
 
+def _not_found(path: str) -> NotFound:
+    right = meant(path)
+    told = f"There is nothing at this path. Did you mean {right}?" if right else "There is nothing at this path."
+    return NotFound(why_closed(path) or told)
+
+
 def _as_api_error(error: Exception, path: str) -> ApiError:
     match error:
         case ApiError():
@@ -144,5 +199,5 @@ def _as_api_error(error: Exception, path: str) -> ApiError:
         case HTTPException(status_code=405, headers=headers):
             return MethodNotAllowed((headers or {}).get("Allow", "another method"))
         case HTTPException():
-            return NotFound(why_closed(path) or "There is nothing at this path.")
+            return _not_found(path)
     return InternalError("Something went wrong on our side.")
