@@ -16,6 +16,7 @@ from appliance import secrets
 from appliance.errors import ApiError, InternalError, MethodNotAllowed, NotFound
 from appliance.gateway import dialects
 from appliance.gateway.asgi import Message, Receive, Scope, Send
+from appliance.gateway.bodies.aside import Aside
 from appliance.gateway.books import Books
 from appliance.gateway.health import health_router
 from appliance.gateway.metrics import GatewayMetrics
@@ -148,11 +149,13 @@ class Gateway:
             engine_client,
             declared,
             Wanted(settings.wanted),
+            aside := Aside(),
             settings.gateway.body_limit_bytes,
             metrics,
         )
         yield
         await books.drain(settings.gateway.shutdown_seconds)
+        aside.close()
         await engine_client.close()
         await database.close()
 

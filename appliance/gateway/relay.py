@@ -29,7 +29,7 @@ from appliance.gateway.asgi import (
     Scope,
     Send,
 )
-from appliance.gateway.bodies import parse
+from appliance.gateway.bodies.aside import Aside
 from appliance.gateway.bodies.parsed import Parsed
 from appliance.gateway.books import Books
 from appliance.gateway.cold import Cold
@@ -92,10 +92,12 @@ class Relay:
         engine_client: EngineClient,
         declared: Declared,
         wanted: Wanted,
+        aside: Aside,
         body_limit_bytes: int,
         metrics: GatewayMetrics,
     ) -> None:
         self._books = books
+        self._aside = aside
         self._engine = engine_client
         self._declared = declared
         self._cold = Cold(engine_client.directory, wanted)
@@ -121,7 +123,7 @@ class Relay:
         key = caller.require_key(scope["headers"], anthropic=exchange.endpoint.dialect == "anthropic")
         body = await read_body(scope, receive, self._body_limit_bytes, lambda: self._require_known(key))
         content_type = _content_type(scope) if exchange.endpoint.body is Body.AUDIO else JSON
-        asked = Asked(body, content_type, parse(exchange.endpoint, body, content_type))
+        asked = Asked(body, content_type, await self._aside.parse(exchange.endpoint, body, content_type))
         exchange.model = asked.parsed.model if asked.parsed.model in self._declared.models() else ""
         admitted = await self._admit(exchange, key, asked)
         await self._answer(exchange, receive, admitted, asked)
