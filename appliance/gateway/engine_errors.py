@@ -1,10 +1,15 @@
 """vLLM's refusals in OpenAI's shape: the field by its own name, the type and code that clients look for. Pure."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from appliance.errors import ApiError
+
+FOR_PROGRAMMERS = re.compile(
+    r"Traceback|\w(Error|Exception)\b|[Vv]alidation error|Value error|<\w+ of \d+|'loc'|NoneType|object at 0x"
+)
 
 
 class EngineError(ApiError):
@@ -26,16 +31,23 @@ def engine_error(status: int, body: bytes, prompt_field: str) -> EngineError:
     ``prompt_field`` is where the request's prompt stands, which vLLM calls ``input_tokens`` when it is too long.
     """
     said = _error(body)
-    message = said.get("message")
     param = said.get("param")
     field = param.removeprefix("body.").split(".")[0] if isinstance(param, str) else None
     is_context = field == "input_tokens"
     return EngineError(
         status,
-        message if isinstance(message, str) and message else "The engine refused the request.",
+        _plain(said.get("message"), field),
         None if field in ("", "body") else prompt_field if is_context else field,
         "context_length_exceeded" if is_context else code if isinstance(code := said.get("code"), str) else None,
     )
+
+
+def _plain(message: object, field: str | None) -> str:
+    """The engine's sentence, unless it is one for whoever programs the engine."""
+    text = message.removeprefix("Value error, ") if isinstance(message, str) else ""
+    if text and not FOR_PROGRAMMERS.search(text):
+        return text
+    return "The engine refused the request." if field in (None, "", "body") else f"`{field}` cannot be used."
 
 
 def _error(body: bytes) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serving.engine.metering import REFUSALS, request_of_this_task
+from serving.engine.refusals import explain
 from serving.metering.meter import Recording
 from serving.replica.media import MediaFetcher, MediaRefused
 
@@ -19,6 +20,19 @@ GENERATING = (
 )  # fmt: skip
 MOST_UPLOAD_BYTES = 1 << 30  # the gateway's limit is the one that counts
 RECORDING = ("openai_serving_transcription", "openai_serving_translation")
+
+
+def speak_plainly(app: Any) -> None:
+    """What is wrong with a body is told in one sentence, not in pydantic's list."""
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+
+    async def tell(_: Any, refused: RequestValidationError) -> JSONResponse:
+        message, param = explain(refused.errors())
+        error = {"message": message, "type": "Bad Request", "param": param, "code": 400}
+        return JSONResponse({"error": error}, status_code=400)
+
+    app.add_exception_handler(RequestValidationError, tell)
 
 
 def refuse_beam_search(state: Any) -> None:

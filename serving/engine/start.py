@@ -111,6 +111,7 @@ async def start(
     tasks = await llm.get_supported_tasks()
     app = build_app(arguments, tasks, llm.model_config)
     await init_app_state(llm, app.state, arguments, tasks)
+    handlers.speak_plainly(app)
     handlers.refuse_beam_search(app.state)
     handlers.measure_recordings(app.state)
     handlers.fetch_media_by(MediaFetcher())

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.gateway.engine_errors import engine_error
+from tests.plain_words import python_in
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,22 @@ def test_the_field_is_named_as_the_client_wrote_it(said: object, param: str | No
     assert error.document()["error"] == {
         "message": "m", "type": "invalid_request_error", "param": param, "code": code,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("Value error, `n` must be at least 1.", "`n` must be at least 1."),
+        ("22 validation errors:\n  {'type': 'missing', 'loc': 'body.tools'}", "`tools` cannot be used."),
+        ("ValueError('x')", "`tools` cannot be used."),
+        ("There is no such tool.", "There is no such tool."),
+    ],
+)
+def test_nobody_is_told_in_the_words_of_a_program(said: str, message: str) -> None:
+    document = {"error": {"message": said, "param": "body.tools.0.name", "code": 400}}
+    error = engine_error(400, json.dumps(document).encode(), "messages")
+    assert error.message == message
+    assert python_in(error.message) is None
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))
