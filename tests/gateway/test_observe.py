@@ -15,7 +15,9 @@ async def test_prometheus_is_told_of_every_replica_and_reads_it_through_the_gate
         "__metrics_path__": "/metrics", "job": "gateway", "instance": house.url.removeprefix("http://"),
     }  # fmt: skip
     assert [(one["labels"]["job"], one["labels"]["model"]) for one in engines] == [("engine", "smollm2")] * 2
-    assert {one["labels"]["instance"] for one in engines} == set(house.replicas())
+    assert {one["labels"]["instance"] for one in engines} == {
+        one.removeprefix("http://") for one in house.replicas()
+    }
     document = json.loads(house.settings.directory.read_text())
     for number, replica in enumerate(document["models"]["smollm2"]["replicas"]):
         replica["id"] = f"r{number}"

@@ -96,6 +96,8 @@ class Node:
         return entry
 
     def endpoint(self, model: str = "smollm2") -> str:
+        """One that is too busy to describe itself is for a moment not in the directory."""
+        _until(lambda: bool(self.model(model)["replicas"]), 30)
         return str(self.model(model)["replicas"][0]["endpoint"])
 
     def wait(self, state: str, timeout_seconds: float, not_replica: str = "", name: str = "smollm2") -> float:
