@@ -16,13 +16,24 @@ def nearby(networks: Sequence[Network]) -> Callable[[Request], None]:
     """A dependency that hides a path from everybody else.
 
     A request that came through a proxy is a stranger's, whatever address the proxy has, unless the proxy is
-    trusted and names somebody of the networks.
+    trusted and names somebody of the networks. Who asks this machine from this machine is near, by whatever
+    address.
     """
 
     def check(request: Request) -> None:
-        through_proxy = any(name in request.headers for name in FORWARDED)
-        believed = not through_proxy or request.scope.get(NAMED, False)
-        if request.client is None or not believed or not is_in(parsed(request.client.host), networks):
+        if not is_near(request, networks):
             raise NotFound("There is nothing at this path.")
 
     return check
+
+
+def is_near(request: Request, networks: Sequence[Network]) -> bool:
+    if request.client is None:
+        return False
+    client = parsed(request.client.host)
+    if request.scope.get(NAMED, False):
+        return is_in(client, networks)
+    if any(name in request.headers for name in FORWARDED):
+        return False
+    server = request.scope.get("server")
+    return is_in(client, networks) or (server is not None and client is not None and client == parsed(server[0]))
