@@ -16,6 +16,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ LANES = {
     "others": "not (engine or scenario or nodes)",
 }
 """By name, the marks of its tests."""
+
+LAST_LINES = 40
+"""Of a failed test, told again at the end."""
 
 
 @dataclass
@@ -56,6 +60,16 @@ class Lane:
             sys.stdout.flush()
         self.process.wait()
         sys.stdout.write(f"{self.name} | over after {time.monotonic() - self.began:.0f} s\n")
+
+    def failures(self) -> Iterator[str]:
+        """Each failed test with the last lines it said: often the end of a log is all that is kept."""
+        if not self.report.exists():
+            return
+        for case in ET.parse(self.report).iter("testcase"):
+            for child in case:
+                if child.tag in ("failure", "error"):
+                    said = (child.text or "").splitlines()[-LAST_LINES:]
+                    yield "\n".join([f"{child.tag}: {case.get('classname')}::{case.get('name')}", *said])
 
     def counts(self) -> Counter[str]:
         """Passed, failed, skipped. A lane that left no report, or failed in another way, is one failure more."""
@@ -89,6 +103,9 @@ def main(arguments: list[str]) -> int:
                 lane.process.send_signal(signal.SIGINT)
             for teller in tellers:
                 teller.join()
+        for lane in lanes:
+            for failure in lane.failures():
+                sys.stdout.write(f"\n{lane.name} | {failure}\n")
         counts = sum((lane.counts() for lane in lanes), Counter[str]())
     sys.stdout.write(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped\n")
     return int(counts["failed"] > 0 or not counts["passed"])
