@@ -43,7 +43,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `ray` of appliance.yaml."""
 
-    node_address: str = "127.0.0.2"
+    node_address: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     object_store_bytes: Annotated[int, msgspec.Meta(ge=75 << 20)] = 80 << 20
 

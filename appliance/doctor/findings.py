@@ -29,7 +29,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true of this machine now. `port_user` is 'free', 'appliance' or 'other'."""
+    """What is true of this machine now.
+
+    `port_user` is 'free', 'appliance' or 'other'; `open_ports` are those of the running system that listen for
+    other machines, without the gateway's.
+    """
 
     python: tuple[int, int, int]
     gpus: tuple[str, ...]
@@ -46,6 +50,8 @@ class Facts:
     models_missing: tuple[str, ...]
     models_ready: tuple[str, ...]
     running: bool
+    open_ports: tuple[str, ...]
+    has_other_nodes: bool
 
 
 def examine(facts: Facts) -> list[Finding]:
@@ -60,6 +66,7 @@ def examine(facts: Facts) -> list[Finding]:
         _database,
         _ray,
         _models,
+        _network,
     )
     return [check(facts) for check in checks]
 
@@ -147,6 +154,18 @@ def _models(facts: Facts) -> Finding:
         found = "not prepared yet: " + ", ".join(facts.models_missing)
         return Finding("models", "warn", found, "`make up` prepares them at the next start")
     return Finding("models", "ok", ", ".join(facts.models_ready) or "none is configured")
+
+
+def _network(facts: Facts) -> Finding:
+    if not facts.open_ports:
+        found = "other machines reach nothing but the gateway" if facts.running else "not running"
+        return Finding("network", "ok", found)
+    found = "open besides the gateway: " + ", ".join(facts.open_ports)
+    if facts.has_other_nodes:
+        advice = "let your firewall open these ports to the other nodes alone: Ray's metrics answer anybody"
+    else:
+        advice = "leave out ray.node_address in appliance.yaml, or let your firewall close these ports"
+    return Finding("network", "warn", found, advice)
 
 
 def as_json(findings: Sequence[Finding]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import ipaddress
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from appliance.doctor.findings import Facts
 from appliance.postgres import PostgresError, find_binaries
 from appliance.settings import Settings, SettingsError, load_settings
+from appliance.supervisor.census import alive
 from appliance.supervisor.instance import AddressError, AlreadyRunningError, listen, only_instance
 from serving.weights.prepare import PrepareError, ready_directory
 
@@ -49,6 +52,8 @@ def probe(env: Mapping[str, str], here: Path) -> Facts:
         models_ready=ready,
         models_missing=missing,
         running=running,
+        open_ports=_open_ports(home / "run" / "parts.json") if running else (),
+        has_other_nodes=settings is not None and not _is_loopback(settings.ray.node_address),
     )
 
 
@@ -98,6 +103,26 @@ def _port_user(settings: Settings | None, *, running: bool) -> Literal["free", "
     except AddressError:
         return "appliance" if running else "other"
     return "free"
+
+
+def _open_ports(parts: Path) -> tuple[str, ...]:
+    """By process; what belongs to another user is not seen."""
+    found: set[str] = set()
+    for process, part in alive(parts).items():
+        if part.startswith("gateway"):
+            continue
+        with suppress(psutil.Error):
+            running = psutil.Process(process.pid)
+            for connection in running.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN and not _is_loopback(connection.laddr.ip):
+                    found.add(f"{connection.laddr.port} ({part}: {running.name()})")
+    return tuple(sorted(found))
+
+
+def _is_loopback(host: str) -> bool:
+    address = ipaddress.ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _existing(path: Path) -> Path:

@@ -64,14 +64,19 @@ class Census:
 
 def leftovers(file: Path) -> list[Identity]:
     """The processes of an earlier supervisor that still run, because it was killed."""
+    return list(alive(file))
+
+
+def alive(file: Path) -> dict[Identity, str]:
+    """The part of each process in the file that still runs."""
     try:
         record = json.loads(file.read_text())
         if record["boot"] != BOOT_ID.read_text().strip():
-            return []
-        identities = [Identity(pid, born) for pid, born, _ in record["processes"]]
+            return {}
+        parts = {Identity(pid, born): part for pid, born, part in record["processes"]}
     except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return [process for process in identities if is_alive(process)]
+        return {}
+    return {process: part for process, part in parts.items() if is_alive(process)}
 
 
 def _add_descendants(

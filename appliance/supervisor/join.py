@@ -13,7 +13,7 @@ import msgspec
 from appliance import secrets
 from appliance.settings import RaySettings, Settings, SettingsError
 from appliance.supervisor.launch import System, launch
-from appliance.supervisor.system import RayNode, plan_ray
+from appliance.supervisor.system import ALONE, RayNode, plan_ray
 
 
 def join(settings: Settings, head: str, inherited: Mapping[str, str]) -> int:
@@ -57,7 +57,9 @@ def _own_address(ray: RaySettings, head: str) -> str:
         number = int(port)
     except ValueError:
         raise SettingsError(f"{head}: the first node's Ray is expected, such as 10.0.0.1:6379") from None
-    if ray.node_address != RaySettings().node_address or far.is_loopback:
+    if str(far) == ALONE:
+        raise SettingsError(f"{head}: a first node at {ALONE} has no others: give it a `ray.node_address`")
+    if ray.node_address != RaySettings().node_address:
         return ray.node_address
     with socket.socket(socket.AF_INET6 if far.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

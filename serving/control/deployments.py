@@ -26,6 +26,7 @@ from ray.serve.schema import LoggingConfig
 import serving
 from serving.catalog.models import Model
 from serving.control.follower import home_of_this_node
+from serving.control.listening import keep_rays_port_to
 from serving.engine import start as engine
 from serving.metering.journal import FileJournal, meters_directory
 from serving.metering.marks import MarkFile, keep_marks
@@ -59,6 +60,8 @@ class Replica:
         partner_key: str | None,
     ) -> None:
         """``sources`` are those of the model and of its adapters, by id; the key is a partner's."""
+        host = ray.util.get_node_ip_address()
+        keep_rays_port_to(host)
         context = serve.get_replica_context()
         self._id: str = context.replica_id.unique_id
         self._node: str = ray.get_runtime_context().get_node_id()
@@ -80,7 +83,6 @@ class Replica:
             silence.no_core_files()
             silence.begin()
             self._engine = partner.start(model, model.partner, partner_key, self._book, secret)
-        host = ray.util.get_node_ip_address()
         listener = socket.create_server((host, 0), backlog=2048)
         self._endpoint = f"http://{host}:{listener.getsockname()[1]}"
         self._server = private_server(self._engine.guard)

@@ -26,6 +26,8 @@ HEALTHY = Facts(
     models_missing=(),
     models_ready=("smollm2",),
     running=False,
+    open_ports=(),
+    has_other_nodes=False,
 )
 
 
@@ -55,6 +57,8 @@ def test_a_healthy_machine_needs_no_advice() -> None:
         ({"database": "external", "database_error": "no connection"}, "database", "fail", "DATABASE_URL"),
         ({"ray_version": None}, "ray", "fail", "make up"),
         ({"models_missing": ("big",)}, "models", "warn", "make up"),
+        ({"open_ports": ("6379 (ray: gcs_server)",)}, "network", "warn", "node_address"),
+        ({"open_ports": ("6379 (ray: gcs_server)",), "has_other_nodes": True}, "network", "warn", "other nodes"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_do(

@@ -37,6 +37,12 @@ def test_an_address_that_is_none_is_named(tmp_path: Path, first: str) -> None:
     assert f"{first}: the first node's Ray is expected" in done.stderr
 
 
+def test_a_first_node_that_keeps_to_itself_is_not_joined(tmp_path: Path) -> None:
+    secrets.create(tmp_path / "secrets")
+    done = appliance(tmp_path, "join", "127.0.0.1:6379", DATABASE_URL=DATABASE)
+    assert (done.returncode, "give it a `ray.node_address`" in done.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("command", [("models", "apply"), ("reconcile",)])
 def test_what_is_the_first_nodes_business_is_refused_here(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "run").mkdir()
