@@ -135,7 +135,9 @@ class Gateway:
         self._other.include_router(models_router(declared, engine_client.directory, database, books, system_clock))
         self._other.include_router(openapi_router(declared))
         self._other.include_router(usage_router(database, books, system_clock))
-        self._other.include_router(health_router(database, engine_client, nearby(settings.health_networks)))
+        self._other.include_router(
+            health_router(database, engine_client, nearby(settings.health_networks, itself=True))
+        )
         self._other.include_router(
             metrics_router(
                 self._registry,

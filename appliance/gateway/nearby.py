@@ -12,22 +12,22 @@ from appliance.gateway.door.address import NAMED, Network, is_in, parsed
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-def nearby(networks: Sequence[Network]) -> Callable[[Request], None]:
+def nearby(networks: Sequence[Network], *, itself: bool = False) -> Callable[[Request], None]:
     """A dependency that hides a path from everybody else.
 
     A request that came through a proxy is a stranger's, whatever address the proxy has, unless the proxy is
-    trusted and names somebody of the networks. Who asks this machine from this machine is near, by whatever
-    address.
+    trusted and names somebody of the networks. ``itself``: this machine is near, by whichever of its addresses
+    it asks.
     """
 
     def check(request: Request) -> None:
-        if not is_near(request, networks):
+        if not is_near(request, networks, itself=itself):
             raise NotFound("There is nothing at this path.")
 
     return check
 
 
-def is_near(request: Request, networks: Sequence[Network]) -> bool:
+def is_near(request: Request, networks: Sequence[Network], *, itself: bool) -> bool:
     if request.client is None:
         return False
     client = parsed(request.client.host)
@@ -35,5 +35,7 @@ def is_near(request: Request, networks: Sequence[Network]) -> bool:
         return is_in(client, networks)
     if any(name in request.headers for name in FORWARDED):
         return False
+    if is_in(client, networks):
+        return True
     server = request.scope.get("server")
-    return is_in(client, networks) or (server is not None and client is not None and client == parsed(server[0]))
+    return itself and client is not None and server is not None and client == parsed(server[0])

@@ -39,4 +39,11 @@ def asked(client: str | None, server: str = "10.0.0.5", *, named: bool = False, 
     ],
 )
 def test_who_is_near(request_: Request, near: bool) -> None:
-    assert is_near(request_, OURS) is near
+    assert is_near(request_, OURS, itself=True) is near
+
+
+@pytest.mark.parametrize("networks", [(), OURS])
+def test_this_machine_is_near_by_its_own_address_only_where_that_is_wanted(networks: tuple[Any, ...]) -> None:
+    itself = asked("10.0.0.5", server="10.0.0.5")
+    assert is_near(itself, networks, itself=True)
+    assert not is_near(itself, networks, itself=False)
