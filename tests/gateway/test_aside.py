@@ -65,6 +65,35 @@ async def test_the_process_that_judges_may_die_at_any_moment() -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_a_body_that_takes_too_long_is_refused_and_the_next_one_is_read() -> None:
+    aside = Aside(seconds=0.1)
+    with pytest.raises(InvalidRequest, match="too long"):
+        await aside.parse(COMPLETIONS, ids(6_000_000), JSON)
+    async with asyncio.timeout(30):
+        while not await _is_read(aside, ids(50_000)):
+            pass
+    aside.close()
+
+
+async def test_more_large_bodies_than_may_wait_are_told_to_come_again() -> None:
+    aside = Aside(most_waiting=2)
+    found = await asyncio.gather(
+        *(aside.parse(COMPLETIONS, ids(100_000), JSON) for _ in range(4)), return_exceptions=True
+    )
+    assert sum(isinstance(one, Unavailable) for one in found) == 2
+    assert not any(isinstance(one, Unavailable) for one in found[:2])
+    assert await aside.parse(COMPLETIONS, ids(100_000), JSON)
+    aside.close()
+
+
+async def _is_read(aside: Aside, body: bytes) -> bool:
+    """On a busy machine a short time may be over before anything was done."""
+    try:
+        return (await aside.parse(COMPLETIONS, body, JSON)).model == "smollm2"
+    except InvalidRequest:
+        return False
+
+
 async def _parse_for_ever(aside: Aside) -> None:
     """Until it fails: that its process is gone may be noticed a moment later."""
     while True:
