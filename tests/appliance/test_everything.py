@@ -1,0 +1,10 @@
+"""The page that `make everything` writes keeps what a later, partial run did not repeat."""
+
+from tests.everything import Row, known, page
+
+LINT = Row("lint", "passed", "Contracts: 10 kept, 0 broken.", "0.5", "2026-11-26", "abc1234")
+NODES = Row("test-nodes", "failed", "1 failed in 3 s", "5.0", "2026-11-25", "abc1233 with changes")
+
+
+def test_what_was_written_is_read_again() -> None:
+    assert list(known(page({"test-nodes": NODES, "lint": LINT}))) == [LINT, NODES]

@@ -1,0 +1,106 @@
+"""``make everything``: each command that checks something, one after the other; ``ARGS='clients test-nodes'`` for
+some. ``docs/quality.md`` then says how each went when it last ran, and on which commit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+PAGE = Path("docs/quality.md")
+STEPS: Mapping[str, str] = {
+    "lint": "style, types, and the arrows between packages and rooms",
+    "test": "all tests, a real engine, PostgreSQL and killed processes among them",
+    "test-nodes": "one of three nodes is lost under load",
+    "clients": "other people's clients and suites",
+    "soak": "the ledger's decisions against a plain model, ten minutes",
+    "bench": "what the gateway and the ledger cost",
+}
+HEAD = """# The last result of everything
+
+Written by `make everything`: what each command said last, when and on which commit. CI runs `make lint` and
+`make test` for every change.
+
+| command | what | result | last line | minutes | date | commit |
+|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one step went."""
+
+    step: str
+    result: str
+    last_line: str
+    minutes: str
+    date: str
+    commit: str
+
+    def as_line(self) -> str:
+        cells = (f"`make {self.step}`", STEPS[self.step], self.result, self.last_line, self.minutes, self.date)
+        return f"| {' | '.join(cells)} | {self.commit} |"
+
+
+def main(wanted: Sequence[str]) -> int:
+    if unknown := set(wanted) - STEPS.keys():
+        raise SystemExit(f"there is no step {', '.join(sorted(unknown))}: {', '.join(STEPS)}")
+    commit = _commit()
+    rows = {row.step: row for row in known(PAGE.read_text())} if PAGE.exists() else {}
+    failed = False
+    for step in wanted or STEPS:
+        rows[step] = _run(step, commit)
+        failed |= rows[step].result != "passed"
+        PAGE.write_text(page(rows))
+    return int(failed)
+
+
+def page(rows: Mapping[str, Row]) -> str:
+    """What has never run is not in it."""
+    return HEAD + "".join(f"{rows[step].as_line()}\n" for step in STEPS if step in rows)
+
+
+def known(text: str) -> Iterator[Row]:
+    """The rows of an earlier page."""
+    for line in text.splitlines():
+        if line.startswith("| `make "):
+            command, _, result, last_line, minutes, date, commit = (
+                cell.strip() for cell in line.strip("|").split("|")
+            )
+            yield Row(command.strip("`").removeprefix("make "), result, last_line, minutes, date, commit)
+
+
+def _run(step: str, commit: str) -> Row:
+    """Its lines are printed as they come."""
+    began, last = time.monotonic(), ""
+    with subprocess.Popen(["make", step], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            sys.stdout.write(f"{step} | {line}")
+            sys.stdout.flush()
+            last = line.strip() or last
+    return Row(
+        step=step,
+        result="passed" if process.returncode == 0 else "failed",
+        last_line=last.replace("|", "/"),
+        minutes=f"{(time.monotonic() - began) / 60:.1f}",
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        commit=commit,
+    )
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{PAGE}")
+    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
