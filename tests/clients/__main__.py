@@ -21,6 +21,7 @@ from tests.ports import free_port
 from tests.scenarios.system import System, running
 
 SUITES = Path(__file__).parent / "suites"
+PLAIN_WORDS = Path(__file__).parent.parent / "plain_words.py"
 SHAPES = Path(__file__).parent / "shapes"
 NODE = "node"
 ENVIRONMENTS = Path("var/clients").resolve()
@@ -106,6 +107,7 @@ def prepare(name: str) -> list[str]:
     asyncio_mode = ASYNCIO_MODE if "pytest-asyncio" in PYTHON_SUITES[name] else ()
     suite = folder / f"suite_{name}.py"  # there it finds nothing of ours
     suite.write_bytes((SUITES / suite.name).read_bytes())
+    (folder / PLAIN_WORDS.name).write_bytes(PLAIN_WORDS.read_bytes())  # but for this
     return [
         str(folder / "bin/python"), "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={folder}",
         f"--confcutdir={folder}", "-p", "no:cacheprovider", *asyncio_mode, str(suite), "--junitxml",

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from plain_words import python_in
 
 BASE = os.environ["OPENAI_BASE_URL"].removesuffix("/v1")
 HEADERS = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}", "content-type": "application/json"}
@@ -121,6 +122,7 @@ def text(body: dict[str, Any]) -> str:
 )
 def test_hostile_values(path: str, stream: bool, record_testsuite_property: Callable[[str, object], None]) -> None:
     statuses: Counter[int] = Counter()
+    unreadable: dict[str, str] = {}
     with httpx.Client(headers=HEADERS, timeout=120) as http:
         for number, (_, fields) in enumerate(one for one in hostile() if one[0] == path):
             if stream and number % 4:
@@ -131,6 +133,11 @@ def test_hostile_values(path: str, stream: bool, record_testsuite_property: Call
             assert answer.status_code < 500, (body[:500], answer.text[:500])
             broken = stream and answer.is_success and ERROR.search(answer.text)
             assert not broken, (body[:500], answer.text[-500:])
+            if answer.is_client_error:
+                message = answer.json()["error"]["message"]
+                if (word := python_in(message)) is not None:
+                    unreadable[word] = f"{body[:300]}: {message[:300]}"
         plain = http.post(BASE + path, json=PLAIN[path])
         assert plain.status_code == 200, plain.text
     record_testsuite_property(f"{path}{' streamed' * stream}", dict(sorted(statuses.items())))
+    assert not unreadable, unreadable

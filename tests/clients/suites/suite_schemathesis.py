@@ -7,6 +7,7 @@ from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, settings
+from plain_words import python_in
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -50,6 +51,9 @@ def test_every_operation(case: Any) -> None:
     response = case.call(headers={"authorization": f"Bearer {KEY}"}, timeout=180)
     statuses[response.status_code] += 1
     case.validate_response(response, checks=CHECKS)
+    if 400 <= response.status_code < 500 and "application/json" in response.headers["content-type"]:
+        error = response.json().get("error") or {}
+        assert python_in(str(error.get("message", ""))) is None, error
 
 
 def test_there_were_enough(record_testsuite_property: Callable[[str, object], None]) -> None:
