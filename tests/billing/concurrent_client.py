@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from billing.charging.admission import Admission, Admitted, Refused, Request
+from billing.charging.admission import Admission, Admitted, Refusal, Refused, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock
 from billing.database.db import Database
@@ -19,7 +19,10 @@ AT_ONCE = 40
 
 
 async def main(url: str, digests: dict[int, str], hot: int, seconds: float, seed: int) -> dict[str, object]:
-    """``digests`` are the accounts' key digests in hexadecimal; half of the requests are for ``hot``."""
+    """``digests`` are the accounts' key digests in hexadecimal; half of the requests are for ``hot``.
+
+    It goes on for so many seconds, and until an account has no credit left, however slow the machine is.
+    """
     database = Database(url, pool_size=2)
     store, rng = PostgresStore(database), random.Random(seed)
     admission, settlement = Admission(store, system_clock), Settlement(store, system_clock)
@@ -28,7 +31,7 @@ async def main(url: str, digests: dict[int, str], hot: int, seconds: float, seed
     end = time.monotonic() + seconds
 
     async def ask() -> None:
-        while time.monotonic() < end:
+        while time.monotonic() < end or not refused[Refusal.INSUFFICIENT_CREDIT.value]:
             account = hot if rng.random() < 0.5 else rng.choice(list(digests))
             id_, digest = request_id(time.time()), bytes.fromhex(digests[account])
             request = Request(id_, digest, "smollm2", "/v1/completions", 100, 50, counted=True)
