@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes lint format bench clients everything gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes lint format bench clients everything fresh gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -36,6 +36,9 @@ bench: install-dev ## measure, write var/bench.json (ARGS=settlement for one of 
 
 clients: install-dev ## run other people's clients and test suites against the system (ARGS=langchain for some)
 	@$(BIN)/python -m tests.clients $(ARGS)
+
+fresh: install-dev ## fresh clones, `make up` and the README's example in each of them (ARGS='AVX2 user')
+	@$(BIN)/python -m tests.fresh $(ARGS)
 
 everything: install-dev ## run every command that checks something, write docs/quality.md (ARGS='clients test-nodes')
 	@$(BIN)/python -m tests.everything $(ARGS)
