@@ -8,6 +8,7 @@ import os
 import signal
 from contextlib import suppress
 
+from serving.engine import bounded
 from serving.engine.process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
 from serving.replica import silence
 
@@ -63,3 +64,4 @@ os.register_at_fork(after_in_child=die_with_parent)
 os.register_at_fork(after_in_child=yield_to_the_others)
 preload()
 silence_the_engine()
+bounded.install()

@@ -19,7 +19,7 @@ from serving.metering.meter import Ended, Limits, Meter, MeterBook, Rejection, R
 from serving.replica.asgi import App, Headers, Message, Receive, Scope, Send, send_json
 from serving.replica.line import Line, Ticket
 
-UNGRAMMATICAL = Rejection("The grammar or schema cannot be compiled, or allows no answer.")
+UNGRAMMATICAL = Rejection("The grammar or schema cannot be compiled in time, or allows no answer.")
 ERROR_EVENTS = (b'data: {"error"', b"event: error")
 
 current_request: ContextVar[Request | None] = ContextVar("current_request", default=None)

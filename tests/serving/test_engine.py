@@ -303,6 +303,18 @@ async def test_a_grammar_that_one_tenant_asks_for_changes_no_other_tenants(clien
     assert reply.document["choices"][0]["message"]["content"] == "7"
 
 
+async def test_a_grammar_that_takes_long_to_compile_keeps_nobody_waiting_and_is_given_up(client: Client) -> None:
+    lengths = {f"k{most}": {"type": "string", "maxLength": most} for most in range(200, 210)}
+    costly = asyncio.create_task(client.chat(**_schema({"properties": lengths}), headers={"salt": "costly"}))
+    await asyncio.sleep(0.5)
+    reply = await client.chat(**_schema({"enum": [7]}), headers={"salt": "plain"})
+    assert reply.document["choices"][0]["message"]["content"] == "7"
+    assert not costly.done()
+    given_up = await costly
+    assert (given_up.status, given_up.counted) == (400, (0, 0, 0))
+    assert "in time" in given_up.document["error"]["message"]
+
+
 async def test_a_request_is_served_once(client: Client) -> None:
     request = str(uuid.uuid4())
     assert (await client.chat(request, max_tokens=2)).status == 200
