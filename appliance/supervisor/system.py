@@ -80,35 +80,32 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
     """What every part gets: where things are, no telemetry, and no partner's key."""
     not_for_parts = {"PYTHONDONTWRITEBYTECODE", *settings.partner_keys}
     kept = {name: value for name, value in inherited.items() if name not in not_for_parts}
-    # Ray takes 127.0.0.1 for "choose an address of the network", but where it cannot have several nodes.
-    listening = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if ray.alone else {}
-    return (
-        kept
-        | listening
-        | {
-            "APPLIANCE_HOME": str(settings.home),
-            "HOST": settings.host,
-            "PORT": str(port),
-            "DATABASE_URL": settings.sqlalchemy_url,
-            "PROMETHEUS_MULTIPROC_DIR": str(settings.run / "metrics"),
-            "PYTHONUNBUFFERED": "1",
-            "RAY_ADDRESS": ray.address,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(settings.secrets / "ray_token"),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ROTATION_MAX_BYTES": str(RAY_LOG_BYTES),
-            "RAY_ROTATION_BACKUP_COUNT": str(RAY_LOG_FILES),
-            # The gateway has let go of its answers before Ray is stopped: there is nothing to drain.
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "RAY_DEDUP_LOGS": "0",
-            # What hangs does not finish its answers: it would keep its GPU until its time to drain is over.
-            "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
-            # Ray would run the engine at the lowest priority but four, behind whatever else the machine does.
-            "RAY_worker_niceness": "0",
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-        }
-    )
+    if ray.alone:
+        # Ray takes 127.0.0.1 for "choose an address of the network", but where it cannot have several nodes.
+        kept["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    return kept | {
+        "APPLIANCE_HOME": str(settings.home),
+        "HOST": settings.host,
+        "PORT": str(port),
+        "DATABASE_URL": settings.sqlalchemy_url,
+        "PROMETHEUS_MULTIPROC_DIR": str(settings.run / "metrics"),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_ADDRESS": ray.address,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(settings.secrets / "ray_token"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ROTATION_MAX_BYTES": str(RAY_LOG_BYTES),
+        "RAY_ROTATION_BACKUP_COUNT": str(RAY_LOG_FILES),
+        # The gateway has let go of its answers before Ray is stopped: there is nothing to drain.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_DEDUP_LOGS": "0",
+        # What hangs does not finish its answers: it would keep its GPU until its time to drain is over.
+        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+        # Ray would run the engine at the lowest priority but four, behind whatever else the machine does.
+        "RAY_worker_niceness": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
 
 
 def _without_billing(env: Mapping[str, str]) -> dict[str, str]:
