@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from appliance.errors import ApiError
+from appliance.gateway.plain_words import python_in
 
-FOR_PROGRAMMERS = re.compile(
-    r"Traceback|\w(Error|Exception)\b|[Vv]alidation error|Value error|<\w+ of \d+|'loc'|NoneType|object at 0x"
-)
+_OF_ITS_CODE = re.compile(r"^Value error, | \((parameter|value)=.*\)$", re.DOTALL)
+"""What vLLM's exceptions add to the sentence."""
 
 
 class EngineError(ApiError):
@@ -32,7 +32,7 @@ def engine_error(status: int, body: bytes, prompt_field: str) -> EngineError:
     """
     said = _error(body)
     param = said.get("param")
-    field = param.removeprefix("body.").split(".")[0] if isinstance(param, str) else None
+    field = param.removeprefix("body.") if isinstance(param, str) else None
     is_context = field == "input_tokens"
     return EngineError(
         status,
@@ -44,8 +44,8 @@ def engine_error(status: int, body: bytes, prompt_field: str) -> EngineError:
 
 def _plain(message: object, field: str | None) -> str:
     """The engine's sentence, unless it is one for whoever programs the engine."""
-    text = message.removeprefix("Value error, ") if isinstance(message, str) else ""
-    if text and not FOR_PROGRAMMERS.search(text):
+    text = _OF_ITS_CODE.sub("", message) if isinstance(message, str) else ""
+    if text and python_in(text) is None:
         return text
     return "The engine refused the request." if field in (None, "", "body") else f"`{field}` cannot be used."
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.agents.bodies import Answer, Body, objects
 from serving.agents.one_text import arguments_of
-from serving.agents.responses_answer import ToolCalls
+from serving.agents.responses_answer import Ending, ToolCalls
 from serving.agents.responses_tools import TYPED, is_clients
 from serving.agents.tools import Fields, Function, Refused, Tool, Toolbox, joined
 
@@ -50,7 +50,9 @@ def translate(body: Body) -> tuple[Toolbox, Answer | None]:
         _choose(body, choice, toolbox)
     if isinstance(include := body.get("include"), list):
         body.put("include", [one for one in include if not str(one).startswith(DROPPED_INCLUDES)])
-    return toolbox, ToolCalls(toolbox, tools, choice) if given or toolbox.functions else None
+    if given or toolbox.functions:
+        return toolbox, ToolCalls(toolbox, tools, choice)
+    return toolbox, Ending() if body.get("stream") is True else None
 
 
 def _add(tool: Fields, toolbox: Toolbox, namespace: str | None = None) -> None:

@@ -16,9 +16,31 @@ from serving.agents.tools import Fields, Tool, Toolbox
 WHOLE = tuple(
     b"event: response." + name for name in (b"created", b"in_progress", b"completed", b"incomplete", b"failed")
 )
+COMPLETED = b"event: response.completed"
 CALLS = (b"event: response.output_item.", b"event: response.function_call_arguments.")
 DELTA, DONE = "response.custom_tool_call_input.delta", "response.custom_tool_call_input.done"
 Events = list[tuple[str, Fields]]
+
+
+class Ending:
+    """For a stream in which no tools were given: one that was cut off ends as OpenAI's does."""
+
+    def concerns(self, event: bytes) -> bool:
+        return event.startswith(COMPLETED)
+
+    def whole(self, document: Fields) -> None:
+        pass
+
+    def event(self, name: str, document: Fields) -> Events:
+        return [_ended(name, document)]
+
+
+def _ended(name: str, document: Fields) -> tuple[str, Fields]:
+    """vLLM calls an answer completed that it says to be incomplete."""
+    if name == "response.completed" and document["response"].get("status") == "incomplete":
+        name = "response.incomplete"
+        document["type"] = name
+    return name, document
 
 
 @dataclass(slots=True)
@@ -62,11 +84,12 @@ class ToolCalls:
     def _events(self, name: str, document: Fields) -> Events:
         if isinstance(response := document.get("response"), dict):
             self.whole(response)
-        elif name == "response.output_item.added":
+            return [_ended(name, document)]
+        if name == "response.output_item.added":
             return self._added(name, document)
-        elif name == "response.output_item.done":
+        if name == "response.output_item.done":
             return self._done(name, document)
-        elif name.startswith("response.function_call_arguments."):
+        if name.startswith("response.function_call_arguments."):
             return self._arguments(name, document)
         return [(name, document)]
 

@@ -5,11 +5,12 @@ Where vLLM has no setting for it, its objects and classes are changed, once, bef
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serving.engine.metering import REFUSALS, request_of_this_task
-from serving.engine.refusals import explain
+from serving.engine.refusals import UNUSABLE, explain
 from serving.metering.meter import Recording
 from serving.replica.media import MediaFetcher, MediaRefused
 
@@ -23,16 +24,36 @@ RECORDING = ("openai_serving_transcription", "openai_serving_translation")
 
 
 def speak_plainly(app: Any) -> None:
-    """What is wrong with a body is told in one sentence, not in pydantic's list."""
+    """What is wrong with a body is told in one sentence, not in pydantic's list or Python's words."""
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
+    from pydantic import ValidationError
+    from vllm.entrypoints.serve.exception_handling.handlers.exception import exception_handler
 
-    async def tell(_: Any, refused: RequestValidationError) -> JSONResponse:
-        message, param = explain(refused.errors())
+    def told(message: str, param: str | None) -> JSONResponse:
         error = {"message": message, "type": "Bad Request", "param": param, "code": 400}
         return JSONResponse({"error": error}, status_code=400)
 
+    async def tell(_: Any, refused: RequestValidationError) -> JSONResponse:
+        return told(*explain(refused.errors()))
+
+    async def tell_late(_: Any, refused: ValidationError) -> JSONResponse:
+        """The parts of a message's content are looked at when they are used."""
+        return told(*explain([{**error, "loc": ("content", *error["loc"])} for error in refused.errors()]))
+
+    async def tell_of_a_check(request: Any, error: Exception) -> Any:
+        """vLLM's own checks of a body take its fields for what they should be."""
+        return told(UNUSABLE, None) if _while_read(error) else await exception_handler(request, error)
+
     app.add_exception_handler(RequestValidationError, tell)
+    app.add_exception_handler(ValidationError, tell_late)
+    for kind in (TypeError, AttributeError, KeyError, IndexError):
+        app.add_exception_handler(kind, tell_of_a_check)
+    app.middleware_stack = None  # vLLM has built it, and it keeps the handlers that it was built with
+
+
+def _while_read(error: Exception) -> bool:
+    return any(frame.name == "request_body_to_args" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def refuse_beam_search(state: Any) -> None:
@@ -44,6 +65,19 @@ def refuse_beam_search(state: Any) -> None:
 
     for handler in handlers_of(state, *GENERATING, *RECORDING):
         handler.beam_search = refuse
+
+
+def cap_messages() -> None:
+    """Anthropic's clients ask for 32,000 tokens of any model: they get what the context has left."""
+    from vllm.entrypoints.anthropic import serving
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    class Capped(ChatCompletionRequest):  # type: ignore[misc]  # vLLM is not typed
+        def build_tok_params(self, model_config: Any) -> Any:
+            unlimited = self.model_copy(update={"max_tokens": None, "max_completion_tokens": None})
+            return ChatCompletionRequest.build_tok_params(unlimited, model_config)
+
+    serving.ChatCompletionRequest = Capped
 
 
 def measure_recordings(state: Any) -> None:

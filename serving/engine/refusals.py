@@ -14,6 +14,7 @@ from typing import Any
 Error = Mapping[str, Any]
 Path = tuple[str, ...]
 
+UNUSABLE = "The body cannot be used."
 NOT_JSON = "The body is not valid JSON."
 KINDS = {
     "string_type": "a text", "int_type": "a whole number", "int_parsing": "a whole number",
@@ -43,14 +44,19 @@ _KIND = frozenset(
 
 
 def explain(errors: Sequence[Error]) -> tuple[str, str | None]:
-    """A sentence, and the field's path with dots, if it is about one."""
+    """A sentence, and the field's path, if it is about one: ``messages[0].role``, as OpenAI writes it."""
     if not errors:
-        return "The body cannot be used.", None
+        return UNUSABLE, None
     first = path_of(errors[0])[:1]
     about = _likeliest([error for error in errors if path_of(error)[:1] == first])
     path = path_of(about[0])
     same = [error for error in about if path_of(error) == path]
-    return _sentence(".".join(path), same), _named(same) or ".".join(path) or None
+    name = _written(path)
+    return _sentence(name, same), _named(same) or name or None
+
+
+def _written(path: Path) -> str:
+    return "".join(f"[{one}]" if one.isdigit() else f".{one}" for one in path).removeprefix(".")
 
 
 def _named(errors: Sequence[Error]) -> str | None:

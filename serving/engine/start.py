@@ -113,6 +113,7 @@ async def start(
     await init_app_state(llm, app.state, arguments, tasks)
     handlers.speak_plainly(app)
     handlers.refuse_beam_search(app.state)
+    handlers.cap_messages()
     handlers.measure_recordings(app.state)
     handlers.fetch_media_by(MediaFetcher())
     handlers.keep_uploads_in_memory()

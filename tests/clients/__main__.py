@@ -21,7 +21,7 @@ from tests.ports import free_port
 from tests.scenarios.system import System, running
 
 SUITES = Path(__file__).parent / "suites"
-PLAIN_WORDS = Path(__file__).parent.parent / "plain_words.py"
+PLAIN_WORDS = Path(__file__).parents[2] / "appliance/gateway/plain_words.py"
 SHAPES = Path(__file__).parent / "shapes"
 NODE = "node"
 ENVIRONMENTS = Path("var/clients").resolve()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from appliance.errors import InvalidRequest
 from appliance.gateway.bodies import parse
 from appliance.gateway.bodies.modest import MOST_PARTS
+from appliance.gateway.plain_words import python_in
 from serving.catalog.endpoints import ENDPOINTS
 from tests.clients.shapes import NAMES, shape
 
@@ -38,7 +39,6 @@ def test_the_bound_of_a_prompt_is_at_least_its_bytes(texts: list[str]) -> None:
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]},
         {"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}]},
         {"chat_template_kwargs": {"a": 1}},
-        {"messages": 3},
     ],
 )
 def test_where_the_template_may_write_more_than_was_sent_there_is_no_bound(fields: dict[str, Any]) -> None:
@@ -59,22 +59,43 @@ def test_the_newer_of_the_two_limits_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "param"),
+    ("fields", "param", "message"),
     [
-        ({"model": 3}, "model"),
-        ({"n": "many"}, "n"),
-        ({"n": 0}, "n"),
-        ({"n": 10**6}, "n"),
-        ({"max_tokens": "x"}, "max_tokens"),
-        ({"max_tokens": -1}, "max_tokens"),
-        ({"stream": "perhaps"}, "stream"),
-        ({"use_beam_search": True}, "use_beam_search"),
+        ({"model": 3}, "model", "`model` must be a text."),
+        ({"model": None}, "model", "`model` must be a text."),
+        ({"n": "many"}, "n", "`n` must be a whole number or null."),
+        ({"n": 0}, "n", "`n` must be between 1 and 1024."),
+        ({"n": 10**6}, "n", "`n` must be between 1 and 1024."),
+        ({"n": 10**30}, "n", "`n` must be between 1 and 1024."),
+        ({"max_tokens": "x"}, "max_tokens", "`max_tokens` must be a whole number or null."),
+        ({"max_tokens": {}}, "max_tokens", "`max_tokens` must be a whole number or null."),
+        ({"max_tokens": -1}, "max_tokens", "`max_tokens` must not be negative."),
+        ({"stream": "perhaps"}, "stream", "`stream` must be true or false or null."),
+        ({"messages": None}, "messages", "`messages` must be a list."),
+        ({"messages": {}}, "messages", "`messages` must be a list."),
+        ({"tools": 3}, "tools", "`tools` must be a list."),
+        ({"use_beam_search": True}, "use_beam_search", "Beam search is not offered."),
     ],
 )
-def test_a_bad_field_is_named(fields: dict[str, Any], param: str) -> None:
+def test_a_bad_field_is_named_and_told_what_it_must_be(fields: dict[str, Any], param: str, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         chat(**fields)
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.message) == (param, message)
+    assert python_in(caught.value.message) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        (b"[]", None, "The body must be an object."),
+        (b"{}", "model", "You must provide the field `model`."),
+        (b"{", None, "The body is not valid JSON."),
+    ],
+)
+def test_a_body_that_is_none_is_told_so(body: bytes, param: str | None, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(ENDPOINTS["/v1/chat/completions"], body)
+    assert (caught.value.param, caught.value.message) == (param, message)
 
 
 @given(st.binary(max_size=60))

@@ -22,6 +22,7 @@ from appliance.gateway.door.protocol import Door
 
 GET = b"GET /seen HTTP/1.1\r\nhost: x\r\n"
 QUICK = Limits(head_bytes=4096, head_fields=20, head_seconds=0.3, idle_seconds=1, stalled_seconds=0.5)
+UPGRADE = b"POST /seen HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
 HUGE = 64 << 20
 
 
@@ -200,6 +201,35 @@ async def test_what_could_be_read_in_two_ways_is_not_read(quick: Running, reques
     assert status(answer) == 400
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["type"] == "invalid_request_error"
     assert quick.refused == {Refusal.MALFORMED: 1}
+
+
+@pytest.mark.parametrize("split", [1, 30, 150, 0, 3, 5])
+async def test_a_client_that_would_rather_speak_http_2_is_answered_as_ever(quick: Running, split: int) -> None:
+    """As Java's does with each request, its body behind the head."""
+    sent = UPGRADE + b"Content-Length: 5\r\n\r\nhello"
+    cut = split if split > 5 else len(sent) - split
+    reader, writer = await quick.connect()
+    for _ in range(2):
+        writer.write(sent[:cut])
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(sent[cut:])
+        assert status(await reader.readuntil(b"\r\n\r\n")) == 200
+        assert b'"body": 5' in await reader.readuntil(b"0\r\n\r\n")
+    writer.close()
+    assert not quick.refused
+
+
+async def test_what_a_client_would_rather_speak_changes_nothing_of_what_it_sends(quick: Running) -> None:
+    sent = UPGRADE + b"Content-Length: 5\r\n\r\nhello"
+    chunked = UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    assert (await quick.say(chunked + sent)).count(b'"body": 5') == 2
+    assert b'"body": 0' in await quick.say(GET + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert not quick.refused
+
+
+async def test_nobody_tunnels_through(quick: Running) -> None:
+    assert status(await quick.say(b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n")) == 400
 
 
 async def test_no_more_connections_than_one_address_may_have() -> None:

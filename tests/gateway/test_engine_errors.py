@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.gateway.engine_errors import engine_error
-from tests.plain_words import python_in
+from appliance.gateway.plain_words import python_in
 
 
 @pytest.mark.parametrize(
     ("said", "param", "code"),
     [
         ({"error": {"message": "m", "param": "body.temperature", "code": 400}}, "temperature", None),
-        ({"error": {"message": "m", "param": "body.messages.0.role", "code": 400}}, "messages", None),
+        ({"error": {"message": "m", "param": "messages[0].role", "code": 400}}, "messages[0].role", None),
         ({"error": {"message": "m", "param": "input_tokens", "code": 400}}, "messages", "context_length_exceeded"),
         ({"error": {"message": "m", "param": "max_tokens", "code": 400}}, "max_tokens", None),
         ({"error": {"message": "m", "param": "body", "code": 400}}, None, None),
@@ -32,13 +32,14 @@ def test_the_field_is_named_as_the_client_wrote_it(said: object, param: str | No
     ("said", "message"),
     [
         ("Value error, `n` must be at least 1.", "`n` must be at least 1."),
-        ("22 validation errors:\n  {'type': 'missing', 'loc': 'body.tools'}", "`tools` cannot be used."),
-        ("ValueError('x')", "`tools` cannot be used."),
+        ("22 validation errors:\n  {'type': 'missing', 'loc': 'body.tools'}", "`tools[0].name` cannot be used."),
+        ("ValueError('x')", "`tools[0].name` cannot be used."),
+        ("It is too large. (parameter=max_tokens, value=9)", "It is too large."),
         ("There is no such tool.", "There is no such tool."),
     ],
 )
 def test_nobody_is_told_in_the_words_of_a_program(said: str, message: str) -> None:
-    document = {"error": {"message": said, "param": "body.tools.0.name", "code": 400}}
+    document = {"error": {"message": said, "param": "tools[0].name", "code": 400}}
     error = engine_error(400, json.dumps(document).encode(), "messages")
     assert error.message == message
     assert python_in(error.message) is None

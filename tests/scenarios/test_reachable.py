@@ -13,6 +13,8 @@ import pytest
 
 from tests.scenarios.system import System
 
+pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
+
 THIS_HOST, OTHER_HOST = "198.18.77.1", "198.18.77.2"
 ANOTHER_LOOPBACK = "127.0.0.3"
 CONNECT = """

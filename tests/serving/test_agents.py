@@ -191,6 +191,16 @@ def test_a_typed_tools_call_is_its_own_item(kind: str, arguments: Any, found: di
     assert events[-1]["response"]["output"] == [item]
 
 
+@pytest.mark.parametrize("tools", [[], [{"type": "function", "name": "f"}]])
+@pytest.mark.parametrize(("status", "last"), [("completed", "completed"), ("incomplete", "incomplete")])
+def test_an_answer_that_was_cut_off_ends_as_openais_does(tools: list[Any], status: str, last: str) -> None:
+    response = {"object": "response", "status": status}
+    end = {"type": "response.completed", "response": response, "sequence_number": 0}
+    reply = ask(Engine([end]), RESPONSES, {"input": "x", "tools": tools, "stream": True})
+    assert [event["type"] for event in reply.events] == [f"response.{last}"]
+    assert f"event: response.{last}\n" in reply.text
+
+
 def test_a_call_that_was_cut_off_says_so_or_is_left_out() -> None:
     body = {"input": "x", "tools": [{"type": "local_shell"}, {"type": "function", "name": "f"}]}
     cut = ask(Engine(calling("local_shell", '{"command":["rm')), RESPONSES, body).events

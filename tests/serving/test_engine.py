@@ -187,6 +187,24 @@ async def test_limits_from_the_gateway(client: Client) -> None:
     assert (await client.post(COMPLETIONS, body, sequences="1")).status == 400
 
 
+async def test_a_response_that_was_cut_off_ends_as_openais_does(client: Client) -> None:
+    body = {"model": "smollm2", "input": LONG, "max_output_tokens": 5, "stream": True}
+    reply = await client.post("/v1/responses", body)
+    last = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: {")][-1]
+    assert (last["type"], last["response"]["status"]) == ("response.incomplete", "incomplete")
+    assert last["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_message_may_ask_for_more_than_the_context_has(client: Client, stream: bool) -> None:
+    """As agents do, whatever the model."""
+    body = {"model": "smollm2", "messages": QUESTION, "max_tokens": 32_000, "temperature": 0, "stream": stream}
+    reply = await client.post("/v1/messages", body)
+    assert (reply.status, "Paris" in reply.text) == (200, True)
+    too_long = body | {"messages": [{"role": "user", "content": "sheep " * 5000}]}
+    assert (await client.post("/v1/messages", too_long)).status == 400
+
+
 async def test_count_is_exact(client: Client) -> None:
     counted = await client.post("/count", {"model": "smollm2", "messages": QUESTION}, path=CHAT)
     assert counted.document == {"prompt_tokens": 37, "images": 0, "audio_seconds": 0}
@@ -323,7 +341,7 @@ async def test_a_request_is_served_once(client: Client) -> None:
 
 
 async def test_a_full_queue_is_said_at_once(client: Client) -> None:
-    answers = [asyncio.create_task(client.chat(max_tokens=40, ignore_eos=True)) for _ in range(12)]
+    answers = [asyncio.create_task(client.chat(max_tokens=20, ignore_eos=True)) for _ in range(12)]
     replies = await asyncio.gather(*answers)
     refused = [reply for reply in replies if reply.status == 503]
     assert len(refused) == 4

@@ -111,7 +111,7 @@ def recording(seconds: float, rate: int = 16000) -> bytes:
 
 def form(audio: bytes, **fields: str) -> aiohttp.FormData:
     data = aiohttp.FormData()
-    for name, value in {"model": "ear", "language": "en", **fields}.items():
+    for name, value in {"model": "ear", "language": "en", "max_completion_tokens": "8", **fields}.items():
         data.add_field(name, value)
     data.add_field("file", audio, filename="a.wav", content_type="audio/wav")
     return data

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from appliance.gateway.plain_words import python_in
 from serving.engine.refusals import explain
-from tests.plain_words import python_in
 
 
 class Text(BaseModel):
@@ -61,17 +61,17 @@ GOOD: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "
         ({"n": 1.5}, "`n` must be a whole number.", "n"),
         ({"stop": 5}, "`stop` must be a text or a list.", "stop"),
         ({"messages": 5}, "`messages` must be a list.", "messages"),
-        ({"messages": [5]}, "`messages.0` must be an object.", "messages.0"),
-        ({"messages": [{"role": "user"}]}, "`messages.0.content` is missing.", "messages.0.content"),
+        ({"messages": [5]}, "`messages[0]` must be an object.", "messages[0]"),
+        ({"messages": [{"role": "user"}]}, "`messages[0].content` is missing.", "messages[0].content"),
         (
             {"messages": [{"role": "king", "content": "x"}]},
-            "`messages.0.role` must be 'user' or 'system'.",
-            "messages.0.role",
+            "`messages[0].role` must be 'user' or 'system'.",
+            "messages[0].role",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image", "url": "u", "detail": "best"}]}]},
-            "`messages.0.content.0.detail` must be 'low' or 'high'.",
-            "messages.0.content.0.detail",
+            "`messages[0].content[0].detail` must be 'low' or 'high'.",
+            "messages[0].content[0].detail",
         ),
         ({"colour": "red"}, "`colour` is not a field that can be given here.", "colour"),
         ({"n": 0}, "n must not be 0.", None),

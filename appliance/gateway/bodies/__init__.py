@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.errors import InvalidRequest
 from appliance.gateway.bodies import audio, generation, pooling
+from appliance.gateway.bodies.explained import explained
 from appliance.gateway.bodies.modest import require_modest
 from appliance.gateway.bodies.parsed import Parsed
 from serving.catalog.endpoints import Body, Endpoint
@@ -34,17 +35,6 @@ def parse(endpoint: Endpoint, body: bytes, content_type: str = "application/json
         require_modest(body, endpoint.body)
         return _PARSERS[endpoint.body](body)
     except msgspec.ValidationError as error:
-        message, field = _explain(str(error))
-        raise InvalidRequest(message, param=field) from None
+        raise explained(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("The body is not valid JSON.") from None
-
-
-def _explain(error: str) -> tuple[str, str | None]:
-    """msgspec's sentence and the field it speaks of: "Expected `int`, got `str` - at `$.n`"."""
-    message, _, path = error.partition(" - at `$")
-    if message.startswith("Object missing required field `"):
-        field = message.split("`")[1]
-        return f"You must provide the field `{field}`.", field
-    field = path.rstrip("`").lstrip(".")
-    return (f"`{field}`: {message}." if field else f"The body: {message}."), field or None

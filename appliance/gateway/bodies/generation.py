@@ -71,7 +71,8 @@ def parse_chat(raw: bytes) -> Parsed:
     body = _chat.decode(raw)
     asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     template_writes_more = any((body.tools, body.functions, body.documents, body.chat_template_kwargs))
-    messages = bytes(body.messages)
+    messages = _list(body.messages, "messages")
+    _list(body.tools, "tools", may_be_null=True)
     return Parsed(
         model=body.model,
         stream=bool(body.stream),
@@ -108,6 +109,7 @@ def parse_responses(raw: bytes) -> Parsed:
             "Responses are not stored: send the whole conversation in `input`.", param="previous_response_id"
         )
     text = bytes(body.input)
+    _list(body.tools, "tools", may_be_null=True)
     template_writes_more = any((body.tools, body.previous_input_messages, body.chat_template_kwargs))
     is_plain = text.startswith(b'"') and not template_writes_more
     return Parsed(
@@ -124,7 +126,8 @@ def parse_responses(raw: bytes) -> Parsed:
 
 def parse_messages(raw: bytes) -> Parsed:
     body = _messages.decode(raw)
-    messages, system = bytes(body.messages), bytes(body.system)
+    messages, system = _list(body.messages, "messages"), bytes(body.system)
+    _list(body.tools, "tools", may_be_null=True)
     template_writes_more = body.tools or body.chat_template_kwargs or system.startswith(b"[")
     is_plain = not template_writes_more and _is_plain_text(messages)
     return Parsed(
@@ -137,6 +140,14 @@ def parse_messages(raw: bytes) -> Parsed:
         tier=body.service_tier,
         opening=opening_of(messages, body.prompt_cache_key),
     )
+
+
+def _list(raw: msgspec.Raw, field: str, *, may_be_null: bool = False) -> bytes:
+    """As it came; vLLM judges what is in it, but stumbles over what is none."""
+    value = bytes(raw)
+    if value and not value.startswith(b"[") and not (may_be_null and value == b"null"):
+        raise InvalidRequest(f"`{field}` must be a list.", param=field)
+    return value
 
 
 def _answers(body: _Sampled) -> int:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from appliance.gateway.door.address import NAMED, counted_as, forwarded_for, is_in, parsed
@@ -64,6 +65,7 @@ class Guarded(HttpToolsProtocol):
         self._counted: str | None = None
         self._head = True
         self._head_bytes = 0
+        self._to_be_upgraded = False
         self._frame_bytes = 0
         self._thrown_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -128,9 +130,27 @@ class Guarded(HttpToolsProtocol):
             self._head_bytes += len(data)
         else:
             self._frame_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if not self._head and self._frame_bytes > self._limits.head_bytes and not self._over:
             self._refuse(Refusal.LARGE)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse(Refusal.MALFORMED)
+        except httptools.HttpParserUpgrade as met:
+            self._go_on_without_upgrade(data[met.args[0] :])
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Java's client offers HTTP/2 with each request. Behind such a head the parser stops: it gets another."""
+        self._to_be_upgraded = False
+        fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
+        version = self.parser.get_http_version().encode()
+        self._parse(b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields))
+        if rest and not self._over:
+            self._feed(rest)
 
     @property
     def _idle(self) -> bool:
@@ -146,6 +166,9 @@ class Guarded(HttpToolsProtocol):
             self._refuse(Refusal.LARGE)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._to_be_upgraded = True
+            return
         self._head = False
         self._frame_bytes = 0
         self._stop_waiting_for_head()
@@ -180,7 +203,7 @@ class Guarded(HttpToolsProtocol):
         self._frame_bytes = max(0, self._frame_bytes - CHUNK_FRAME_BYTES)
 
     def on_message_complete(self) -> None:
-        if self._over:
+        if self._over or self._to_be_upgraded:
             return
         self._head, self._head_bytes = True, 0
         super().on_message_complete()
@@ -209,9 +232,6 @@ class Guarded(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._stop_waiting_for_reader()
         super().resume_writing()
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's words are not ours
-        self._refuse(Refusal.MALFORMED)
 
     def _claim(self, address: str) -> Refusal | None:
         refusal = self._door.census.claim(address)

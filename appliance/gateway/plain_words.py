@@ -1,4 +1,4 @@
-"""Words that nobody who is refused should read: they are of our languages, not of his."""
+"""Words that nobody who is refused should read: they are of our languages, not of his. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 PYTHON = re.compile(
     r"Traceback|[Vv]alidation error|Value error|\b\w*(Error|Exception)\b\(?|pydantic|msgspec|<\w+ of \d+"
-    r"|'loc'|'ctx'|NoneType|object at 0x|\bdict\b|\btuple\b|__\w+__|\bself\.|\.py\b|EngineCore|AsyncLLM"
+    r"|'loc'|'ctx'|NoneType|object at 0x|\b(str|int|bool|dict|tuple)\b|__\w+__|\bself\.|\.py\b|EngineCore|AsyncLLM"
 )
 
 
