@@ -103,6 +103,8 @@ async def start(
     from vllm.v1.engine.async_llm import AsyncLLM
 
     engine_utils.get_mp_context = lambda: context
+    if not gpus:
+        process.look_at_models_here()
     parser = make_arg_parser(FlexibleArgumentParser())
     parser.error = _refuse
     arguments = parser.parse_args(flags(model, directories, gpus))
