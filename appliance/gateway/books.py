@@ -104,9 +104,12 @@ class Books:
             try:
                 meter = await self._meter(replica, request_id)
             except ReplicaUnreachable as error:
-                if not error.process_is_gone:
+                if error.process_is_gone:
+                    meter = await asyncio.to_thread(last_of, self._meters, replica.id, request_id, passed_bytes)
+                elif error.refused:
+                    meter = await self._engine.left_by(replica, request_id, passed_bytes)
+                if meter is None:
                     return  # the worker asks again
-                meter = await asyncio.to_thread(last_of, self._meters, replica.id, request_id, passed_bytes)
             if meter is not None and meter.ended is None:
                 return  # still running: the worker asks again
         await self._settle(as_metered(admitted.request.id, admitted.account_id, meter))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -23,6 +24,8 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 900.0
 METER_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 30.0
+NEIGHBOUR_SECONDS = 30.0
+NEIGHBOUR_PAUSE_SECONDS = 0.5
 HANDOVER_SECONDS = 10.0
 """How long a request waits for another replica when the one it was sent to has just ended."""
 MOST_ATTEMPTS = 3
@@ -186,6 +189,28 @@ class EngineClient:
             raise ReplicaUnreachable(endpoint, refused=refused, process_is_gone=gone) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ReplicaUnreachable(endpoint) from error
+
+    async def left_by(self, gone: Replica, request_id: str, delivered_bytes: int) -> Meter | None:
+        """What a replica that was killed on another node left of the request; a replica beside it has to say.
+
+        None if there is none within ``NEIGHBOUR_SECONDS``, or none that can say.
+        """
+        query = urlencode({"replica": gone.id, "delivered": delivered_bytes})
+        timeout = aiohttp.ClientTimeout(total=METER_TIMEOUT_SECONDS)
+        for _ in range(round(NEIGHBOUR_SECONDS / NEIGHBOUR_PAUSE_SECONDS)):
+            replicas = (replica for view in self.directory.models().values() for replica in view.replicas)
+            for beside in replicas:
+                if beside.node != gone.node or beside.id == gone.id:
+                    continue
+                try:
+                    url = f"{beside.endpoint}/left/{request_id}?{query}"
+                    async with self._session.get(url, timeout=timeout) as response:
+                        if response.status in (200, 404):
+                            return parse_meter(await response.read()) if response.status == 200 else None
+                except (aiohttp.ClientError, OSError, ValueError):
+                    continue
+            await asyncio.sleep(NEIGHBOUR_PAUSE_SECONDS)
+        return None
 
     async def find_meter(self, model: str, request_id: str) -> Meter | None:
         """The meter of the request's attempt that counts, as ``decisive`` has it; None if no replica knows it.

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from serving.control.follower import home_of_this_node
 from serving.control.listening import keep_rays_port_to
 from serving.engine import start as engine
 from serving.metering.journal import FileJournal, meters_directory
-from serving.metering.marks import MarkFile, keep_marks
+from serving.metering.marks import MarkFile, keep_marks, left_here
 from serving.metering.meter import MeterBook
 from serving.partner import start as partner
 from serving.placement.plan import WITHOUT_REPLACEMENT
@@ -88,6 +89,7 @@ class Replica:
         self._server = private_server(self._engine.guard)
         self._engine.served_by(self._server)
         self._engine.guard.describe = self.describe
+        self._engine.guard.left = partial(left_here, home / "meters")
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         self._marking = asyncio.create_task(keep_marks(self._book, self._marks))
 

@@ -166,6 +166,13 @@ def last_of(meters: Path, replica_id: str, request_id: str, delivered_bytes: int
     return Meter(request_id, ended="failed")
 
 
+def left_here(meters: Path, replica_id: str, request_id: str, delivered_bytes: int) -> Meter | None:
+    """``last_of`` if the replica was one of this node, for a gateway of another. Raises OSError."""
+    if "/" in replica_id or not ran_here(meters, replica_id):
+        return None
+    return last_of(meters, replica_id, request_id, delivered_bytes)
+
+
 def _lines(marks: Iterable[Mark]) -> bytes:
     return b"".join(msgspec.json.encode(mark) + b"\n" for mark in marks)
 

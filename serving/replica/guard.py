@@ -5,13 +5,14 @@ The gateway's decisions come as headers; none of a request's headers reaches vLL
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 from serving.catalog.endpoints import ENDPOINTS, Endpoint
-from serving.metering.meter import Limits, MeterBook
+from serving.metering.meter import Limits, Meter, MeterBook
 from serving.replica.answer import Answer, Engine, count_prompts
 from serving.replica.asgi import App, Receive, Scope, Send, read_body, send_json, send_whole
 from serving.replica.line import Line
@@ -19,6 +20,7 @@ from serving.replica.line import Line
 PASSED_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 MOST_WAIT_SECONDS = 60.0
 MOST_COUNTS_AT_ONCE = 32
+NOTHING = "There is nothing here."
 
 
 class Guard:
@@ -47,6 +49,8 @@ class Guard:
         self.draining = False
         self.describe: Callable[[], dict[str, Any]] = dict
         """What ``serving`` asks a replica for."""
+        self.left: Callable[[str, str, int], Meter | None] = lambda *_: None
+        """What a replica that was killed on this node left of a request: by its id, the request's, and bytes."""
         self.metrics: Callable[[], bytes] = bytes
         """The engine's, in Prometheus's text format."""
 
@@ -65,17 +69,25 @@ class Guard:
             await self._serve(ENDPOINTS[path], scope, headers, receive, send)
         elif method == "POST" and path == "/count":
             await self._count(headers, receive, send)
-        elif method == "GET" and path == "/health":
+        elif method == "GET":
+            await self._tell(path, scope["query_string"], send)
+        else:
+            await _error(send, 404, NOTHING)
+
+    async def _tell(self, path: str, query: bytes, send: Send) -> None:
+        if path == "/health":
             healthy = self._engine.is_healthy()
             await send_json(send, 200 if healthy else 503, {"healthy": healthy})
-        elif method == "GET" and path == "/describe":
+        elif path == "/describe":
             await send_json(send, 200, self.describe())
-        elif method == "GET" and path == "/metrics":
+        elif path == "/metrics":
             await send_whole(send, 200, self.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
-        elif method == "GET" and path.startswith("/meter/"):
-            await self._meter(path.removeprefix("/meter/"), scope["query_string"], send)
+        elif path.startswith("/meter/"):
+            await self._meter(path.removeprefix("/meter/"), query, send)
+        elif path.startswith("/left/"):
+            await self._left(path.removeprefix("/left/"), query, send)
         else:
-            await _error(send, 404, "There is nothing here.")
+            await _error(send, 404, NOTHING)
 
     async def _serve(
         self, endpoint: Endpoint, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
@@ -135,6 +147,18 @@ class Guard:
             return
         state = "running" if meter.ended is None else "finished"
         await send_json(send, 200, {"request_id": request_id, "state": state, **meter.document()})
+
+    async def _left(self, request_id: str, query: bytes, send: Send) -> None:
+        asked = dict(parse_qsl(query.decode("latin-1")))
+        delivered = asked.get("delivered", "")
+        if not delivered.isdecimal():
+            await _error(send, 400, "delivered: expected a number of bytes.")
+            return
+        meter = await asyncio.to_thread(self.left, asked.get("replica", ""), request_id, int(delivered))
+        if meter is None:
+            await _error(send, 404, "No such replica was here.")
+            return
+        await send_json(send, 200, {"request_id": request_id, **meter.document()})
 
 
 def _decisions(headers: dict[bytes, bytes]) -> tuple[str, Limits]:

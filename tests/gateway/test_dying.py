@@ -1,22 +1,28 @@
 """A replica that is killed over an answer: what the client certainly had of it is charged, and nothing else."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import uvicorn
 
+from appliance import secrets
 from appliance.worker.reconciling import read_meters
 from appliance.worker.recovery import GIVE_UP_AGE, LOST_AGE, ORPHAN_AGE
 from billing.clock import system_clock
 from billing.proof.reconciliation import Reconciliation, reconcile
 from serving.client import replicas
 from serving.client.replicas import HEADER_REQUEST
-from serving.metering.marks import Mark, MarkFile, last_of
-from serving.metering.meter import Meter
+from serving.metering.journal import FileJournal
+from serving.metering.marks import Mark, MarkFile, last_of, left_here
+from serving.metering.meter import Meter, MeterBook
+from serving.replica.guard import Guard
 from tests.gateway.conftest import DOLLAR, Customer, House, entry, publish_all
 from tests.gateway.test_recovery import only_usage, orphan, recover
 from tests.stub_engine import CHUNK, CHUNKS
@@ -77,9 +83,11 @@ def dead(meters: Path, replica: str, request_id: str, marks: dict[int, int]) -> 
 
 
 @asynccontextmanager
-async def dying(house: House, marked: list[int], chunks: int, *, alone: bool = True) -> AsyncIterator[Dying]:
-    """In the house's directory, before its other replicas or alone."""
-    replica = Dying(house.settings.meters, marked, chunks)
+async def dying(
+    house: House, marked: list[int], chunks: int, *, alone: bool = True, meters: Path | None = None
+) -> AsyncIterator[Dying]:
+    """In the house's directory, before its other replicas or alone. ``meters`` are its node's."""
+    replica = Dying(meters or house.settings.meters, marked, chunks)
     others = [] if alone else house.replicas()
     async with replica.listening() as endpoint:
         model = entry([endpoint, *others])
@@ -88,6 +96,27 @@ async def dying(house: House, marked: list[int], chunks: int, *, alone: bool = T
         publish_all(house.settings.directory, {"smollm2": model})
         await asyncio.sleep(0.15)
         yield replica
+
+
+@asynccontextmanager
+async def beside(house: House, meters: Path) -> AsyncIterator[str]:
+    """The address of another replica's guard on the node whose meters these are."""
+    secret = secrets.read(house.settings.secrets).cluster_secret
+    book = MeterBook(FileJournal(meters / "minilm", "beside"))
+    guard = Guard(nothing, engine=nothing, book=book, secret=secret, queue_limit=1, seats=1)  # type: ignore[arg-type]
+    guard.left = partial(left_here, meters)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(guard, lifespan="off", log_level="critical"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def nothing(*_: object) -> None:
+    """No model."""
 
 
 async def read(customer: Customer, path: str = "/v1/chat/completions", **body: Any) -> tuple[int, bytes]:
@@ -131,6 +160,7 @@ async def test_a_replica_at_an_address_of_the_network_is_gone_if_its_marks_are_h
 ) -> None:
     """If they are not, it was another node's: the worker finds out, and nothing is charged."""
     monkeypatch.setattr(replicas, "_is_loopback", lambda _: False)
+    monkeypatch.setattr(replicas, "NEIGHBOUR_SECONDS", 0.5)
     customer = await house.customer()
     async with dying(house, marked=[4], chunks=6) as replica:
         if not left:
@@ -141,6 +171,35 @@ async def test_a_replica_at_an_address_of_the_network_is_gone_if_its_marks_are_h
     else:
         assert await recover(house, GIVE_UP_AGE) == 1
     assert (await only_usage(customer)).completion_tokens == tokens
+    await reconciled(house)
+
+
+@pytest.mark.parametrize(("neighbours", "tokens"), [(1, 4), (0, 0)])
+async def test_what_a_replica_of_another_node_left_is_told_by_one_beside_it(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, neighbours: int, tokens: int
+) -> None:
+    """Nothing is charged if there is none."""
+    monkeypatch.setattr(replicas, "_is_loopback", lambda _: False)
+    monkeypatch.setattr(replicas, "NEIGHBOUR_SECONDS", 2)
+    there = tmp_path / "there"
+    customer = await house.customer()
+    async with dying(house, marked=[2, 4, 7], chunks=6, meters=there) as replica, beside(house, there) as url:
+        reading = asyncio.create_task(read(customer, stream=True))
+        await asyncio.sleep(0.05)
+        model = entry([f"http://{replica.name}", *[url] * neighbours])
+        publish_all(house.settings.directory, {"smollm2": entry([]), "minilm": model})
+        await reading
+        if neighbours:
+            await customer.settled()
+    if not neighbours:
+        assert await recover(house, GIVE_UP_AGE) == 1
+    assert (await only_usage(customer)).completion_tokens == tokens
+    if neighbours:
+        (path,) = there.glob("*/*.jsonl")
+        assert '"died"' in path.read_text()
+        copied_by_the_first_node = house.settings.meters / "smollm2" / path.name
+        copied_by_the_first_node.parent.mkdir(parents=True, exist_ok=True)
+        copied_by_the_first_node.write_bytes(path.read_bytes())
     await reconciled(house)
 
 
