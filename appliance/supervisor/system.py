@@ -47,7 +47,7 @@ class RayNode:
 
     @property
     def alone(self) -> bool:
-        return self.host == ALONE
+        return self.host == ALONE and self.head is None
 
     @property
     def address(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance import secrets
+from appliance.supervisor.system import RayNode
 
 DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -41,6 +42,13 @@ def test_a_first_node_that_keeps_to_itself_is_not_joined(tmp_path: Path) -> None
     secrets.create(tmp_path / "secrets")
     done = appliance(tmp_path, "join", "127.0.0.1:6379", DATABASE_URL=DATABASE)
     assert (done.returncode, "give it a `ray.node_address`" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("head", "alone"), [(None, True), ("127.0.0.2:6379", False)])
+def test_a_node_that_joins_another_is_not_alone_whatever_its_address(
+    tmp_path: Path, head: str | None, *, alone: bool
+) -> None:
+    assert RayNode("127.0.0.1", 6379, 6380, tmp_path, head).alone is alone
 
 
 @pytest.mark.parametrize("command", [("models", "apply"), ("reconcile",)])
