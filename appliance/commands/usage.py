@@ -13,7 +13,6 @@ from appliance.commands.account import AsJson, resolve
 from appliance.commands.session import as_document, fail, print_json, print_table, transact
 from billing.clock import system_clock
 from billing.prices.money import format_dollars
-from billing.statements.export import Exported, write_usage
 from billing.statements.period import By, Line, Period, read_usage, require_kept, summarize, total_of
 from billing.statements.usage import Usage, list_usage
 
@@ -99,6 +98,8 @@ def export(
     account: Account = None,
 ) -> None:
     """Every request from --first to --last, both included: this month unless something else is said."""
+    from billing.statements.export import Exported, write_usage
+
     period = _period(first, last)
 
     async def work(connection: AsyncConnection, account_id: int | None) -> Exported:

@@ -7,6 +7,8 @@ A file has each record as the text of which its day's seal was made (``billing.p
 whoever has the file and the seals can prove that it is what was recorded. A record is removed only after its file
 was written, read again, and found to be what was sealed. What removed transfers add up to is carried forward for
 each ledger account, so that the books go on to balance.
+
+pyarrow takes longer to import than all else that a command needs: only whoever opens a file imports it.
 """
 
 import hashlib
@@ -17,8 +19,6 @@ from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
 
-import pyarrow as pa
-from pyarrow import parquet
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,7 +32,6 @@ from billing.proof.seals import read_records, seals_between, without_limit
 YEARS_KEPT = 5
 AMOUNTS = {"transfer": "amount_nanodollars", "usage": "cost_nanodollars"}
 DATED = {"transfer": "created_at", "usage": "settled_at"}
-SCHEMA = pa.schema([("day", pa.date32()), ("record", pa.string())])
 ROWS_AT_ONCE = 10_000
 
 
@@ -112,11 +111,15 @@ def check_file(archived: Archived, folder: Path) -> str:
 
 
 async def _write(connection: AsyncConnection, relation: str, days: list[date], file: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([("day", pa.date32()), ("record", pa.string())])
     draft = file.with_name(f".{file.name}.draft")
     try:
-        with parquet.ParquetWriter(draft, SCHEMA, compression="zstd") as writer:
+        with parquet.ParquetWriter(draft, schema, compression="zstd") as writer:
             async for day, records in _pages(connection, relation, days):
-                writer.write_table(pa.table({"day": [day] * len(records), "record": records}, schema=SCHEMA))
+                writer.write_table(pa.table({"day": [day] * len(records), "record": records}, schema=schema))
         with draft.open("rb") as written:
             os.fsync(written.fileno())
         draft.chmod(0o400)
@@ -154,6 +157,8 @@ def _prove(file: Path, relation: str, seals: dict[date, dict[str, str]]) -> int:
 
 
 def _read(file: Path) -> Iterator[tuple[date, str]]:
+    from pyarrow import parquet
+
     with parquet.ParquetFile(file) as opened:
         for batch in opened.iter_batches(ROWS_AT_ONCE):
             yield from zip(batch["day"].to_pylist(), batch["record"].to_pylist(), strict=True)
