@@ -5,6 +5,7 @@ Standard library only, and syntax that old Pythons read, so that a wrong Python 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -33,6 +34,8 @@ def main(arguments: list[str]) -> int:
     try:
         check_python()
         device = choose_device(os.environ.get("DEVICE", "auto"))
+        if device == "cpu":
+            check_library("libnuma.so.1", "libnuma1")
         locks = [ROOT / "requirements" / (device + ".txt")]
         if dev:
             locks.append(ROOT / "requirements" / "dev.txt")
@@ -60,6 +63,14 @@ def check_python() -> None:
     except ImportError:
         package = "python" + ".".join(str(part) for part in sys.version_info[:2]) + "-venv"
         raise InstallError(found + " has no venv module. On Debian and Ubuntu: apt install " + package) from None
+
+
+def check_library(name: str, package: str) -> None:
+    """Refuse a bare Debian without what vLLM loads: its start would fail with a word about something else."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        raise InstallError(name + " is missing. On Debian and Ubuntu: apt install " + package) from None
 
 
 def choose_device(wish: str) -> str:

@@ -51,6 +51,8 @@ SOME_CPU = 0.01
 class Replica:
     """The deployment. Its constructor returns when the engine answers."""
 
+    _started = False
+
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self,
         model: Model,
@@ -92,6 +94,7 @@ class Replica:
         self._engine.guard.left = partial(left_here, home / "meters")
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         self._marking = asyncio.create_task(keep_marks(self._book, self._marks))
+        self._started = True
 
     def describe(self) -> dict[str, Any]:
         """``Told``, as JSON has it."""
@@ -131,6 +134,8 @@ class Replica:
 
     async def __del__(self) -> None:
         """Ray awaits this when it stops the replica: answers that are being written are finished."""
+        if not self._started:
+            return
         self._leaving = True
         await self._not_asked()
         self._engine.guard.draining = True

@@ -34,6 +34,12 @@ def test_a_debian_without_venv_is_told_which_package(install: ModuleType, monkey
         install.check_python()
 
 
+def test_a_debian_without_a_library_is_told_which_package(install: ModuleType) -> None:
+    install.check_library("libc.so.6", "libc6")
+    with pytest.raises(install.InstallError, match=r"libnone\.so\.1 is missing.*apt install libnone1"):
+        install.check_library("libnone.so.1", "libnone1")
+
+
 @pytest.mark.parametrize(
     ("script", "device"),
     [
