@@ -8,7 +8,7 @@ import os
 import signal
 from contextlib import suppress
 
-from serving.engine import bounded
+from serving.engine import bounded, starting
 from serving.engine.process import GPUS_VARIABLE, REPLICA_PID_VARIABLE
 from serving.replica import silence
 
@@ -44,6 +44,12 @@ def preload() -> None:
             importlib.import_module(module)
 
 
+def tell_why_it_does_not_start() -> None:
+    from vllm.v1.engine.core import EngineCoreProc
+
+    EngineCoreProc.__init__ = starting.telling_why()(EngineCoreProc.__init__)
+
+
 def silence_the_engine() -> None:
     """Before its first request: vLLM logs what it was working on when it fails, stop strings and schemas too."""
     from vllm.v1.engine.core import EngineCoreProc
@@ -63,5 +69,6 @@ if os.getppid() != int(os.environ[REPLICA_PID_VARIABLE]):
 os.register_at_fork(after_in_child=die_with_parent)
 os.register_at_fork(after_in_child=yield_to_the_others)
 preload()
+tell_why_it_does_not_start()
 silence_the_engine()
 bounded.install()

@@ -72,6 +72,10 @@ def _refuse(message: str) -> NoReturn:
     raise ValueError(f"engine_args: {message}")
 
 
+class EngineDidNotStartError(Exception):
+    """Why, in the words of whoever failed; vLLM's own error says only that something did."""
+
+
 async def start(
     model: Model,
     directories: Mapping[str, Path],
@@ -82,7 +86,8 @@ async def start(
     home: Path,
     version: str,
 ) -> RunningEngine:
-    """Starts the engine for the model and its adapters; takes seconds to minutes. Raises whatever vLLM raises.
+    """Starts the engine for the model and its adapters; takes seconds to minutes. Raises whatever vLLM raises,
+    and EngineDidNotStartError.
 
     ``home`` is this node's. The memory that it finds on its GPUs is remembered for the next start of this
     ``version``.
@@ -108,7 +113,12 @@ async def start(
     parser = make_arg_parser(FlexibleArgumentParser())
     parser.error = _refuse
     arguments = parser.parse_args(flags(model, directories, gpus))
-    llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+    try:
+        llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+    except RuntimeError:
+        if reason := starting.why(line):
+            raise EngineDidNotStartError(reason) from None
+        raise
     Metering(llm)
     tasks = await llm.get_supported_tasks()
     app = build_app(arguments, tasks, llm.model_config)

@@ -1,20 +1,22 @@
 """What an engine that starts is doing, in one line, for whoever waits for it.
 
 The engine's processes write the line into a file that their environment names; the process ``serving``
-publishes it.
+publishes it. One that fails says why, since vLLM tells the replica only that it did.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from serving.files import write_whole
 
 VARIABLE = "APPLIANCE_STARTING"
+FAILED = "failed: "
+LONGEST_REASON = 500
 
 
 def line_of(home: Path, model: str) -> Path:
@@ -27,6 +29,25 @@ def say(text: str) -> None:
     if path := os.environ.get(VARIABLE):
         with suppress(OSError):
             write_whole(Path(path), text.encode())
+
+
+@contextmanager
+def telling_why() -> Iterator[None]:
+    """Says what went wrong, if that was not said further inside. Before the first request it is of no customer."""
+    try:
+        yield
+    except Exception as error:
+        path = os.environ.get(VARIABLE)
+        if path and not why(Path(path)):
+            reason = " ".join(str(error).split()) or "no reason was given"
+            say(f"{FAILED}{type(error).__name__}: {reason[:LONGEST_REASON]}")
+        raise
+
+
+def why(path: Path) -> str:
+    """The reason for which the start failed, or nothing."""
+    line = said(path)
+    return line.removeprefix(FAILED) if line.startswith(FAILED) else ""
 
 
 def said(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
-from serving.engine.starting import VARIABLE, say, weighed
+from serving.engine.starting import VARIABLE, say, telling_why, weighed
 
 
 class SaysHowFar:
@@ -21,23 +21,28 @@ class SaysHowFar:
         if self.rank:
             os.environ.pop(VARIABLE, None)  # the first of an engine's processes speaks for all
         say("opening the device")
-        super().init_device()  # type: ignore[misc]
+        with telling_why():
+            super().init_device()  # type: ignore[misc]
 
     def load_model(self, **options: Any) -> None:
         say("loading weights")
-        super().load_model(**options)  # type: ignore[misc]
+        with telling_why():
+            super().load_model(**options)  # type: ignore[misc]
 
     def determine_available_memory(self) -> int:
         say("compiling")
-        return int(super().determine_available_memory())  # type: ignore[misc]
+        with telling_why():
+            return int(super().determine_available_memory())  # type: ignore[misc]
 
     def initialize_from_config(self, *arguments: Any, **options: Any) -> None:
         say("making the cache")
-        super().initialize_from_config(*arguments, **options)  # type: ignore[misc]
+        with telling_why():
+            super().initialize_from_config(*arguments, **options)  # type: ignore[misc]
 
     def compile_or_warm_up_model(self) -> Any:
         say("warming up")
-        return super().compile_or_warm_up_model()  # type: ignore[misc]
+        with telling_why():
+            return super().compile_or_warm_up_model()  # type: ignore[misc]
 
 
 def _weighed(load: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:

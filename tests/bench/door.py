@@ -4,7 +4,6 @@ The bystander asks for short streamed answers all the time; the attacks come fro
 """
 
 import asyncio
-import gzip
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -171,7 +171,10 @@ async def _drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, unt
 
 
 async def zip_bomb(url: str, key: str) -> None:
-    bomb = gzip.compress(bytes(1 << 30), 1)
+    packed = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
+    head = packed.compress(bytes(1 << 24)) + packed.flush(zlib.Z_FULL_FLUSH)
+    again = packed.compress(bytes(1 << 24)) + packed.flush(zlib.Z_FULL_FLUSH)
+    bomb = head + 63 * again  # a gigabyte that takes its maker no time
     for _ in range(5):
         status = await _post(url, key, bomb, b"content-encoding: gzip\r\n")
         if status != 413:
@@ -206,4 +209,5 @@ ATTACKS: dict[str, Attack] = {
 
 if __name__ == "__main__":
     attack, where, whose = sys.argv[1:]
+    os.nice(10)  # a stranger's own work is done elsewhere
     asyncio.run(ATTACKS[attack](where, whose))

@@ -158,7 +158,7 @@ def test_responses_streamed(client: OpenAI) -> None:
     kinds = [
         event.type for event in client.responses.create(model=CHAT, input="Hi", max_output_tokens=9, stream=True)
     ]
-    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.incomplete")
     with client.responses.stream(model=CHAT, input="Hi", max_output_tokens=9) as stream:
         assert "response.output_text.delta" in {event.type for event in stream}
         assert stream.get_final_response().usage
@@ -202,7 +202,8 @@ def test_what_codex_sends_is_answered(client: OpenAI, name: str) -> None:
     assert answer.usage
     assert len(answer.tools) == len(body["tools"])
     events: Any = list(client.responses.create(**fields, stream=True))
-    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+    assert events[0].type == "response.created"
+    assert events[-1].type in ("response.completed", "response.incomplete")
 
 
 ONLY_SEARCH = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "tool_search"}]}
