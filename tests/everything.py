@@ -79,7 +79,7 @@ def known(text: str) -> Iterator[Row]:
 def _run(step: str, commit: str) -> Row:
     """Its lines are printed as they come."""
     began, last = time.monotonic(), ""
-    with subprocess.Popen(["make", step], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(["make", step, "ARGS="], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stdout.write(f"{step} | {line}")
