@@ -55,7 +55,7 @@ def main(wanted: Sequence[str]) -> int:
     rows = {row.step: row for row in known(PAGE.read_text())} if PAGE.exists() else {}
     failed = False
     for step in wanted or STEPS:
-        rows[step] = _run(step, commit)
+        rows[step] = run(step, commit)
         failed |= rows[step].result != "passed"
         PAGE.write_text(page(rows))
     return int(failed)
@@ -76,10 +76,11 @@ def known(text: str) -> Iterator[Row]:
             yield Row(command.strip("`").removeprefix("make "), result, last_line, minutes, date, commit)
 
 
-def _run(step: str, commit: str) -> Row:
-    """Its lines are printed as they come."""
+def run(step: str, commit: str) -> Row:
+    """Its lines are printed as they come. make hands its own ARGS on unless they are given anew."""
     began, last = time.monotonic(), ""
-    with subprocess.Popen(["make", step, "ARGS="], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    command = ["make", step, "ARGS="]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stdout.write(f"{step} | {line}")
