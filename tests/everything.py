@@ -19,7 +19,7 @@ STEPS: Mapping[str, str] = {
     "test-nodes": "one of three nodes is lost under load",
     "fresh": "a fresh clone, `make up`, the README's example: by instruction sets, as a user, on a bare Debian",
     "clients": "other people's clients and suites",
-    "soak": "the ledger's decisions against a plain model, ten minutes",
+    "soak": "the ledger's decisions against a plain model, for a minute",
     "bench": "what the gateway and the ledger cost",
 }
 HEAD = """# The last result of everything
@@ -79,7 +79,7 @@ def known(text: str) -> Iterator[Row]:
 def run(step: str, commit: str) -> Row:
     """Its lines are printed as they come. make hands its own ARGS on unless they are given anew."""
     began, last = time.monotonic(), ""
-    command = ["make", step, "ARGS="]
+    command = ["make", "--no-print-directory", step, "ARGS="]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
