@@ -35,6 +35,7 @@ def test_the_field_is_named_as_the_client_wrote_it(said: object, param: str | No
         ("22 validation errors:\n  {'type': 'missing', 'loc': 'body.tools'}", "`tools[0].name` cannot be used."),
         ("ValueError('x')", "`tools[0].name` cannot be used."),
         ("It is too large. (parameter=max_tokens, value=9)", "It is too large."),
+        ("There is no model `__not_here__`.", "There is no model `__not_here__`."),
         ("There is no such tool.", "There is no such tool."),
     ],
 )
