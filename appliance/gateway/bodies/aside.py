@@ -29,10 +29,6 @@ MOST_WAITING = 32
 PR_SET_PDEATHSIG = 1
 
 
-NICENESS = 10
-"""Where processors are few, the answers of others come first."""
-
-
 class Aside:
     """To be closed."""
 
@@ -100,5 +96,4 @@ def begin(gateway: int) -> None:
     if os.getppid() != gateway:
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
