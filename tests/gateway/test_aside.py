@@ -49,6 +49,7 @@ async def test_a_large_body_is_judged_beside_the_thread_and_to_the_same_end() ->
         await aside.parse(CHAT, b'{"messages": [], "pad": "' + b"x" * LARGE_BYTES + b'"}', JSON)
     assert named.value.param == "model"
     aside.close()
+    await _all_gone()
 
 
 async def test_the_process_that_judges_may_die_at_any_moment() -> None:
@@ -60,6 +61,10 @@ async def test_the_process_that_judges_may_die_at_any_moment() -> None:
         await _parse_for_ever(aside)
     await aside.parse(COMPLETIONS, ids(100_000), JSON)
     aside.close()
+    await _all_gone()
+
+
+async def _all_gone() -> None:
     async with asyncio.timeout(10):
         while children():
             await asyncio.sleep(0.05)
