@@ -24,8 +24,6 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 900.0
 METER_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 30.0
-NEIGHBOUR_SECONDS = 30.0
-NEIGHBOUR_PAUSE_SECONDS = 0.5
 HANDOVER_SECONDS = 10.0
 """How long a request waits for another replica when the one it was sent to has just ended."""
 MOST_ATTEMPTS = 3
@@ -193,23 +191,22 @@ class EngineClient:
     async def left_by(self, gone: Replica, request_id: str, delivered_bytes: int) -> Meter | None:
         """What a replica that was killed on another node left of the request; a replica beside it has to say.
 
-        None if there is none within ``NEIGHBOUR_SECONDS``, or none that can say.
+        None if there is none, or none that can say. Nobody waits for one to come: by then the worker may have
+        settled the request as lost, and what is noted in a journal after that is a difference in the books.
         """
         query = urlencode({"replica": gone.id, "delivered": delivered_bytes})
         timeout = aiohttp.ClientTimeout(total=METER_TIMEOUT_SECONDS)
-        for _ in range(round(NEIGHBOUR_SECONDS / NEIGHBOUR_PAUSE_SECONDS)):
-            replicas = (replica for view in self.directory.models().values() for replica in view.replicas)
-            for beside in replicas:
-                if beside.node != gone.node or beside.id == gone.id:
-                    continue
-                try:
-                    url = f"{beside.endpoint}/left/{request_id}?{query}"
-                    async with self._session.get(url, timeout=timeout) as response:
-                        if response.status in (200, 404):
-                            return parse_meter(await response.read()) if response.status == 200 else None
-                except (aiohttp.ClientError, OSError, ValueError):
-                    continue
-            await asyncio.sleep(NEIGHBOUR_PAUSE_SECONDS)
+        replicas = {replica for view in self.directory.models().values() for replica in view.replicas}
+        for beside in replicas:
+            if beside.node != gone.node or beside.id == gone.id:
+                continue
+            url = f"{beside.endpoint}/left/{request_id}?{query}"
+            try:
+                async with self._session.get(url, timeout=timeout) as response:
+                    if response.status == 200:
+                        return parse_meter(await response.read())
+            except (aiohttp.ClientError, OSError, ValueError):
+                continue
         return None
 
     async def find_meter(self, model: str, request_id: str) -> Meter | None:

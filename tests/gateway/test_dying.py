@@ -160,7 +160,6 @@ async def test_a_replica_at_an_address_of_the_network_is_gone_if_its_marks_are_h
 ) -> None:
     """If they are not, it was another node's: the worker finds out, and nothing is charged."""
     monkeypatch.setattr(replicas, "_is_loopback", lambda _: False)
-    monkeypatch.setattr(replicas, "NEIGHBOUR_SECONDS", 0.5)
     customer = await house.customer()
     async with dying(house, marked=[4], chunks=6) as replica:
         if not left:
@@ -180,7 +179,6 @@ async def test_what_a_replica_of_another_node_left_is_told_by_one_beside_it(
 ) -> None:
     """Nothing is charged if there is none."""
     monkeypatch.setattr(replicas, "_is_loopback", lambda _: False)
-    monkeypatch.setattr(replicas, "NEIGHBOUR_SECONDS", 2)
     there = tmp_path / "there"
     customer = await house.customer()
     async with dying(house, marked=[2, 4, 7], chunks=6, meters=there) as replica, beside(house, there) as url:
