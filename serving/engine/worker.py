@@ -17,32 +17,32 @@ class SaysHowFar:
 
     rank: int
 
+    @telling_why()
     def init_device(self) -> None:
         if self.rank:
             os.environ.pop(VARIABLE, None)  # the first of an engine's processes speaks for all
         say("opening the device")
-        with telling_why():
-            super().init_device()  # type: ignore[misc]
+        super().init_device()  # type: ignore[misc]
 
+    @telling_why()
     def load_model(self, **options: Any) -> None:
         say("loading weights")
-        with telling_why():
-            super().load_model(**options)  # type: ignore[misc]
+        super().load_model(**options)  # type: ignore[misc]
 
+    @telling_why()
     def determine_available_memory(self) -> int:
         say("compiling")
-        with telling_why():
-            return int(super().determine_available_memory())  # type: ignore[misc]
+        return int(super().determine_available_memory())  # type: ignore[misc]
 
+    @telling_why()
     def initialize_from_config(self, *arguments: Any, **options: Any) -> None:
         say("making the cache")
-        with telling_why():
-            super().initialize_from_config(*arguments, **options)  # type: ignore[misc]
+        super().initialize_from_config(*arguments, **options)  # type: ignore[misc]
 
+    @telling_why()
     def compile_or_warm_up_model(self) -> Any:
         say("warming up")
-        with telling_why():
-            return super().compile_or_warm_up_model()  # type: ignore[misc]
+        return super().compile_or_warm_up_model()  # type: ignore[misc]
 
 
 def _weighed(load: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl
+from urllib.parse import parse_qsl
 
 from serving.catalog.endpoints import ENDPOINTS, Endpoint
 from serving.metering.meter import Limits, Meter, MeterBook
@@ -138,7 +138,7 @@ class Guard:
 
     async def _meter(self, request_id: str, query: bytes, send: Send) -> None:
         try:
-            wait_seconds = float(parse_qs(query.decode("latin-1")).get("wait", ["0"])[0])
+            wait_seconds = float(dict(parse_qsl(query.decode("latin-1"))).get("wait", "0"))
         except ValueError:
             wait_seconds = 0.0
         meter = await self._book.find(request_id, min(wait_seconds, MOST_WAIT_SECONDS))
