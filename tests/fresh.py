@@ -138,7 +138,11 @@ def bare_debian(suite: str, root: Path, packages: Sequence[str]) -> Iterator[Pat
         if name.endswith(("_CERT", "_CERT_FILE", "_CA_BUNDLE")) and Path(value).is_file():
             (root / value[1:]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(value, root / value[1:])
-    mounts = [("-t", "proc", "proc", "proc"), ("-t", "tmpfs", "tmpfs", "dev/shm")]
+    mounts = [
+        ("-t", "proc", "proc", "proc"),
+        ("-t", "tmpfs", "tmpfs", "dev/shm"),
+        ("-o", "ro", "-t", "sysfs", "sysfs", "sys"),
+    ]
     for folder in filter(os.path.isdir, os.environ.get("PIP_FIND_LINKS", "").split()):
         (root / folder[1:]).mkdir(parents=True)
         mounts.append(("-o", "bind,ro", folder, folder[1:]))
