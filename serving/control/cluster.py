@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import ray
@@ -16,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from serving.control import deployments
 from serving.control.follower import Follower
+from serving.control.patience import Patience
 from serving.placement.gpus import local_gpus
 from serving.replica.description import Told
 
@@ -24,13 +23,12 @@ STATUS_TIMEOUT_SECONDS = 2.0
 DESCRIBE_TIMEOUT_SECONDS = 1.0
 GPUS_TIMEOUT_SECONDS = 30.0
 EXCHANGE_TIMEOUT_SECONDS = 10.0
-THREADS = 16
-
-Result = TypeVar("Result")
+ORDER_TIMEOUT_SECONDS = 30.0
+MARGIN_SECONDS = 2.0  # what Ray does before and after the wait that it bounds itself
 
 
 class Cluster:
-    """To be closed. Raises whatever Ray raises where nothing else is said."""
+    """To be closed. Raises whatever Ray raises where nothing else is said, and TimeoutError."""
 
     def __init__(self, address: str) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -44,20 +42,22 @@ class Cluster:
         )
         self.node: str = ray.get_runtime_context().get_node_id()
         self._followers: dict[str, Any] = {}
-        self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ray")
+        self._patience = Patience()
         self._gpus_of: dict[str, list[dict[str, Any]]] = {}
         serve.start(proxy_location="Disabled")
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
         ray.shutdown()
+
+    @property
+    def stuck(self) -> int:
+        """How many calls have not returned though they should have long ago."""
+        return self._patience.stuck
 
     async def applications(self) -> dict[str, Any] | None:
         """Every application's status as Ray knows it, by name; None if Ray does not answer."""
         try:
-            return dict(
-                await asyncio.wait_for(self._call(lambda: serve.status().applications), STATUS_TIMEOUT_SECONDS)
-            )
+            return dict(await self._patience.call(lambda: serve.status().applications, STATUS_TIMEOUT_SECONDS))
         except (TimeoutError, RayServeException, ray.exceptions.RayError):
             return None
 
@@ -70,27 +70,34 @@ class Cluster:
             return msgspec.convert(results, list[Told])
 
         try:
-            return await self._call(ask)
+            return await self._patience.call(ask, DESCRIBE_TIMEOUT_SECONDS + MARGIN_SECONDS)
         except (TimeoutError, RayServeException, ray.exceptions.RayError, RuntimeError, KeyError):
             return None
 
     async def run(self, name: str, application: serve.Application) -> None:
         """Returns when Ray has taken it over, not when it runs."""
-        await self._call(
+        await self._patience.call(
             lambda: serve.run_many(
                 [serve.RunTarget(application, name=name, route_prefix=None)],
                 wait_for_ingress_deployment_creation=False,
                 wait_for_applications_running=False,
-            )
+            ),
+            ORDER_TIMEOUT_SECONDS,
         )
 
     async def delete(self, application: str) -> None:
         """Its replicas finish what they write."""
-        await self._call(lambda: serve.delete(application, _blocking=False))
+        await self._patience.call(lambda: serve.delete(application, _blocking=False), ORDER_TIMEOUT_SECONDS)
 
-    async def nodes(self) -> list[dict[str, Any]]:
-        """The living nodes: ``id``, ``address``, ``metrics_port``, ``gpus`` with ``name`` and ``memory_bytes``."""
-        found = [node for node in await self._call(ray.nodes) if node["Alive"]]
+    async def nodes(self) -> list[dict[str, Any]] | None:
+        """The living nodes: ``id``, ``address``, ``metrics_port``, ``gpus`` with ``name`` and ``memory_bytes``.
+
+        None if Ray does not answer.
+        """
+        try:
+            known = await self._patience.call(ray.nodes, STATUS_TIMEOUT_SECONDS)
+        except (TimeoutError, ray.exceptions.RayError):
+            return None
         return [
             {
                 "id": node["NodeID"],
@@ -98,7 +105,8 @@ class Cluster:
                 "metrics_port": node.get("MetricsExportPort", 0),
                 "gpus": await self._gpus(node["NodeID"], int(node["Resources"].get("GPU", 0))),
             }
-            for node in found
+            for node in known
+            if node["Alive"]
         ]
 
     async def exchange(
@@ -113,8 +121,8 @@ class Cluster:
             return dict(ray.get(reply, timeout=EXCHANGE_TIMEOUT_SECONDS))
 
         try:
-            return await self._call(talk)
-        except ray.exceptions.RayError:
+            return await self._patience.call(talk, EXCHANGE_TIMEOUT_SECONDS + MARGIN_SECONDS)
+        except (TimeoutError, ray.exceptions.RayError):
             self._followers.pop(node, None)
             return None
 
@@ -123,16 +131,14 @@ class Cluster:
         if count and node not in self._gpus_of:
             task = ray.remote(local_gpus).options(num_cpus=0, **_on(node))
             try:
-                self._gpus_of[node] = await self._call(
-                    lambda: ray.get(task.remote(), timeout=GPUS_TIMEOUT_SECONDS)
+                self._gpus_of[node] = await self._patience.call(
+                    lambda: ray.get(task.remote(), timeout=GPUS_TIMEOUT_SECONDS),
+                    GPUS_TIMEOUT_SECONDS + MARGIN_SECONDS,
                 )
-            except ray.exceptions.RayError:
+            except (TimeoutError, ray.exceptions.RayError):
                 self._gpus_of[node] = []
         known = self._gpus_of.get(node, [])[:count]
         return known + [{"name": "GPU", "memory_bytes": 0}] * (count - len(known))
-
-    async def _call(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 def _on(node: str) -> dict[str, Any]:

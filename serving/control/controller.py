@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 PERIOD_SECONDS = 1.0
 RAY_GONE_SECONDS = 60.0
 DEAF_SECONDS = 12.0
+MOST_STUCK_CALLS = 16
 
 
 async def run_serving(home: Path, cluster_secret: str, ray_address: str) -> int:
@@ -105,7 +106,7 @@ class Controller:
                 if last_heard - last_complete > DEAF_SECONDS:
                     logger.error("Ray runs replicas that this process does not hear of; starting again")
                     return 1
-                if time.monotonic() - last_heard > RAY_GONE_SECONDS:
+                if time.monotonic() - last_heard > RAY_GONE_SECONDS or self._cluster.stuck > MOST_STUCK_CALLS:
                     logger.error("Ray does not answer")
                     return 1
                 await asyncio.sleep(max(0.0, PERIOD_SECONDS - (time.monotonic() - began)))
@@ -145,7 +146,10 @@ class Controller:
                     del self._states[name]
 
     async def _act(self, statuses: Mapping[str, Any]) -> None:
-        self._nodes = await self._cluster.nodes()
+        nodes = await self._cluster.nodes()
+        if nodes is None:
+            return
+        self._nodes = nodes
         for name in statuses.keys() - self._states.keys():
             await self._cluster.delete(name)
         for state in list(self._states.values()):

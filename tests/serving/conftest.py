@@ -111,7 +111,12 @@ class Node:
             assert self.serving.process is not None
             assert self.serving.process.poll() is None, (self.home / "serving.err").read_text()
             time.sleep(0.1)
-        raise TimeoutError(self.model())
+        directory = self.directory()
+        published = time.time() - directory["published_at"]
+        raise TimeoutError(
+            f"{published:.1f} s after it was published: {directory['models'][name]}\n"
+            f"{(self.home / 'serving.err').read_text()[-5000:]}"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,11 @@ pytestmark = pytest.mark.engine
 
 
 def _replica(node: Node) -> psutil.Process:
-    port = int(node.endpoint().rpartition(":")[2])
+    host, _, port = node.endpoint().removeprefix("http://").rpartition(":")
     return next(
         psutil.Process(connection.pid)
         for connection in psutil.net_connections("tcp4")
-        if connection.laddr
-        and connection.laddr.port == port
-        and connection.status == psutil.CONN_LISTEN
-        and connection.pid
+        if connection.laddr == (host, int(port)) and connection.status == psutil.CONN_LISTEN and connection.pid
     )
 
 
@@ -104,7 +101,7 @@ def test_a_killed_replica_is_replaced_and_its_engine_dies_with_it(node: Node) ->
 
 def test_a_killed_engine_replaces_the_replica(node: Node) -> None:
     replica, name = _replica(node), node.model()["replicas"][0]["id"]
-    engine = max(replica.children(recursive=True), key=lambda process: process.memory_info().rss)
+    (engine,) = (process for process in replica.children(recursive=True) if "EngineCore" in process.name())
     os.kill(engine.pid, signal.SIGKILL)
     node.wait("ready", 120, not_replica=name)
 

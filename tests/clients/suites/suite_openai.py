@@ -123,8 +123,11 @@ def test_completions(client: OpenAI, lenient: OpenAI) -> None:
     assert len(answer.choices) == 4
     echoed = lenient.completions.create(model=CHAT, prompt="a", max_tokens=2, echo=True, logprobs=1)
     assert echoed.choices[0].logprobs  # of the first token null
-    streamed = client.completions.create(model=CHAT, prompt="Once", max_tokens=5, stream=True)
-    assert "".join(chunk.choices[0].text for chunk in streamed)
+    streamed = lenient.completions.create(model=CHAT, prompt="Once", max_tokens=5, stream=True)
+    choices = [chunk.choices[0] for chunk in streamed]  # typed as if each were the last
+    assert "".join(choice.text for choice in choices)
+    assert {choice.finish_reason for choice in choices[:-1]} <= {None}
+    assert choices[-1].finish_reason == "length"
 
 
 @pytest.mark.parametrize("text", ["hi", ["hi", "you"], [1, 2], [[1, 2], [3]]])
