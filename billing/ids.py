@@ -1,6 +1,6 @@
 """Ids of requests and operations: UUID version 7 (RFC 9562), so that an index on them grows at its end."""
 
-import secrets
+import os
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,7 +11,7 @@ ID_SLACK = timedelta(days=1)
 def request_id(now_seconds: float) -> UUID:
     """``now_seconds`` is Unix time; 74 bits are random."""
     milliseconds = int(now_seconds * 1000)
-    random = secrets.randbits(74)
+    random = int.from_bytes(os.urandom(10), "big") >> 6
     value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (2**62 - 1)
     return UUID(int=value)
 

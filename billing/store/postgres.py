@@ -14,6 +14,7 @@ from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
+from msgspec.structs import replace
 
 from billing.database.db import Database
 from billing.prices.pricing import Rate
@@ -355,7 +356,7 @@ class PostgresTransaction:
             [one.use.month for one in accounts],
             [one.use.month_spent for one in accounts],
         )
-        if rarely := [one for one in accounts if _rarely(one) != _rarely(self._locked[one.id])]:
+        if rarely := [one for one in accounts if _is_rare(self._locked[one.id], one)]:
             values = [_rarely(one) for one in rarely]
             await self._connection.fetch(
                 _RARELY_AFTER, [one.id for one in rarely], *map(list, zip(*values, strict=True))
@@ -373,7 +374,15 @@ def _standing(row: asyncpg.Record) -> Standing:
     )  # fmt: skip
 
 
-# What most requests leave as it is.
+def _is_rare(before: Standing, after: Standing) -> bool:
+    """Whether something changed that most requests leave as it is."""
+    was = before.use
+    use = replace(
+        after.use, held=was.held, open_holds=was.open_holds, month=was.month, month_spent=was.month_spent
+    )
+    return replace(after, balance=before.balance, owed=before.owed, use=use) != before
+
+
 _rarely = attrgetter(
     "status", "credit_limit", "sweep_at", "stops_until", "limited_keys", "priority", "delete_at", "status_before",
     "use.requests_tat", "use.tokens_tat", "use.requests_per_minute", "use.tokens_per_minute",
