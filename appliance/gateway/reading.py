@@ -27,7 +27,7 @@ async def read_body(
     if _length(scope) > limit_bytes:
         raise _too_large(limit_bytes)
     packing = unpacker(scope["headers"])
-    body, known = bytearray(), False
+    body, length, known = list[bytes](), 0, False
     try:
         async with asyncio.timeout(BODY_SECONDS):
             more = True
@@ -36,18 +36,19 @@ async def read_body(
                 if message["type"] == "http.disconnect":
                     raise ClientGone
                 more = message.get("more_body", False)
-                for piece in packing.pieces(message.get("body", b"")):
-                    body += piece
-                    if len(body) > limit_bytes:
+                async for piece in packing.pieces(message.get("body", b"")):
+                    body.append(piece)
+                    length += len(piece)
+                    if length > limit_bytes:
                         raise _too_large(limit_bytes)
-                    if len(body) > STRANGERS_BODY_BYTES and not known:
+                    if length > STRANGERS_BODY_BYTES and not known:
                         await require_known()
                         known = True
                     await asyncio.sleep(0)
     except TimeoutError:
         raise RequestTimeout(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
     packing.end()
-    return bytes(body)
+    return b"".join(body)
 
 
 def _length(scope: Scope) -> int:

@@ -37,7 +37,7 @@ HEADER_BYTES = 300 << 20
 SILENT, DRIPPING, ADDRESSES = 10_000, 1_000, 20
 FIELDS = 490_000
 SECONDS = 14.0
-"""Of an attack that waits: longer than headers may take."""
+"""Longer than headers may take."""
 Attack = Callable[[str, str], Coroutine[Any, Any, None]]
 
 
@@ -175,7 +175,8 @@ async def zip_bomb(url: str, key: str) -> None:
     head = packed.compress(bytes(1 << 24)) + packed.flush(zlib.Z_FULL_FLUSH)
     again = packed.compress(bytes(1 << 24)) + packed.flush(zlib.Z_FULL_FLUSH)
     bomb = head + 63 * again  # a gigabyte that takes its maker no time
-    for _ in range(5):
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
         status = await _post(url, key, bomb, b"content-encoding: gzip\r\n")
         if status != 413:
             raise RuntimeError(f"the bomb was answered with {status}")
@@ -184,7 +185,8 @@ async def zip_bomb(url: str, key: str) -> None:
 async def many_fields(url: str, key: str) -> None:
     fields = {f"f{number}": number for number in range(FIELDS)}
     body = json.dumps({"model": "smollm2", "messages": [], "metadata": fields}).encode()
-    for _ in range(5):
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
         status = await _post(url, key, body, b"")
         if status != 400:
             raise RuntimeError(f"the fields were answered with {status}")
