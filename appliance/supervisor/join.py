@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import ipaddress
 import socket
@@ -13,7 +14,9 @@ import msgspec
 from appliance import secrets
 from appliance.settings import RaySettings, Settings, SettingsError
 from appliance.supervisor.launch import System, launch
-from appliance.supervisor.system import ALONE, RayNode, plan_ray
+from appliance.supervisor.system import ALONE, RayNode, accepts, plan_ray
+
+REACH_SECONDS = 1.0
 
 
 def join(settings: Settings, head: str, inherited: Mapping[str, str]) -> int:
@@ -41,12 +44,24 @@ class JoinedSystem(System):
         return dataclasses.replace(plan_ray(self.settings), head=self.settings.ray_address)
 
     async def start(self) -> None:
-        first = self.settings.ray_address
+        first = self.ray.address
+        await self._reach(first)
         await self.start_ray(f"joining {first}", f"{self.ray.host} joined {first}")
         await self.start_gateways()
         seconds = f"{time.monotonic() - self.started_at:.0f} s"
         serves = f", serves at {self.url}" if self.settings.gateway.processes else ""
         self.screen.say("", f"joined after {seconds}{serves}", "", "Ctrl-C stops everything on this node.", "")
+
+    async def _reach(self, first: str) -> None:
+        """Returns when the first node answers; it may be started later than this one."""
+        host, _, port = first.rpartition(":")
+        step = self.screen.step("first node", f"asking {first}")
+        if not await accepts(host, int(port)):
+            self.screen.say(f"nobody answers at {first} yet: does `appliance up` run there?")
+            step.update(f"waiting for {first}")
+        while not await accepts(host, int(port)):
+            await asyncio.sleep(REACH_SECONDS)
+        step.done(f"{first} answers")
 
 
 def _own_address(ray: RaySettings, head: str) -> str:

@@ -136,7 +136,7 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
     async def is_ready() -> bool:
         # The raylet makes its socket after the head's services run.
         host, _, port = ray.address.rpartition(":")
-        return any(ray.sessions.glob("session_*/sockets/raylet*")) and await _accepts(host, int(port))
+        return any(ray.sessions.glob("session_*/sockets/raylet*")) and await accepts(host, int(port))
 
     command = (
         str(Path(sys.executable).with_name("ray")),
@@ -211,7 +211,8 @@ async def answers(url: str) -> bool:
         return False
 
 
-async def _accepts(host: str, port: int) -> bool:
+async def accepts(host: str, port: int) -> bool:
+    """Whether somebody takes a connection within the probe's time."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             _, writer = await asyncio.open_connection(host, port)

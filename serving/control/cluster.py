@@ -122,7 +122,9 @@ class Cluster:
 
         try:
             return await self._patience.call(talk, EXCHANGE_TIMEOUT_SECONDS + MARGIN_SECONDS)
-        except (TimeoutError, ray.exceptions.RayError):
+        except TimeoutError:  # Ray's is one too; its actor may be starting yet
+            return None
+        except ray.exceptions.RayError:
             self._followers.pop(node, None)
             return None
 

@@ -1,6 +1,7 @@
 """A further node says what it lacks before it starts anything."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,21 @@ def test_a_first_node_that_keeps_to_itself_is_not_joined(tmp_path: Path) -> None
     secrets.create(tmp_path / "secrets")
     done = appliance(tmp_path, "join", "127.0.0.1:6379", DATABASE_URL=DATABASE)
     assert (done.returncode, "give it a `ray.node_address`" in done.stderr) == (1, True)
+
+
+def test_a_first_node_that_does_not_answer_is_named_and_waited_for(tmp_path: Path) -> None:
+    secrets.create(tmp_path / "secrets")
+    with socket.socket() as first:
+        first.bind(("127.0.0.2", 0))
+        head = f"127.0.0.2:{first.getsockname()[1]}"
+        env = os.environ | {"APPLIANCE_HOME": str(tmp_path), "PORT": "0", "DATABASE_URL": DATABASE}
+        with subprocess.Popen(
+            [sys.executable, "-m", "appliance", "join", head], env=env, stdout=subprocess.PIPE, text=True
+        ) as joining:
+            assert joining.stdout is not None
+            assert f"nobody answers at {head} yet" in joining.stdout.readline()
+            assert joining.poll() is None
+            joining.terminate()
 
 
 @pytest.mark.parametrize(("head", "alone"), [(None, True), ("127.0.0.2:6379", False)])

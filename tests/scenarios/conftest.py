@@ -4,9 +4,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.ports import free_port
 from tests.scenarios.system import System, running
@@ -22,17 +24,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def system(prepared_models: Path) -> Iterator[System]:
-    """A system that was started once and is ready.
+    """A system that was started once and is ready."""
+    with started(prepared_models) as system:
+        yield system
 
-    Not below pytest's own folder, which each pytest that starts closes to every other user, PostgreSQL's too.
+
+@contextmanager
+def started(models: Path, **ray: str) -> Iterator[System]:
+    """Not below pytest's own folder, which each pytest that starts closes to every other user, PostgreSQL's too.
+
+    ``ray`` is what appliance.yaml says of it besides its port.
     """
     with tempfile.TemporaryDirectory(prefix="appliance-", ignore_cleanup_errors=True) as home:
-        (Path(home) / "models").symlink_to(prepared_models)
+        (Path(home) / "models").symlink_to(models)
         config = Path(home) / "appliance.yaml"
-        config.write_text(f"ray: {{port: {free_port()}}}")
-        with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config)}) as started:
-            started.wait_until_ready()
-            yield started
+        config.write_text(yaml.safe_dump({"ray": {"port": free_port(), **ray}}))
+        with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config)}) as system:
+            system.wait_until_ready()
+            yield system
 
 
 @pytest.fixture

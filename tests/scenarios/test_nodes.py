@@ -6,9 +6,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from appliance.postgres import embedded_url
 from appliance.settings import CONFIGS
 from tests.conftest import Figure
 from tests.ports import free_port
-from tests.scenarios.conftest import PARTNERS_KEY
+from tests.scenarios.conftest import PARTNERS_KEY, started
 from tests.scenarios.system import Answer, System, books_balance, running, stream, write_models
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.nodes, pytest.mark.timeout(900)]
 
-ADDRESSES = ("127.0.0.3", "127.0.0.4")
+FIRST, ADDRESSES = "127.0.0.2", ("127.0.0.3", "127.0.0.4")
 CLIENTS = 8
 SHIPPED: dict[str, Any] = yaml.safe_load((CONFIGS / "models.yaml").read_text())
 
@@ -40,18 +41,21 @@ class Seen:
     failed: list[str] = field(default_factory=list)
 
 
-def join(first: System, address: str, gateways: int, home: Path, stack: ExitStack) -> System:
-    """A further node, with the first one's secrets and database."""
+def prepare(first: System, address: str, gateways: int, home: Path) -> None:
+    """A further node's home, with the first one's secrets."""
     (home / "models").symlink_to((first.home / "models").resolve())
     shutil.copytree(first.home / "secrets", home / "secrets")
-    config = home / "appliance.yaml"
-    config.write_text(yaml.safe_dump({"ray": {"node_address": address}, "gateway": {"processes": gateways}}))
-    ray_port = yaml.safe_load((first.home / "appliance.yaml").read_text())["ray"]["port"]
+    document = {"ray": {"node_address": address}, "gateway": {"processes": gateways}}
+    (home / "appliance.yaml").write_text(yaml.safe_dump(document))
+
+
+def joined(first: System, home: Path) -> AbstractContextManager[System]:
+    ray = yaml.safe_load((first.home / "appliance.yaml").read_text())["ray"]
     settings = {
-        "APPLIANCE_CONFIG": str(config),
+        "APPLIANCE_CONFIG": str(home / "appliance.yaml"),
         "DATABASE_URL": embedded_url(first.home / "run" / "postgres"),
     }
-    return stack.enter_context(running(home, free_port(), settings, ("join", f"127.0.0.2:{ray_port}")))
+    return running(home, free_port(), settings, ("join", f"{ray['node_address']}:{ray['port']}"))
 
 
 def wait_for_replicas(system: System, count: int, seconds: float, model: str = "smollm2") -> set[str]:
@@ -69,9 +73,15 @@ def wait_for_replicas(system: System, count: int, seconds: float, model: str = "
 
 
 @pytest.fixture(scope="module")
+def system(prepared_models: Path) -> Iterator[System]:
+    """A first node that others can reach."""
+    with started(prepared_models, node_address=FIRST) as system:
+        yield system
+
+
+@pytest.fixture(scope="module")
 def nodes(system: System, partner: str) -> Iterator[list[System]]:
     """The first, one with a gateway, one without; each has a replica of the own model and one of the partner's."""
-    system.wait_until_ready()
     document = deepcopy(SHIPPED)
     chat = document["models"][0]
     chat["replicas"] = 3
@@ -92,10 +102,9 @@ def nodes(system: System, partner: str) -> Iterator[list[System]]:
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="appliance-", ignore_cleanup_errors=True)))
             for _ in ADDRESSES
         ]
-        others = [
-            join(system, address, gateways, home, stack)
-            for address, gateways, home in zip(ADDRESSES, (1, 0), homes, strict=True)
-        ]
+        for address, gateways, home in zip(ADDRESSES, (1, 0), homes, strict=True):
+            prepare(system, address, gateways, home)
+        others = [stack.enter_context(joined(system, home)) for home in homes]
         others[0].wait_until_ready()
         env = write_models(system.home, document) | {"EXAMPLE_KEY": PARTNERS_KEY}
         system.appliance("models", "apply", env=env, timeout=600)
@@ -169,8 +178,20 @@ async def test_a_node_is_lost_under_load_and_service_goes_on(nodes: list[System]
         )
     figure("a node killed: answers that either gateway's clients saw finish, all charged as their usage says",
            len(here.finished + there.finished + partners.finished))  # fmt: skip
-    books_balance(first)
     wait_for_replicas(first, 3, 300)
+    lost = differences(first)
+    figure("a node killed: charges of its last second whose meters are on its disk alone", len(lost))
+    assert all("charged, in no meter" in line for line in lost)
+    with joined(first, second.home) as back:
+        back.wait_until_ready()
+        await until(lambda: not differences(first), 120)
+        books_balance(first)
+
+
+def differences(system: System) -> list[str]:
+    """What reconciliation says of each request that differs."""
+    done = system.appliance("reconcile", "--day", f"{datetime.now(UTC):%Y-%m-%d}", check=False)
+    return [line for line in done.stdout.splitlines() if line.startswith("request ")]
 
 
 async def until(is_so: Callable[[], bool], seconds: float) -> None:
