@@ -17,7 +17,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -71,7 +71,7 @@ def main(wanted: Sequence[str]) -> int:
 
 def _is_here(name: str) -> bool:
     way = WAYS[name]
-    if shutil.which(way.python) is None:
+    if not _runs(way.python):
         _say(f"{name}: not on this machine")
         return False
     if way.debian and (os.geteuid() != 0 or shutil.which("debootstrap") is None):
@@ -81,6 +81,12 @@ def _is_here(name: str) -> bool:
         _say(f"{name}: all ways are an ordinary user's here")
         return False
     return True
+
+
+def _runs(python: str) -> bool:
+    """Not so what a manager of versions leaves in the path for a version that is not chosen."""
+    found = shutil.which(python)
+    return found is not None and not subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode
 
 
 def _try(way: Way) -> tuple[float, str]:
@@ -116,7 +122,8 @@ def _try(way: Way) -> tuple[float, str]:
             )  # fmt: skip
             return seconds, (done.stdout if done.returncode == 0 else done.stderr).strip()[-300:]
         finally:
-            os.killpg(make.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it failed, and says so itself
+                os.killpg(make.pid, signal.SIGTERM)
             make.wait(STOP_SECONDS)
 
 
