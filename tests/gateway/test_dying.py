@@ -45,6 +45,8 @@ class Dying:
         self._chunks = chunks
         self.name = ""
         self.request_id = ""
+        self.may_die = asyncio.Event()
+        self.may_die.set()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -63,6 +65,7 @@ class Dying:
             writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await writer.drain()
             await asyncio.sleep(0.01)
+        await self.may_die.wait()
         writer.close()
 
     @asynccontextmanager
@@ -182,10 +185,14 @@ async def test_what_a_replica_of_another_node_left_is_told_by_one_beside_it(
     there = tmp_path / "there"
     customer = await house.customer()
     async with dying(house, marked=[2, 4, 7], chunks=6, meters=there) as replica, beside(house, there) as url:
+        replica.may_die.clear()
         reading = asyncio.create_task(read(customer, stream=True))
-        await asyncio.sleep(0.05)
+        while not replica.request_id:
+            await asyncio.sleep(0.01)
         model = entry([f"http://{replica.name}", *[url] * neighbours])
         publish_all(house.settings.directory, {"smollm2": entry([]), "minilm": model})
+        await asyncio.sleep(0.5)
+        replica.may_die.set()
         await reading
         if neighbours:
             await customer.settled()
