@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from io import BytesIO
 
 from appliance.errors import BodyTooLarge, RequestTimeout
 from appliance.gateway.asgi import ClientGone, Receive, Scope
@@ -27,7 +28,7 @@ async def read_body(
     if _length(scope) > limit_bytes:
         raise _too_large(limit_bytes)
     packing = unpacker(scope["headers"])
-    body, length, known = list[bytes](), 0, False
+    body, known = BytesIO(), False
     try:
         async with asyncio.timeout(BODY_SECONDS):
             more = True
@@ -37,18 +38,17 @@ async def read_body(
                     raise ClientGone
                 more = message.get("more_body", False)
                 async for piece in packing.pieces(message.get("body", b"")):
-                    body.append(piece)
-                    length += len(piece)
-                    if length > limit_bytes:
+                    body.write(piece)
+                    if body.tell() > limit_bytes:
                         raise _too_large(limit_bytes)
-                    if length > STRANGERS_BODY_BYTES and not known:
+                    if body.tell() > STRANGERS_BODY_BYTES and not known:
                         await require_known()
                         known = True
                     await asyncio.sleep(0)
     except TimeoutError:
         raise RequestTimeout(f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
     packing.end()
-    return b"".join(body)
+    return body.getvalue()
 
 
 def _length(scope: Scope) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -79,6 +80,23 @@ async def test_a_bomb_is_unpacked_no_further_than_the_limit_and_for_strangers_ha
     assert len(await anext(Gzip().pieces(bomb[: 1 << 16]))) <= STRANGERS_BODY_BYTES
     assert PIECE_BYTES <= LIMIT
     assert STRANGERS_BODY_BYTES <= PIECE_BYTES
+
+
+async def test_a_body_that_comes_in_crumbs_takes_no_more_room_than_one_that_comes_whole() -> None:
+    size, sent = 128 << 10, 0
+
+    async def receive() -> Message:
+        nonlocal sent
+        sent += 2
+        return {"type": "http.request", "body": sent.to_bytes(4, "big")[2:], "more_body": sent < size}
+
+    tracemalloc.start()
+    try:
+        assert len(await read_body({"headers": []}, receive, LIMIT, known)) == size
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * size
 
 
 async def test_a_client_may_pack_its_request(house: House) -> None:
