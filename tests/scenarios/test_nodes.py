@@ -182,6 +182,7 @@ async def test_a_node_is_lost_under_load_and_service_goes_on(nodes: list[System]
     lost = differences(first)
     figure("a node killed: charges of its last second whose meters are on its disk alone", len(lost))
     assert all("charged, in no meter" in line for line in lost)
+    first.appliance("ledger", "verify")
     with joined(first, second.home) as back:
         back.wait_until_ready()
         await until(lambda: not differences(first), 120)
