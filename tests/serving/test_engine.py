@@ -23,6 +23,8 @@ COMPLETIONS = "/v1/completions"
 CANARY = "xanthorrhoea"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 LONG = " ".join(f"{number} sheep" for number in range(60))
+LONG_ANSWER = {"type": "json_schema", "schema": {"type": "string", "const": 2 * LONG}}
+"""Where ``ignore_eos`` is unknown."""
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Reply:
         if "x-appliance-meter" in self.headers:
             found: dict[str, Any] = json.loads(self.headers["x-appliance-meter"])
             return found
-        head, _, tail = self.text.rpartition("data: [DONE]\n\n: meter ")
+        head, _, tail = self.text.rpartition("\n\n: meter ")
         assert head, self.text[-300:]
         trailing: dict[str, Any] = json.loads(tail)
         return trailing
@@ -452,17 +454,18 @@ async def test_a_mark_says_what_the_bytes_before_it_were_made_of(
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
-        ("/v1/responses", {"input": LONG, "max_output_tokens": 100}),
-        ("/v1/messages", {"messages": [{"role": "user", "content": LONG}], "max_tokens": 100}),
+        ("/v1/responses", {"input": LONG, "max_output_tokens": 200, "ignore_eos": True}),
+        ("/v1/messages", {"messages": QUESTION, "max_tokens": 200, "output_config": {"format": LONG_ANSWER}}),
     ],
 )
 async def test_answers_of_other_protocols_are_marked(client: Client, path: str, fields: dict[str, Any]) -> None:
-    reply, marks = await marked(client, path, {"ignore_eos": True, **fields})
+    reply, marks = await marked(client, path, fields)
     assert marks
     for mark in marks:
         before = reply.text.encode()[: mark.answer_bytes]
         assert before.endswith(b"\n\n")
-        assert 0 < mark.meter.completion_tokens <= 100
+        assert 0 < mark.meter.completion_tokens <= 200
+    assert reply.meter["completion_tokens"] == 200
 
 
 async def test_answers_to_several_prompts_are_never_certain(client: Client) -> None:
