@@ -121,8 +121,9 @@ def decide(
     ``keys`` are those with limits of their own; ``allowances`` what the accounts that may spend nothing else have
     left of their plan's allowance, in nano-dollars.
     """
-    accounts_after = {id_: limits.account_in_month(account, now) for id_, account in accounts.items()}
-    keys_after = {id_: limits.in_month(key, now) for id_, key in keys.items()}
+    month = limits.month_of(now)
+    accounts_after = {id_: limits.account_in_month(account, month) for id_, account in accounts.items()}
+    keys_after = {id_: limits.in_month(key, month) for id_, key in keys.items()}
     decisions: list[Decision] = []
     for request, caller in zip(requests, asked, strict=True):
         if caller is None or caller.revoked:
@@ -272,8 +273,8 @@ class Admission:
             allowances = await _allowances(transaction, accounts, now)
             decisions, accounts, keys_after = decide(requests, asked, accounts, keys, allowances, now)
             changes.holds = [_as_hold(decision) for decision in decisions if isinstance(decision, Admitted)]
-            changes.accounts = [account for account in accounts.values() if account != locked[account.id]]
-            changes.keys = {id_: key for id_, key in keys_after.items() if key != keys[id_]}
+            changes.accounts = [account for account in accounts.values() if account is not locked[account.id]]
+            changes.keys = {id_: key for id_, key in keys_after.items() if key is not keys[id_]}
             changes.notices = _notices(decisions, asked, accounts, keys_after)
             if changes:
                 await transaction.write(changes)

@@ -38,10 +38,10 @@ class Batcher(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         if len(self._waiting) >= self._max_waiting:
             raise QueueFull(f"{self._max_waiting} items wait already")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
         if self._running is None:
             self._running = asyncio.create_task(self._run())
+        future: asyncio.Future[Result] = self._running.get_loop().create_future()
+        self._waiting.append((item, future))
         return await future
 
     async def _run(self) -> None:

@@ -41,14 +41,13 @@ def month_of(moment: datetime) -> int:
     return 12 * moment.year + moment.month - 1
 
 
-def in_month(use: Allowance, now: datetime) -> Allowance:
-    """``use`` with the month's spending begun anew if a month has begun. The month never goes backwards."""
-    month = month_of(now)
+def in_month(use: Allowance, month: int) -> Allowance:
+    """``use`` with the month's spending begun anew if ``month`` has begun. The month never goes backwards."""
     return use if month <= use.month else replace(use, month=month, month_spent=0)
 
 
-def account_in_month(account: Standing, now: datetime) -> Standing:
-    use = in_month(account.use, now)
+def account_in_month(account: Standing, month: int) -> Standing:
+    use = in_month(account.use, month)
     return account if use is account.use else replace(account, use=use)
 
 

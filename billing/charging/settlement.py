@@ -66,14 +66,18 @@ class Books:
         now: datetime,
     ) -> None:
         """``receivables`` are the ledger accounts of those accounts that are postpaid, ``revenue`` the house's."""
-        self.accounts = {id_: limits.account_in_month(account, now) for id_, account in accounts.items()}
+        month = limits.month_of(now)
+        self.accounts = {id_: limits.account_in_month(account, month) for id_, account in accounts.items()}
         self.keys_before = keys
-        self.keys = {id_: limits.in_month(key, now) for id_, key in keys.items()}
+        self.keys = {id_: limits.in_month(key, month) for id_, key in keys.items()}
         self.lots_before: dict[int, Lot] = {}
         self.lots: dict[int, list[Lot]] = defaultdict(list)
-        for lot in fifo.in_order(lots):
+        for lot in lots:
             self.lots_before[lot.id] = lot
             self.lots[lot.account_id].append(lot)
+        for account_id, of_account in self.lots.items():
+            if len(of_account) > 1:
+                self.lots[account_id] = fifo.in_order(of_account)
         self.transfers: list[Transfer] = []
         self.resolutions: list[Resolution] = []
         self.notices: list[Notice] = []
@@ -161,14 +165,15 @@ class Settlement:
                     except (HoldExceeded, LotsShort) as error:
                         outcomes[request_id] = error
                 await _close_books(transaction, books, locked, now)
-            missing = [request_id for request_id in unique if request_id not in holds]
-            if missing:
-                for request_id, amount in (await transaction.resolved(missing)).items():
-                    outcomes[request_id] = Settled(request_id, amount)
-        return [
-            outcomes.get(item.request_id, NotFound(f"request {item.request_id} was never admitted"))
-            for item in batch
-        ]
+            if len(holds) < len(unique):
+                missing = [request_id for request_id in unique if request_id not in holds]
+                before = await transaction.resolved(missing)
+                for request_id in missing:
+                    if (amount := before.get(request_id)) is None:
+                        outcomes[request_id] = NotFound(f"request {request_id} was never admitted")
+                    else:
+                        outcomes[request_id] = Settled(request_id, amount)
+        return [outcomes[item.request_id] for item in batch]
 
 
 async def _open_books(
@@ -194,11 +199,10 @@ async def _close_books(
     lots = {lot.id: lot for of_account in books.lots.values() for lot in of_account}
     resolved = {resolution.request_id for resolution in books.resolutions}
     accounts = await sweep_due(transaction, books.accounts, changes, lots=lots, resolved=resolved)
-    for account_id, of_account in books.lots.items():
-        if not all(lots[lot.id].remaining for lot in of_account):
-            left = [lots[lot.id] for lot in of_account]
-            accounts[account_id] = replace(accounts[account_id], sweep_at=fifo.next_end(left))
-    changes.lots = [lots[lot_id] for lot_id, lot in books.lots_before.items() if lots[lot_id] is not lot]
-    changes.accounts = [account for account in accounts.values() if account != before[account.id]]
+    changes.lots = [lot for lot_id, lot in lots.items() if lot is not books.lots_before[lot_id]]
+    for account_id in {lot.account_id for lot in changes.lots if not lot.remaining}:
+        left = [lots[lot.id] for lot in books.lots[account_id]]
+        accounts[account_id] = replace(accounts[account_id], sweep_at=fifo.next_end(left))
+    changes.accounts = [account for account in accounts.values() if account is not before[account.id]]
     changes.keys = {id_: key for id_, key in books.keys.items() if key is not books.keys_before[id_]}
     await transaction.write(changes)

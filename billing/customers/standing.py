@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from billing.charging.limits import in_month
+from billing.charging.limits import in_month, month_of
 from billing.clock import Clock
 from billing.errors import Conflict, NotFound
 from billing.ledger import lots as fifo
@@ -136,7 +136,7 @@ class Standings:
             raise NotFound(f"account {account.id} has no key {key_id}")
         holds = [hold for hold in await transaction.holds_of([account.id]) if hold.key_id == key_id]
         use = Allowance(held=sum(hold.amount for hold in holds), open_holds=len(holds))
-        return in_month(use, now)
+        return in_month(use, month_of(now))
 
     @asynccontextmanager
     async def _locked(self, account_id: int, reason: str) -> AsyncIterator[tuple[Transaction, Standing, datetime]]:

@@ -102,6 +102,12 @@ JOIN resolved h USING (request_id)
 
 _TRANSFER = ("cause", "debit_id", "credit_id", "amount_nanodollars", "kind", "created_at")
 
+_LOTS_DRAWN = """
+UPDATE lot SET remaining_nanodollars = d.remaining, open = d.remaining > 0
+FROM unnest($1::bigint[], $2::bigint[]) AS d(id, remaining)
+WHERE lot.id = d.id
+"""
+
 _LOTS_AFTER = """
 UPDATE lot SET remaining_nanodollars = d.remaining, frozen_nanodollars = d.frozen, ends_at = d.ends_at,
                end_kind = d.end_kind, open = d.remaining > 0
@@ -113,9 +119,9 @@ WHERE lot.id = d.id
 _ACCOUNTS_AFTER = """
 UPDATE account
 SET balance_nanodollars = d.balance, owed_nanodollars = d.owed, held_nanodollars = d.held,
-    open_holds = d.open_holds, month = d.month, month_spent_nanodollars = d.month_spent
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[])
-     AS d(id, balance, owed, held, open_holds, month, month_spent)
+    open_holds = d.open_holds, month_spent_nanodollars = d.month_spent
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[])
+     AS d(id, balance, owed, held, open_holds, month_spent)
 WHERE account.id = d.id
 """
 
@@ -123,14 +129,14 @@ _RARELY_AFTER = """
 UPDATE account
 SET status = d.status, credit_limit_nanodollars = d.credit_limit, sweep_at = d.sweep_at,
     stops_until = d.stops_until, limited_keys = d.limited_keys, priority = d.priority, delete_at = d.delete_at,
-    status_before = d.status_before, requests_tat = d.requests_tat, tokens_tat = d.tokens_tat,
+    status_before = d.status_before, month = d.month, requests_tat = d.requests_tat, tokens_tat = d.tokens_tat,
     requests_per_minute = d.requests_per_minute, tokens_per_minute = d.tokens_per_minute,
     concurrent_requests = d.concurrent_requests, budget_nanodollars = d.budget
 FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bool[], $7::int[],
-            $8::timestamptz[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::int[], $13::int[],
-            $14::int[], $15::bigint[])
+            $8::timestamptz[], $9::text[], $10::int[], $11::timestamptz[], $12::timestamptz[], $13::int[],
+            $14::int[], $15::int[], $16::bigint[])
      AS d(id, status, credit_limit, sweep_at, stops_until, limited_keys, priority, delete_at, status_before,
-          requests_tat, tokens_tat, requests_per_minute, tokens_per_minute, concurrent_requests, budget)
+          month, requests_tat, tokens_tat, requests_per_minute, tokens_per_minute, concurrent_requests, budget)
 WHERE account.id = d.id
 """
 
@@ -203,6 +209,7 @@ class PostgresTransaction:
         self._connection = connection
         self._known = known
         self._locked: dict[int, Standing] = {}
+        self._lots: dict[int, Lot] = {}
 
     async def lock_askers(
         self, asking: Sequence[tuple[bytes, str]], now: datetime
@@ -237,7 +244,9 @@ class PostgresTransaction:
         return bool(await self._connection.fetchval(query, key_id, account_id))
 
     async def lots(self, account_ids: Collection[int]) -> list[Lot]:
-        return [_lot(row) for row in await self._connection.fetch(_LOTS, list(account_ids))]
+        found = [_lot(row) for row in await self._connection.fetch(_LOTS, list(account_ids))]
+        self._lots |= {lot.id: lot for lot in found}
+        return found
 
     async def lot(self, lot_id: int) -> Lot | None:
         row = await self._connection.fetchrow(f"SELECT {_LOT} FROM lot WHERE id = $1", lot_id)
@@ -325,15 +334,7 @@ class PostgresTransaction:
         if moved := changes.transfers:
             moves = [(one.cause, one.debit, one.credit, one.amount, one.kind, now) for one in moved]
             await self._connection.copy_records_to_table("transfer", records=moves, columns=_TRANSFER)
-        if lots := changes.lots:
-            await execute(
-                _LOTS_AFTER,
-                [lot.id for lot in lots],
-                [lot.remaining for lot in lots],
-                [lot.frozen for lot in lots],
-                [lot.ends_at for lot in lots],
-                [lot.end.value for lot in lots],
-            )
+        await self._write_lots(changes.lots)
         await self._write_accounts(changes.accounts)
         if keys := changes.keys:
             await execute(_KEYS_AFTER, list(keys), *_columns(Allowance.__struct_fields__, list(keys.values())))
@@ -342,6 +343,23 @@ class PostgresTransaction:
         if notices := changes.notices:
             bodies = [json.dumps(notice.body) for notice in notices]
             await execute(_NOTICES, *_columns(("kind", "account_id", "subject"), notices), bodies, now)
+
+    async def _write_lots(self, lots: Sequence[Lot]) -> None:
+        drawn: list[Lot] = []
+        others: list[Lot] = []
+        for lot in lots:
+            (drawn if _is_drawn(self._lots.pop(lot.id, None), lot) else others).append(lot)
+        if drawn:
+            await self._connection.fetch(_LOTS_DRAWN, [lot.id for lot in drawn], [lot.remaining for lot in drawn])
+        if others:
+            await self._connection.fetch(
+                _LOTS_AFTER,
+                [lot.id for lot in others],
+                [lot.remaining for lot in others],
+                [lot.frozen for lot in others],
+                [lot.ends_at for lot in others],
+                [lot.end.value for lot in others],
+            )
 
     async def _write_accounts(self, accounts: Sequence[Standing]) -> None:
         if not accounts:
@@ -353,7 +371,6 @@ class PostgresTransaction:
             [one.owed for one in accounts],
             [one.use.held for one in accounts],
             [one.use.open_holds for one in accounts],
-            [one.use.month for one in accounts],
             [one.use.month_spent for one in accounts],
         )
         if rarely := [one for one in accounts if _is_rare(self._locked[one.id], one)]:
@@ -377,17 +394,24 @@ def _standing(row: asyncpg.Record) -> Standing:
 def _is_rare(before: Standing, after: Standing) -> bool:
     """Whether something changed that most requests leave as it is."""
     was = before.use
-    use = replace(
-        after.use, held=was.held, open_holds=was.open_holds, month=was.month, month_spent=was.month_spent
-    )
+    use = replace(after.use, held=was.held, open_holds=was.open_holds, month_spent=was.month_spent)
     return replace(after, balance=before.balance, owed=before.owed, use=use) != before
 
 
 _rarely = attrgetter(
     "status", "credit_limit", "sweep_at", "stops_until", "limited_keys", "priority", "delete_at", "status_before",
-    "use.requests_tat", "use.tokens_tat", "use.requests_per_minute", "use.tokens_per_minute",
+    "use.month", "use.requests_tat", "use.tokens_tat", "use.requests_per_minute", "use.tokens_per_minute",
     "use.concurrent_requests", "use.budget",
 )  # fmt: skip
+
+
+def _is_drawn(before: Lot | None, after: Lot) -> bool:
+    """Whether nothing but the rest of it changed."""
+    return before is not None and (before.frozen, before.ends_at, before.end) == (
+        after.frozen,
+        after.ends_at,
+        after.end,
+    )
 
 
 def _lot(row: asyncpg.Record) -> Lot:

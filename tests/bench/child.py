@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.request import urlopen
 
 import psutil
@@ -31,9 +31,13 @@ def running_child(
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """User and system time of the process and its children, so far."""
-    family = [process, *process.children(recursive=True)]
-    return sum(times.user + times.system for times in (member.cpu_times() for member in family))
+    """User and system time of the process and its children that still run, so far."""
+    total = 0.0
+    for member in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = member.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _answers(url: str) -> bool:

@@ -9,7 +9,6 @@ from unittest import mock
 
 from msgspec.structs import replace
 
-from billing.charging import limits
 from billing.prices.pricing import cost
 from billing.store.port import Source
 
@@ -77,7 +76,7 @@ def _budget_without_holds(right: Any) -> Any:
 
 
 def _month_goes_on(_: Any) -> Any:
-    return lambda use, now: use if limits.month_of(now) <= use.month else replace(use, month=limits.month_of(now))
+    return lambda use, month: use if month <= use.month else replace(use, month=month)
 
 
 def _owed_forgotten(right: Any) -> Any:
