@@ -102,7 +102,7 @@ class Books:
         if owed:
             receivable = self._receivables[account.id]
             self.transfers.append(Transfer(hold.request_id, receivable, self._revenue, owed, "postpaid"))
-        self.resolutions.append(Resolution(hold.request_id, metered.tokens, amount, metered.ended))
+        self.resolutions.append(Resolution(hold, metered.tokens, amount, metered.ended))
         use = self._used(account.use, metered, hold, amount)
         self._notice(account.id, None, account.use, use)
         self.accounts[account.id] = replace(
@@ -197,7 +197,7 @@ async def _close_books(
     """Sweeps what the resolved holds no longer claim, and writes."""
     changes = Changes(now, transfers=books.transfers, resolutions=books.resolutions, notices=books.notices)
     lots = {lot.id: lot for of_account in books.lots.values() for lot in of_account}
-    resolved = {resolution.request_id for resolution in books.resolutions}
+    resolved = {resolution.hold.request_id for resolution in books.resolutions}
     accounts = await sweep_due(transaction, books.accounts, changes, lots=lots, resolved=resolved)
     changes.lots = [lot for lot_id, lot in lots.items() if lot is not books.lots_before[lot_id]]
     for account_id in {lot.account_id for lot in changes.lots if not lot.remaining}:

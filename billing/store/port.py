@@ -110,6 +110,8 @@ class OpenHold(msgspec.Struct, frozen=True, gc=False):
     request_id: UUID
     account_id: int
     key_id: int
+    model: str
+    endpoint: str
     amount: int
     created_at: datetime
     rate: Rate
@@ -128,9 +130,9 @@ class NewHold(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resolution(msgspec.Struct, frozen=True, gc=False):
-    """A hold's end: its usage row is written from the hold and this. ``cost`` in nano-dollars."""
+    """A hold's end: it is deleted, and its usage row is written. ``cost`` in nano-dollars."""
 
-    request_id: UUID
+    hold: OpenHold
     tokens: Tokens
     cost: int
     ended: Ended

@@ -1,6 +1,6 @@
 """The store in PostgreSQL. Each statement takes a whole batch; nothing is decided here.
 
-New holds and transfers are copied in: that is the cheapest way for both sides.
+New holds, usage rows and transfers are copied in: that is the cheapest way for both sides.
 
 What is read after a lock is read by a statement of its own: a statement sees the moment at which it began, which
 is before it waited for the lock.
@@ -26,6 +26,7 @@ from billing.store.port import (
     Lot,
     NewLot,
     OpenHold,
+    Resolution,
     Source,
     Standing,
     Transaction,
@@ -81,24 +82,19 @@ _LOT = """id, account_id, source, acquired_at, expires_at, amount_nanodollars, r
 
 _LOTS = f"SELECT {_LOT} FROM lot WHERE account_id = ANY($1::bigint[]) AND open"
 
-_HOLDS = "SELECT request_id, account_id, key_id, amount_nanodollars, created_at, rate_id FROM hold WHERE "
+_HOLDS = """SELECT request_id, account_id, key_id, rate_id, model, endpoint, amount_nanodollars, created_at
+    FROM hold WHERE """
 
 _RESOLVED = "SELECT request_id, cost_nanodollars FROM usage WHERE request_id = ANY($1::uuid[])"
 
 _HOLD = ("request_id", "account_id", "key_id", "rate_id", "model", "endpoint", "amount_nanodollars", "created_at")
 
-_RESOLVE = """
-WITH resolved AS (
-    DELETE FROM hold WHERE request_id = ANY($1::uuid[]) RETURNING *
-)
-INSERT INTO usage (request_id, account_id, key_id, rate_id, model, endpoint, prompt_tokens, cached_tokens,
-                   completion_tokens, images, audio_seconds, cost_nanodollars, ended, created_at, settled_at)
-SELECT h.request_id, h.account_id, h.key_id, h.rate_id, h.model, h.endpoint, m.prompt, m.cached, m.completion,
-       m.images, m.audio_seconds, m.cost, m.ended, h.created_at, $9::timestamptz
-FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[], $8::text[])
-     AS m(request_id, prompt, cached, completion, images, audio_seconds, cost, ended)
-JOIN resolved h USING (request_id)
-"""
+_RESOLVE = "DELETE FROM hold WHERE request_id = ANY($1::uuid[])"
+
+_USAGE = (
+    "request_id", "account_id", "key_id", "rate_id", "model", "endpoint", "prompt_tokens", "cached_tokens",
+    "completion_tokens", "images", "audio_seconds", "cost_nanodollars", "ended", "created_at", "settled_at",
+)  # fmt: skip
 
 _TRANSFER = ("cause", "debit_id", "credit_id", "amount_nanodollars", "kind", "created_at")
 
@@ -310,8 +306,11 @@ class PostgresTransaction:
         return known[kind, account_id]
 
     async def _open_holds(self, rows: Sequence[asyncpg.Record]) -> list[OpenHold]:
-        rates = await self._rates({row[5] for row in rows})
-        return [OpenHold(row[0], row[1], row[2], row[3], row[4], rates[row[5]]) for row in rows]
+        rates = await self._rates({row[3] for row in rows})
+        return [
+            OpenHold(id_, account_id, key_id, model, endpoint, amount, created_at, rates[rate_id])
+            for id_, account_id, key_id, rate_id, model, endpoint, amount, created_at in rows
+        ]
 
     async def _rates(self, ids: set[int | None]) -> dict[int, Rate]:
         """At least those of the ids."""
@@ -329,8 +328,10 @@ class PostgresTransaction:
                 for one in placed
             ]
             await self._connection.copy_records_to_table("hold", records=holds, columns=_HOLD)
-        if changes.resolutions:
-            await execute(_RESOLVE, *_resolve_columns(changes))
+        if resolved := changes.resolutions:
+            await execute(_RESOLVE, [one.hold.request_id for one in resolved])
+            usage = [_usage(one, now) for one in resolved]
+            await self._connection.copy_records_to_table("usage", records=usage, columns=_USAGE)
         if moved := changes.transfers:
             moves = [(one.cause, one.debit, one.credit, one.amount, one.kind, now) for one in moved]
             await self._connection.copy_records_to_table("transfer", records=moves, columns=_TRANSFER)
@@ -420,19 +421,13 @@ def _lot(row: asyncpg.Record) -> Lot:
     )  # fmt: skip
 
 
-def _resolve_columns(changes: Changes) -> tuple[object, ...]:
-    resolved = changes.resolutions
+def _usage(resolved: Resolution, now: datetime) -> tuple[object, ...]:
+    hold, tokens = resolved.hold, resolved.tokens
     return (
-        [one.request_id for one in resolved],
-        [one.tokens.prompt for one in resolved],
-        [one.tokens.cached for one in resolved],
-        [one.tokens.completion for one in resolved],
-        [one.tokens.images for one in resolved],
-        [one.tokens.audio_seconds for one in resolved],
-        [one.cost for one in resolved],
-        [one.ended.value for one in resolved],
-        changes.now,
-    )
+        hold.request_id, hold.account_id, hold.key_id, hold.rate.id, hold.model, hold.endpoint, tokens.prompt,
+        tokens.cached, tokens.completion, tokens.images, tokens.audio_seconds, resolved.cost, resolved.ended.value,
+        hold.created_at, now,
+    )  # fmt: skip
 
 
 def _columns(fields: Iterable[str], rows: Sequence[object]) -> list[list[object]]:

@@ -166,13 +166,14 @@ class MemoryTransaction:
             assert new.request_id not in holds, "a request is held once"
             rate = next(rate for *_, rate in self._store.rates if rate.id == new.rate_id)
             holds[new.request_id] = OpenHold(
-                new.request_id, new.account_id, new.key_id, new.amount, changes.now, rate
+                new.request_id, new.account_id, new.key_id, new.model, new.endpoint, new.amount, changes.now, rate
             )
         for resolution in changes.resolutions:
-            assert holds[resolution.request_id] is not None, "a hold is resolved once"
-            assert resolution.request_id not in usage, "a request is charged once"
-            holds[resolution.request_id] = None
-            usage[resolution.request_id] = resolution.cost
+            request_id = resolution.hold.request_id
+            assert holds[request_id] == resolution.hold, "a hold is resolved once"
+            assert request_id not in usage, "a request is charged once"
+            holds[request_id] = None
+            usage[request_id] = resolution.cost
         for lot in changes.lots:
             before = self.tables["lots"][lot.id]
             kept = replace(before, remaining=lot.remaining, frozen=lot.frozen, ends_at=lot.ends_at, end=lot.end)
