@@ -408,11 +408,10 @@ _rarely = attrgetter(
 
 def _is_drawn(before: Lot | None, after: Lot) -> bool:
     """Whether nothing but the rest of it changed."""
-    return before is not None and (before.frozen, before.ends_at, before.end) == (
-        after.frozen,
-        after.ends_at,
-        after.end,
-    )
+    return before is not None and _beside_the_rest(before) == _beside_the_rest(after)
+
+
+_beside_the_rest = attrgetter("frozen", "ends_at", "end")
 
 
 def _lot(row: asyncpg.Record) -> Lot:
