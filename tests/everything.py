@@ -80,7 +80,7 @@ def run(step: str, commit: str) -> Row:
     """Its lines are printed as they come. make hands its own ARGS on unless they are given anew."""
     began, last = time.monotonic(), ""
     command = ["make", "--no-print-directory", step, "ARGS="]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stdout.write(f"{step} | {line}")

@@ -3,9 +3,10 @@
 Any hold that has been open for a while is looked into. A replica that knows the request settles it: running,
 it is left alone; ended, it is charged what was metered. When every replica of the model answers and none knows
 it, and the request has had far longer than it takes to reach one, it is lost: nothing was generated that anyone
-can see, and the hold is released. Where no replica can say, because the model is gone or does not start, this
-node's journals may; else the customer's credit is released after an hour. Settlement is idempotent, so that a
-gateway that is alive after all does no harm.
+can see, and the hold is released. If a replica of this node was killed over it just now, its gateway is charging
+what came of the answer, and is given the time. Where no replica can say, because the model is gone or does not
+start, this node's journals may; else the customer's credit is released after an hour. Settlement is idempotent, so
+that a gateway that is alive after all does no harm.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.ledger.holds import Hold, holds_before
 from serving.client.replicas import EngineClient, ReplicaUnreachable
+from serving.metering.marks import marked_since
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,12 @@ class Recovery:
             if age < LOST_AGE:
                 return False
             meter = await asyncio.to_thread(journalled, self._meters, str(hold.request_id))
+            if meter is None and await asyncio.to_thread(self._was_killed_lately, str(hold.request_id)):
+                return False
         if meter is not None and meter.ended is None:
             return False
         await self._settlement.settle(as_metered(hold.request_id, hold.account_id, meter))
         return True
+
+    def _was_killed_lately(self, request_id: str) -> bool:
+        return marked_since(self._meters, request_id, (self._clock() - LOST_AGE).timestamp())

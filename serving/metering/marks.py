@@ -1,9 +1,9 @@
 """What running answers took so far, in a file, so that it is known when their replica is killed.
 
-``<home>/meters/<model>/<replica>.marks``: every ``INTERVAL_SECONDS`` a line of numbers for each answer that went
-on, no content. A mark says what the first bytes of an answer were made of; whoever passed them on to the client
-knows how many they were. The file is there as long as its replica, and its length is bounded: it is replaced by
-what is kept of the answers that still run.
+``<home>/meters/<model>/<replica>.marks``: twice an ``INTERVAL_SECONDS`` a line of numbers for each answer that
+went on, no content. A mark says what the first bytes of an answer were made of; whoever passed them on to the
+client knows how many they were. The file is there as long as its replica, and its length is bounded: it is
+replaced by what is kept of the answers that still run.
 
 What was written outlives a process that is killed, since it is in the system's memory then. Nothing is synced to
 the disk: of a machine that loses its power no marks may be left, and nothing is charged.
@@ -15,6 +15,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import IO
@@ -26,12 +27,13 @@ from serving.metering.journal import MARKS, FileJournal, content_of, read_journa
 from serving.metering.meter import Meter, MeterBook, Request
 
 INTERVAL_SECONDS = 0.5
+"""What came to a client in so long before a kill is all that may be delivered and not charged."""
 MOST_MARKS = 128
 """Of an answer."""
 SPREAD = 1 / 4
 """Of what a client that reads slower than the engine writes has not read yet, so much more may not be charged."""
-REPLACED_AFTER = 120
-"""Intervals after which the file is written anew."""
+REPLACED_AFTER = 240
+"""Times after which the file is written anew."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class MarkFile:
         self._path = path_of(directory, replica_id)
         self._file: IO[bytes] = self._path.open("wb", buffering=0)
         self._kept: dict[str, list[Mark]] = {}
-        self._intervals = 0
+        self._written = 0
         self._torn = False
 
     def write(self, running: Iterable[Request]) -> None:
@@ -86,8 +88,8 @@ class MarkFile:
             if marks:
                 kept[request.id] = thinned(marks)
         self._kept = kept
-        self._intervals += 1
-        if self._intervals >= REPLACED_AFTER:
+        self._written += 1
+        if self._written >= REPLACED_AFTER:
             self._replace()
         elif new:
             self._append(new)
@@ -99,7 +101,7 @@ class MarkFile:
         self._torn = False
 
     def _replace(self) -> None:
-        self._intervals = 0
+        self._written = 0
         draft = self._path.with_suffix(".draft")
         file = draft.open("wb", buffering=0)
         try:
@@ -120,7 +122,7 @@ class MarkFile:
 async def keep_marks(book: MeterBook, file: MarkFile) -> None:
     """Until it is cancelled. Marks that cannot be written spoil no answer."""
     while True:
-        await asyncio.sleep(INTERVAL_SECONDS)
+        await asyncio.sleep(INTERVAL_SECONDS / 2)  # so that a late one is not too late
         try:
             file.write(book.running())
         except OSError as error:
@@ -141,6 +143,16 @@ def read_marks(path: Path, request_id: str) -> list[Mark]:
     needle = msgspec.json.encode(request_id)
     found = (_decode(line) for line in content_of(path).splitlines() if needle in line)
     return [mark for mark in found if mark is not None and mark.meter.request_id == request_id]
+
+
+def marked_since(meters: Path, request_id: str, since: float) -> bool:
+    """Whether a replica of this node that wrote marks after ``since`` (Unix time) has some of the request."""
+    needle = msgspec.json.encode(request_id)
+    for path in meters.glob(f"*/*{MARKS}"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime > since and needle in path.read_bytes():
+                return True
+    return False
 
 
 def last_of(meters: Path, replica_id: str, request_id: str, delivered_bytes: int) -> Meter:

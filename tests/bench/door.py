@@ -1,6 +1,7 @@
 """What strangers can do to the gateway before it knows who they are: its memory, and what a bystander notices.
 
-The bystander asks for short streamed answers all the time; the attacks come from a process of their own.
+The bystander asks for short streamed answers all the time. The attacks come from a process of their own, which
+gets what processor time the others leave: a stranger's work is done elsewhere.
 """
 
 import asyncio
@@ -72,18 +73,30 @@ async def _measure(url: str, key: str, gateway: psutil.Process) -> dict[str, flo
     figures: dict[str, float | int | str] = {"quiet: first token ms p99": quiet}
     for name in ATTACKS:
         refused = _refused(url)
-        attack = subprocess.Popen([sys.executable, "-m", __name__, name, url, key])
         most = 0
         seen: list[float] = []
-        while attack.poll() is None or len(seen) < 8 * ANSWERS_A_PIECE:
-            seen += await _bystander(url, key, lambda: False)
-            most = max(most, gateway.memory_info().rss)
+        with _attacker(name, url, key) as attack:
+            while attack.poll() is None or len(seen) < 8 * ANSWERS_A_PIECE:
+                seen += await _bystander(url, key, lambda: False)
+                most = max(most, gateway.memory_info().rss)
         if attack.returncode:
             raise RuntimeError(f"the attack {name} failed")
         figures[f"{name}: first token p99, times quiet"] = percentile(seen, 0.99) / quiet
         figures[f"{name}: memory, MiB more"] = (most - rss) / (1 << 20)
         figures |= {f"{name}: {reason}": count for reason, count in (_refused(url) - refused).items()}
     return figures
+
+
+def _attacker(name: str, url: str, key: str) -> "subprocess.Popen[str]":
+    """It has just begun: its start, which costs as much as an attack, is over."""
+    command = [sys.executable, "-m", __name__, name, url, key]
+    attack = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert attack.stdin is not None
+    assert attack.stdout is not None
+    attack.stdout.readline()
+    attack.stdin.write("begin\n")
+    attack.stdin.flush()
+    return attack
 
 
 async def _bystander(url: str, key: str, goes_on: Callable[[], bool]) -> list[float]:
@@ -211,5 +224,8 @@ ATTACKS: dict[str, Attack] = {
 
 if __name__ == "__main__":
     attack, where, whose = sys.argv[1:]
-    os.nice(10)  # a stranger's own work is done elsewhere
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
     asyncio.run(ATTACKS[attack](where, whose))

@@ -1,5 +1,6 @@
 """A hold whose gateway is gone is settled by what the replicas say, and by nothing else."""
 
+import os
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from billing.statements.usage import Usage
 from billing.store.postgres import PostgresStore
 from serving.client.published import Directory
 from serving.client.replicas import EngineClient
+from serving.metering.marks import path_of
 from tests.gateway.conftest import DOLLAR, Customer, House, publish
 
 METER = {"prompt_tokens": 12, "cached_tokens": 2, "completion_tokens": 5}
@@ -85,6 +87,23 @@ async def test_a_request_that_no_replica_knows_is_released_when_it_had_time_to_a
     assert await recover(house, LOST_AGE) == 1
     assert (await only_usage(customer)).ended == "lost"
     assert (await customer.account()).balance_nanodollars == DOLLAR
+
+
+async def test_the_gateway_of_an_answer_whose_replica_was_just_killed_is_given_time_to_charge_it(
+    house: House,
+) -> None:
+    customer = await house.customer()
+    request_id = await orphan(house, customer)
+    directory = house.settings.meters / "smollm2"
+    directory.mkdir(parents=True)
+    marks = path_of(directory, "killed")
+    marks.write_text(f'{{"answer_bytes":9,"meter":{{"request_id":"{request_id}"}}}}\n')
+    killed_at = system_clock() + LOST_AGE
+    os.utime(marks, times=(0, killed_at.timestamp()))
+    assert await recover(house, LOST_AGE) == 0
+    assert await recover(house, LOST_AGE + timedelta(seconds=25)) == 0
+    assert await recover(house, 2 * LOST_AGE + timedelta(seconds=1)) == 1
+    assert (await only_usage(customer)).ended == "lost"
 
 
 async def test_nothing_is_decided_while_a_replica_does_not_answer(house: House) -> None:

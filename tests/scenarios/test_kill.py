@@ -46,14 +46,14 @@ def _since(moment: float) -> float:
 
 
 def charged_what_came(answers: list[Answer], rows: dict[str, dict[str, Any]], figure: Figure) -> None:
-    """Of answers whose replica was killed: not a token too many, and none missing but those of two intervals."""
+    """Of answers whose replica was killed: not a token too many, and none missing but those of one interval."""
     missing = []
     for answer in answers:
         if not answer.arrivals or answer.finished:
             continue
         assert answer.request_id is not None
         row = rows[answer.request_id]
-        late = answer.arrivals[-1] - 2 * INTERVAL_SECONDS
+        late = answer.arrivals[-1] - INTERVAL_SECONDS
         missing.append(len(answer.arrivals) - row["completion_tokens"])
         assert 0 <= missing[-1] <= sum(arrival > late for arrival in answer.arrivals)
         assert row["ended"] == "failed"
