@@ -45,11 +45,11 @@ def batcher(transactions: Transactions) -> Batcher[int, int]:
 
 async def submit(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
     tasks = [asyncio.create_task(batcher.submit(item)) for item in items]
-    await settle()
+    await turn()
     return tasks
 
 
-async def settle() -> None:
+async def turn() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -62,7 +62,7 @@ async def test_what_comes_meanwhile_goes_together_when_the_transaction_ends(
     answers += await submit(batcher, 3)
     assert transactions.begun == [[1]]
     transactions.end(1)
-    await settle()
+    await turn()
     assert transactions.begun == [[1], [2, 3]]
     transactions.end(2, 3)
     assert await asyncio.gather(*answers) == [10, 20, 30]
@@ -84,13 +84,13 @@ async def test_two_transactions_are_the_most(batcher: Batcher[int, int], transac
         answers += await submit(batcher, *items)
     assert transactions.begun == [[1, 2, 3], [4, 5, 6]]
     transactions.end(4, 5, 6)
-    await settle()
+    await turn()
     assert transactions.begun[2:] == [[7, 8, 9]]
     transactions.end(1, 2, 3)
-    await settle()
+    await turn()
     assert len(transactions.begun) == 3, "what is not full waits as long as one is under way"
     transactions.end(7, 8, 9)
-    await settle()
+    await turn()
     transactions.end(10)
     assert await asyncio.gather(*answers) == [10 * item for item in range(1, 11)]
 
@@ -101,7 +101,7 @@ async def test_an_error_is_told_to_its_batch_alone(batcher: Batcher[int, int], t
     third = await submit(batcher, 5)
     transactions.end(2, 3, 4, error=ConnectionError("gone"))
     transactions.end(1)
-    await settle()
+    await turn()
     transactions.end(5)
     assert await asyncio.gather(*first, *third) == [10, 50]
     for error in await asyncio.gather(*second, return_exceptions=True):
@@ -120,7 +120,7 @@ async def test_who_comes_when_the_queue_is_full_is_told_at_once(
     while transactions.open:
         for items in list(transactions.open):
             transactions.end(*items)
-        await settle()
+        await turn()
     assert await asyncio.gather(*waiting) == [10 * item for item in range(1, 4 * FULL + 1)]
 
 
@@ -129,6 +129,6 @@ async def test_who_hangs_up_while_waiting_takes_nobody_along(
 ) -> None:
     leaver, stayer = await submit(batcher, 1, 2)
     leaver.cancel()
-    await settle()
+    await turn()
     transactions.end(*transactions.begun[0])
     assert await stayer == 20
