@@ -8,6 +8,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import appliance.identity.tables
+import appliance.mail.tables  # noqa: F401 -- both add to the tables
 from billing.charging.admission import Admission, Admitted, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock

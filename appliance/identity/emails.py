@@ -1,0 +1,36 @@
+"""An email address as it is written to, and as it is compared."""
+
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+from appliance.identity.errors import InvalidEmail
+
+CHARACTERS = 254
+"""RFC 5321, 4.5.3.1.3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """``address`` is what mail is sent to; whoever types it in other letters, small or large, means the same."""
+
+    address: str
+    key: str
+
+
+def parse_email(text: str) -> Email:
+    """Raises InvalidEmail. Nobody is asked over the network whether it exists: the mail to it will tell."""
+    text = text.strip()
+    if len(text) > CHARACTERS:
+        raise InvalidEmail(f"An email address has {CHARACTERS} characters at most.")
+    try:
+        found = validate_email(text, check_deliverability=False)
+    except EmailNotValidError:
+        raise InvalidEmail("Please give an email address, such as name@example.com.") from None
+    return Email(found.normalized, found.normalized.casefold())
+
+
+def compared(text: str) -> str:
+    """What somebody types at the door, as emails are compared. What can be none is like one that nobody has."""
+    key = text.strip().casefold()
+    return key if len(key) <= CHARACTERS and key.isprintable() else ""

@@ -1,0 +1,75 @@
+"""Passwords: hashed by Argon2id (RFC 9106, its second recommended option), a few at a time, off the event loop."""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from unicodedata import normalize
+
+from pwdlib import PasswordHash
+from pwdlib.exceptions import PwdlibError
+from pwdlib.hashers.argon2 import Argon2Hasher
+from zxcvbn import zxcvbn
+
+from appliance.identity.errors import WeakPassword
+
+FEWEST_CHARACTERS, MOST_CHARACTERS = 10, 256
+LEAST_GUESSES = 10**8
+"""What zxcvbn reckons somebody needs who knows how people choose: its "safely unguessable" online."""
+READ_CHARACTERS = 72
+"""As many does zxcvbn judge: its time grows with the square."""
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which JSON can spell."""
+AT_ONCE = 2
+"""Each takes the memory of its cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Argon2's parameters. Fewer make a stolen hash worth trying."""
+
+    passes: int
+    memory_kib: int
+    lanes: int
+
+
+RFC_9106 = Cost(passes=3, memory_kib=64 << 10, lanes=4)
+
+
+def check(password: str, personal: Iterable[str] = ()) -> None:
+    """Raises WeakPassword, with what to do. ``personal``: the name, the email, the service's name."""
+    if not FEWEST_CHARACTERS <= len(password) <= MOST_CHARACTERS or _NO_TEXT.search(password):
+        raise WeakPassword(f"A password has {FEWEST_CHARACTERS} to {MOST_CHARACTERS} characters.")
+    judged = zxcvbn(password[:READ_CHARACTERS], user_inputs=[word for text in personal for word in _words(text)])
+    if judged["guesses"] < LEAST_GUESSES:
+        raise WeakPassword("This password is too easy to guess. A few words that do not belong together are good.")
+
+
+def _words(text: str) -> list[str]:
+    return [text, *text.replace("@", " ").replace(".", " ").split()]
+
+
+class Passwords:
+    """Hashes and compares. Both take as long for somebody who has no account."""
+
+    def __init__(self, cost: Cost = RFC_9106) -> None:
+        argon2 = Argon2Hasher(time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes)
+        self._hasher = PasswordHash((argon2,))
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._nobodys = self._hasher.hash("nobody's")
+
+    async def hash(self, password: str) -> str:
+        async with self._gate:
+            return await asyncio.to_thread(self._hasher.hash, normalize("NFC", password))
+
+    async def is_right(self, password: str, hashed: str | None) -> bool:
+        """False for a hash that is None, after the same time."""
+        async with self._gate:
+            right = await asyncio.to_thread(self._verify, password, hashed or self._nobodys)
+        return right and hashed is not None
+
+    def _verify(self, password: str, hashed: str) -> bool:
+        try:
+            return self._hasher.verify(normalize("NFC", password[: MOST_CHARACTERS + 1]), hashed)
+        except (PwdlibError, UnicodeEncodeError):
+            return False

@@ -1,0 +1,112 @@
+"""Sessions: kept by the server, named by a cookie, ended by the person, and after a while by themselves."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.identity.origin import BROWSER_CHARACTERS, Origin
+from appliance.identity.tables import person, session
+from appliance.identity.tokens import digest, new_token
+from billing.database.tables import account
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """``unused`` without a request, or ``whole`` altogether, end a session."""
+
+    unused: timedelta
+    whole: timedelta
+
+
+LIFETIMES = {
+    "customer": Lifetime(timedelta(days=7), timedelta(days=30)),
+    "operator": Lifetime(timedelta(minutes=30), timedelta(hours=12)),
+}
+SEEN_EVERY = timedelta(minutes=1)
+"""A page more often than that is not worth a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Whose session it is, as of this request."""
+
+    session_id: int
+    account_id: int
+    name: str
+    email: str
+    language: str
+    role: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One of a person's, as it is shown."""
+
+    id: int
+    created_at: datetime
+    seen_at: datetime
+    network: str
+    browser: str
+
+
+async def begin(connection: AsyncConnection, account_id: int, role: str, origin: Origin, now: datetime) -> str:
+    """The token for the cookie. It is new each time: one that somebody planted before is worth nothing."""
+    token = new_token()
+    row = {
+        "digest": digest(token),
+        "account_id": account_id,
+        "created_at": now,
+        "seen_at": now,
+        "ends_at": now + LIFETIMES[role].whole,
+        "network": origin.network,
+        "browser": origin.browser[:BROWSER_CHARACTERS],
+    }
+    await connection.execute(insert(session).values(**row))
+    return token
+
+
+async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed | None:
+    """Whoever is signed in by the token. One that is over is none."""
+    columns = (person.c.name, person.c.email, person.c.language, account.c.role, account.c.status)
+    query = (
+        select(session.c.id.label("session_id"), session.c.account_id, session.c.seen_at, *columns)
+        .join(person, person.c.account_id == session.c.account_id)
+        .join(account, account.c.id == session.c.account_id)
+        .where(session.c.digest == digest(token), session.c.ends_at > now)
+    )
+    found = (await connection.execute(query)).mappings().one_or_none()
+    if found is None or now - found["seen_at"] >= LIFETIMES[found["role"]].unused:
+        return None
+    row = dict(found)
+    if now - row.pop("seen_at") >= SEEN_EVERY:
+        seen = update(session).where(session.c.id == row["session_id"]).values(seen_at=now)
+        await connection.execute(seen)
+    return Signed(**row)
+
+
+async def of(connection: AsyncConnection, account_id: int, now: datetime) -> list[Session]:
+    """Those that go on, the one used last first."""
+    columns = [session.c[name] for name in Session.__slots__]
+    query = select(*columns, account.c.role).join(account, account.c.id == session.c.account_id)
+    mine = query.where(session.c.account_id == account_id, session.c.ends_at > now)
+    rows = [dict(row) for row in (await connection.execute(mine.order_by(session.c.seen_at.desc()))).mappings()]
+    return [Session(**row) for row in rows if now - row["seen_at"] < LIFETIMES[row.pop("role")].unused]
+
+
+async def end(connection: AsyncConnection, account_id: int, session_id: int) -> None:
+    """One of the account's own."""
+    mine = delete(session).where(session.c.account_id == account_id, session.c.id == session_id)
+    await connection.execute(mine)
+
+
+async def end_all(connection: AsyncConnection, account_id: int, but: int | None = None) -> None:
+    """After a change of password, or of standing. ``but`` is the session in which it was changed."""
+    await connection.execute(delete(session).where(session.c.account_id == account_id, session.c.id != (but or 0)))
+
+
+async def forget(connection: AsyncConnection, now: datetime) -> None:
+    """Those that are over."""
+    await connection.execute(delete(session).where(session.c.ends_at <= now))

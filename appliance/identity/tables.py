@@ -1,0 +1,88 @@
+"""What is kept of a person, besides the account: as little as signing in needs, and it ends with the account.
+
+Of what opens a door only a digest is here: a stolen dump lets nobody in.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+)
+
+from billing.database.tables import metadata
+
+person = Table(
+    "person",
+    metadata,
+    Column("account_id", ForeignKey("account.id"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("password", Text),
+    Column("password_at", DateTime(timezone=True)),
+    Column("language", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("(password IS NULL) = (password_at IS NULL)", name="password_at"),
+    comment="email is as it was typed, email_key as it is compared; password is an Argon2id hash",
+)
+
+applicant = Table(
+    "applicant",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("browser", LargeBinary, nullable=False),
+    Column("link", LargeBinary, unique=True),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("ix_applicant_expires_at", "expires_at"),
+    comment="signed up, and the email is not confirmed: there is no account yet; link and browser are digests",
+)
+
+acceptance = Table(
+    "acceptance",
+    metadata,
+    Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), primary_key=True),
+    Column("terms", Text, primary_key=True),
+    Column("accepted_at", DateTime(timezone=True), nullable=False),
+    Column("address", Text, nullable=False),
+    comment="which version of the terms somebody accepted, when, and from which address",
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+    Column("network", Text, nullable=False),
+    Column("browser", Text, nullable=False),
+    Index("ix_session_ends_at", "ends_at"),
+    comment="a browser that is signed in; network is its address cut short, browser how it calls itself",
+)
+
+throttle = Table(
+    "throttle",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("full_until", DateTime(timezone=True), nullable=False),
+    Index("ix_throttle_full_until", "full_until"),
+    prefixes=["UNLOGGED"],
+    comment="until when something has been asked for in advance; the key is a digest of who asks and for what",
+)

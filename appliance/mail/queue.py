@@ -1,0 +1,64 @@
+"""The queue of mail, in the transaction of what it is about: what is rolled back sends nothing.
+
+What a mail says is written when it is sent. So no link that opens a door is kept, and a page that asks for a mail
+takes as long for an email that nobody has an account with.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.mail.tables import mail
+
+FIRST_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(hours=4)
+GIVEN_UP_AFTER = timedelta(days=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """``kind`` is what it tells, ``about`` the row that it is about, if any."""
+
+    id: int
+    kind: str
+    email: str
+    language: str
+    about: int | None
+    created_at: datetime
+    tries: int
+
+
+async def enqueue(
+    connection: AsyncConnection, kind: str, email: str, language: str, now: datetime, about: int | None = None
+) -> None:
+    row = {"kind": kind, "email": email, "language": language, "about": about}
+    await connection.execute(insert(mail).values(**row, created_at=now, due_at=now))
+
+
+async def take_due(connection: AsyncConnection, now: datetime) -> Mail | None:
+    """The mail that has waited longest, locked until the transaction ends; another sender gets another."""
+    query = select(*(mail.c[name] for name in Mail.__slots__)).where(mail.c.due_at <= now)
+    first = query.order_by(mail.c.due_at, mail.c.id).limit(1).with_for_update(skip_locked=True)
+    row = (await connection.execute(first)).mappings().one_or_none()
+    return None if row is None else Mail(**row)
+
+
+async def sent(connection: AsyncConnection, one: Mail) -> None:
+    await connection.execute(delete(mail).where(mail.c.id == one.id))
+
+
+async def failed(connection: AsyncConnection, one: Mail, now: datetime) -> bool:
+    """It is tried again, later each time. False if it has been tried for long enough, and is gone."""
+    due_at = now + pause(one.tries)
+    if due_at - one.created_at > GIVEN_UP_AFTER:
+        await sent(connection, one)
+        return False
+    await connection.execute(update(mail).where(mail.c.id == one.id).values(due_at=due_at, tries=one.tries + 1))
+    return True
+
+
+def pause(tries: int) -> timedelta:
+    """After so many tries before this one."""
+    return min(FIRST_PAUSE * (1 << min(tries, 16)), LONGEST_PAUSE)

@@ -1,0 +1,180 @@
+"""Signing in, and what a stranger gets for trying."""
+
+import asyncio
+import statistics
+import time
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from appliance.identity import sessions
+from appliance.identity.entering import NEW_DEVICE
+from appliance.identity.errors import TooManyTries, WrongCredentials
+from appliance.identity.origin import Origin
+from appliance.identity.passwords import Passwords
+from appliance.identity.tables import person
+from billing.database.tables import account
+from tests.identity.conftest import HOME, PASSWORD, Door
+
+
+async def test_the_right_password_opens_and_the_owner_hears_of_a_new_browser_only(door: Door) -> None:
+    entered = await door.join()
+    assert await door.signed(entered.session) is not None
+    again = await door.entering.sign_in(" ADA@example.com", PASSWORD, HOME, entered.device)
+    assert again.device == entered.device
+    assert again.session != entered.session
+    assert await door.mail() == []
+    other = await door.entering.sign_in("ada@example.com", PASSWORD, Origin("2001:db8::7", "Safari"))
+    assert [one.kind for one in await door.mail()] == [NEW_DEVICE]
+    assert other.device != entered.device
+
+
+async def test_a_wrong_password_and_an_unknown_email_are_told_alike(door: Door) -> None:
+    await door.join()
+    said = set()
+    for email, password in (
+        ("ada@example.com", "wrong"), ("nobody@example.com", PASSWORD), ("", ""),
+        ("ada@example.com", "x" * 10_000),
+        ("no address", PASSWORD), ("ada@example.com\x00", PASSWORD), ("\ud800", PASSWORD),
+        ("ada@example.com", "\ud800" * 20),
+    ):  # fmt: skip
+        with pytest.raises(WrongCredentials) as refused:
+            await door.entering.sign_in(email, password, HOME)
+        said.add(str(refused.value))
+    assert len(said) == 1
+
+
+async def test_strangers_who_try_without_end_are_refused_and_the_owner_still_gets_in(door: Door) -> None:
+    entered = await door.join()
+    waits = []
+    for number in range(100):
+        try:
+            await door.entering.sign_in("ada@example.com", "wrong", Origin(f"203.0.{number}.1", "x"))
+        except WrongCredentials:
+            pass
+        except TooManyTries as refused:
+            waits.append(refused.retry_after_seconds)
+    assert len(waits) >= 90
+    assert all(1 <= wait <= 60 for wait in waits)
+    await door.entering.sign_in("ada@example.com", PASSWORD, HOME, entered.device)
+    with pytest.raises(TooManyTries):
+        await door.entering.sign_in("ada@example.com", PASSWORD, HOME)
+
+
+async def test_one_network_cannot_go_through_everybody(door: Door) -> None:
+    tried = 0
+    for number in range(60):
+        try:
+            await door.entering.sign_in(f"{number}@example.com", "wrong", Origin(f"192.0.2.{number}", "x"))
+        except WrongCredentials:
+            tried += 1
+        except TooManyTries:
+            pass
+    assert tried == 30
+
+
+async def test_tries_at_the_same_moment_are_all_counted(door: Door) -> None:
+    tries = [door.entering.sign_in("ada@example.com", "wrong", Origin(f"203.0.{n}.1", "x")) for n in range(40)]
+    done = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(isinstance(one, WrongCredentials) for one in done) <= 11  # ten, and those that began before it
+    assert sum(isinstance(one, TooManyTries) for one in done) >= 29
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "é", "AAAA", "A" * 60, "=" * 44])
+async def test_a_device_cookie_that_somebody_made_up_is_none(door: Door, cookie: str) -> None:
+    other = await door.join("eve@example.com")
+    await door.join()
+    for made_up in (cookie, other.device):
+        await door.entering.sign_in("ada@example.com", PASSWORD, HOME, made_up)
+        assert [one.kind for one in await door.mail()] == [NEW_DEVICE]
+
+
+async def test_a_password_that_changes_while_it_is_checked_opens_no_more(door: Door, passwords: Passwords) -> None:
+    entered = await door.join()
+
+    class Changing(Passwords):
+        async def is_right(self, password: str, hashed: str | None) -> bool:
+            right = await passwords.is_right(password, hashed)
+            async with door.database.begin() as connection:
+                await connection.execute(
+                    update(person).values(password=await passwords.hash("new, and long enough"))
+                )
+                signed = await sessions.find(connection, entered.session, door.clock())
+                assert signed is not None
+                await sessions.end_all(connection, signed.account_id)
+            return right
+
+    door.entering._passwords = Changing()
+    with pytest.raises(WrongCredentials):
+        await door.entering.sign_in("ada@example.com", PASSWORD, HOME)
+    assert await door.signed(entered.session) is None
+
+
+async def test_a_session_ends_unused_after_its_time_and_altogether_after_a_longer_one(door: Door) -> None:
+    entered = await door.join()
+    for _ in range(4):
+        door.clock.turn(days=6)
+        assert await door.signed(entered.session) is not None
+    door.clock.turn(days=6)
+    assert await door.signed(entered.session) is None
+    second = await door.entering.sign_in("ada@example.com", PASSWORD, HOME)
+    door.clock.turn(days=7)
+    assert await door.signed(second.session) is None
+
+
+async def test_an_operators_session_is_shorter(door: Door) -> None:
+    await door.join()
+    async with door.database.begin() as connection:
+        await connection.execute(update(account).values(role="operator"))
+    entered = await door.entering.sign_in("ada@example.com", PASSWORD, HOME)
+    door.clock.turn(minutes=29)
+    assert await door.signed(entered.session) is not None
+    door.clock.turn(minutes=30)
+    assert await door.signed(entered.session) is None
+
+
+async def test_a_person_sees_and_ends_sessions_of_their_own_and_of_nobody_else(door: Door) -> None:
+    ada, eve = await door.join(), await door.join("eve@example.com")
+    phone = await door.entering.sign_in("ada@example.com", PASSWORD, Origin("203.0.113.200", "Safari on iOS"))
+    mine, hers = await door.signed(ada.session), await door.signed(eve.session)
+    assert mine is not None
+    assert hers is not None
+    async with door.database.begin() as connection:
+        seen = await sessions.of(connection, mine.account_id, door.clock())
+        assert ("203.0.113.0/24", "Safari on iOS") in {(one.network, one.browser) for one in seen}
+        await sessions.end(connection, hers.account_id, mine.session_id)
+    assert await door.signed(ada.session) is not None
+    async with door.database.begin() as connection:
+        await sessions.end_all(connection, mine.account_id, but=mine.session_id)
+    assert await door.signed(phone.session) is None
+    assert await door.signed(ada.session) is not None
+    assert await door.signed(eve.session) is not None
+    assert await door.signed("made up") is None
+
+
+async def test_what_is_over_is_not_kept(door: Door) -> None:
+    entered = await door.join()
+    door.clock.now += sessions.LIFETIMES["customer"].whole - timedelta(seconds=1)
+    await door.entering.sign_in("ada@example.com", PASSWORD, HOME)
+    door.clock.turn(seconds=1)
+    async with door.database.begin() as connection:
+        await sessions.forget(connection, door.clock())
+        (left,) = await sessions.of(connection, 1, door.clock())
+    assert left.created_at == door.clock() - timedelta(seconds=1)
+    assert await door.signed(entered.session) is None
+
+
+async def test_checking_a_password_takes_as_long_for_nobody() -> None:
+    """Each pair in turn; the medians may differ by what the machine does, not by what a hash costs."""
+    passwords = Passwords()
+    hashed = await passwords.hash(PASSWORD)
+    times: dict[str, list[float]] = {"somebody": [], "nobody": []}
+    assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    for _ in range(9):
+        for who, stored in (("somebody", hashed), ("nobody", None)):
+            began = time.process_time()
+            assert not await passwords.is_right("wrong", stored)
+            times[who].append(time.process_time() - began)
+    somebody, nobody = (statistics.median(times[who]) for who in ("somebody", "nobody"))
+    assert 0.5 < nobody / somebody < 2
