@@ -1,7 +1,7 @@
 """Signing in by password. What a stranger tries is slowed down, and the owner still gets in."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -52,7 +52,7 @@ class Entering:
         now, email_key = self._clock(), compared(email)
         async with self._database.begin() as connection:
             found = await _find(connection, email_key)
-            known = self._devices.name_of(device, found.account_id, found.password_at) if found else None
+            known = self._devices.name_of(device, found.account_id, found.password) if found else None
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
             if known:
                 await self._throttle.spend(connection, FROM_ONE_DEVICE, now, "enter by", known)
@@ -67,7 +67,7 @@ class Entering:
                 about = found.account_id
                 await queue.enqueue(connection, NEW_DEVICE, found.email, found.language, now, about)
         if not known or device is None:
-            device = self._devices.new(found.account_id, found.password_at)
+            device = self._devices.new(found.account_id, found.password)
         return Entered(token, device)
 
 
@@ -77,13 +77,12 @@ class _Person:
     email: str
     language: str
     password: str
-    password_at: datetime
     role: str
 
 
 async def _find(connection: AsyncConnection, email_key: str) -> _Person | None:
     """Locked against a change of its password, until the transaction ends."""
-    columns = (person.c.account_id, person.c.email, person.c.language, person.c.password, person.c.password_at)
+    columns = (person.c.account_id, person.c.email, person.c.language, person.c.password)
     query = (
         select(*columns, account.c.role)
         .join(account, account.c.id == person.c.account_id)

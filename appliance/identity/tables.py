@@ -27,10 +27,12 @@ person = Table(
     Column("email_key", Text, nullable=False, unique=True),
     Column("password", Text),
     Column("password_at", DateTime(timezone=True)),
+    Column("wanted_email", Text),
     Column("language", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("(password IS NULL) = (password_at IS NULL)", name="password_at"),
-    comment="email is as it was typed, email_key as it is compared; password is an Argon2id hash",
+    comment="email is as it was typed, email_key as it is compared, wanted_email not confirmed yet;"
+    " password is an Argon2id hash",
 )
 
 applicant = Table(
@@ -60,6 +62,18 @@ acceptance = Table(
     Column("accepted_at", DateTime(timezone=True), nullable=False),
     Column("address", Text, nullable=False),
     comment="which version of the terms somebody accepted, when, and from which address",
+)
+
+link = Table(
+    "link",
+    metadata,
+    Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("ix_link_expires_at", "expires_at"),
+    comment="the newest of each kind that was mailed to somebody, until it is used",
 )
 
 session = Table(

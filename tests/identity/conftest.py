@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy import select
 
-from appliance.identity import joining, sessions
+from appliance.identity import credentials, joining, sessions
+from appliance.identity.credentials import Credentials
 from appliance.identity.devices import Devices
 from appliance.identity.entering import Entered, Entering
 from appliance.identity.joining import Form, Joining
@@ -39,7 +40,9 @@ class Door:
     def __post_init__(self) -> None:
         throttle = Throttle(PEPPER)
         self.joining = Joining(self.database, self.passwords, throttle, self.clock)
-        self.entering = Entering(self.database, self.passwords, throttle, Devices(PEPPER), self.clock)
+        devices = Devices(PEPPER)
+        self.entering = Entering(self.database, self.passwords, throttle, devices, self.clock)
+        self.credentials = Credentials(self.database, self.passwords, throttle, devices, self.clock)
 
     async def apply(
         self, email: str = "ada@example.com", origin: Origin = HOME, *, name: str = "Ada", password: str = PASSWORD
@@ -61,6 +64,21 @@ class Door:
         assert one.about is not None
         async with self.database.begin() as connection:
             return await joining.new_link(connection, one.about, self.clock())
+
+    async def reset_link(self, email: str = "ada@example.com") -> str | None:
+        """Of the mail to whoever forgot a password; None if there is nobody to send it to."""
+        (one,) = await self.mail()
+        assert (one.kind, one.email) == (credentials.RESET_PASSWORD, email)
+        async with self.database.begin() as connection:
+            return await credentials.new_reset_link(connection, one.email, self.clock())
+
+    async def email_link(self) -> str | None:
+        """Of the mail to a new address."""
+        (one,) = await self.mail()
+        assert one.kind == credentials.CONFIRM_CHANGE
+        assert one.about is not None
+        async with self.database.begin() as connection:
+            return await credentials.new_email_link(connection, one.about, one.email, self.clock())
 
     async def join(self, email: str = "ada@example.com") -> Entered:
         """Somebody with an account, who has signed in once."""
