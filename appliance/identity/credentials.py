@@ -119,8 +119,13 @@ class Credentials:
             about = owner.account_id
             await queue.enqueue(connection, EMAIL_CHANGED, owner.email, owner.language, now, about)
 
+    async def confirm(self, signed: Signed, password: str) -> None:
+        """Before what a session alone may not do: somebody may have left it open."""
+        await self._confirmed(signed, password)
+
     async def _confirmed(self, signed: Signed, password: str) -> tuple[_Owner, datetime]:
-        """A session alone changes nothing of this: somebody may have left it open."""
+        if signed.incomplete:
+            raise WrongCredentials("Please give your second factor first.")
         now = self._clock()
         async with self._database.begin() as connection:
             await self._throttle.spend(connection, BY_ONE_PERSON, now, "confirm by", str(signed.account_id))

@@ -1,4 +1,7 @@
-"""Signing in by password. What a stranger tries is slowed down, and the owner still gets in."""
+"""Signing in by password; where there is a second factor, it is still to be given then.
+
+What a stranger tries is slowed down, and the owner still gets in.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +15,7 @@ from appliance.identity.emails import compared
 from appliance.identity.errors import WrongCredentials
 from appliance.identity.origin import Origin
 from appliance.identity.passwords import Passwords
+from appliance.identity.second import is_wanted
 from appliance.identity.tables import person
 from appliance.identity.throttle import Rate, Throttle
 from appliance.mail import queue
@@ -62,7 +66,8 @@ class Entering:
         async with self._database.begin() as connection:
             if not right or found is None or await _find(connection, email_key) != found:
                 raise WrongCredentials("The email or the password is not right.")
-            token = await sessions.begin(connection, found.account_id, found.role, origin, now)
+            wanted = await is_wanted(connection, found.account_id)
+            token = await sessions.begin(connection, found.account_id, found.role, origin, now, incomplete=wanted)
             if not known:
                 about = found.account_id
                 await queue.enqueue(connection, NEW_DEVICE, found.email, found.language, now, about)

@@ -24,6 +24,7 @@ LIFETIMES = {
     "customer": Lifetime(timedelta(days=7), timedelta(days=30)),
     "operator": Lifetime(timedelta(minutes=30), timedelta(hours=12)),
 }
+_OF_SESSION = ("account_id", "seen_at", "incomplete")
 SEEN_EVERY = timedelta(minutes=1)
 """A page more often than that is not worth a write."""
 
@@ -39,6 +40,8 @@ class Signed:
     language: str
     role: str
     status: str
+    incomplete: bool
+    """The second factor is still to be given: nothing else may be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,15 @@ class Session:
     browser: str
 
 
-async def begin(connection: AsyncConnection, account_id: int, role: str, origin: Origin, now: datetime) -> str:
+async def begin(
+    connection: AsyncConnection,
+    account_id: int,
+    role: str,
+    origin: Origin,
+    now: datetime,
+    *,
+    incomplete: bool = False,
+) -> str:
     """The token for the cookie. It is new each time: one that somebody planted before is worth nothing."""
     token = new_token()
     row = {
@@ -63,8 +74,17 @@ async def begin(connection: AsyncConnection, account_id: int, role: str, origin:
         "ends_at": now + LIFETIMES[role].whole,
         "network": origin.network,
         "browser": origin.browser[:BROWSER_CHARACTERS],
+        "incomplete": incomplete,
     }
     await connection.execute(insert(session).values(**row))
+    return token
+
+
+async def complete(connection: AsyncConnection, session_id: int) -> str:
+    """The second factor was given. The session has a new token: whoever saw the one before it has nothing."""
+    token = new_token()
+    mine = update(session).where(session.c.id == session_id)
+    await connection.execute(mine.values(digest=digest(token), incomplete=False))
     return token
 
 
@@ -72,7 +92,7 @@ async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed
     """Whoever is signed in by the token. One that is over is none."""
     columns = (person.c.name, person.c.email, person.c.language, account.c.role, account.c.status)
     query = (
-        select(session.c.id.label("session_id"), session.c.account_id, session.c.seen_at, *columns)
+        select(session.c.id.label("session_id"), *(session.c[name] for name in _OF_SESSION), *columns)
         .join(person, person.c.account_id == session.c.account_id)
         .join(account, account.c.id == session.c.account_id)
         .where(session.c.digest == digest(token), session.c.ends_at > now)

@@ -5,6 +5,7 @@ Of what opens a door only a digest is here: a stolen dump lets nobody in.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -87,8 +88,29 @@ session = Table(
     Column("ends_at", DateTime(timezone=True), nullable=False),
     Column("network", Text, nullable=False),
     Column("browser", Text, nullable=False),
+    Column("incomplete", Boolean, nullable=False, server_default="false"),
     Index("ix_session_ends_at", "ends_at"),
-    comment="a browser that is signed in; network is its address cut short, browser how it calls itself",
+    comment="a browser that is signed in; network is its address cut short, browser how it calls itself;"
+    " incomplete until the second factor is given",
+)
+
+authenticator = Table(
+    "authenticator",
+    metadata,
+    Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), primary_key=True),
+    Column("secret", LargeBinary),
+    Column("wanted", LargeBinary),
+    Column("last_step", BigInteger, nullable=False, server_default="0"),
+    comment="the second factor, encrypted with a key that is not here; wanted is one that no code was given of"
+    " yet; last_step is the last of 30 seconds since 1970 of which a code was used",
+)
+
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    comment="in place of an authenticator that was lost; deleted when it is used",
 )
 
 throttle = Table(

@@ -14,6 +14,7 @@ from appliance.identity.entering import Entered, Entering
 from appliance.identity.joining import Form, Joining
 from appliance.identity.origin import Origin
 from appliance.identity.passwords import Cost, Passwords
+from appliance.identity.second import SecondFactor
 from appliance.identity.tables import applicant
 from appliance.identity.throttle import Throttle
 from appliance.mail import queue
@@ -43,6 +44,7 @@ class Door:
         devices = Devices(PEPPER)
         self.entering = Entering(self.database, self.passwords, throttle, devices, self.clock)
         self.credentials = Credentials(self.database, self.passwords, throttle, devices, self.clock)
+        self.second = SecondFactor(self.database, self.credentials, throttle, PEPPER, self.clock)
 
     async def apply(
         self, email: str = "ada@example.com", origin: Origin = HOME, *, name: str = "Ada", password: str = PASSWORD

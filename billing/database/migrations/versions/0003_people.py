@@ -74,12 +74,32 @@ CREATE TABLE session (
     seen_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL,
     network text NOT NULL,
-    browser text NOT NULL
+    browser text NOT NULL,
+    incomplete boolean DEFAULT false NOT NULL
 );
 CREATE INDEX ix_session_account_id ON session (account_id);
 CREATE INDEX ix_session_ends_at ON session (ends_at);
 COMMENT ON TABLE session IS
-    'a browser that is signed in; network is its address cut short, browser how it calls itself';
+    'a browser that is signed in; network is its address cut short, browser how it calls itself; incomplete until the second factor is given';
+
+CREATE TABLE authenticator (
+    account_id bigint CONSTRAINT pk_authenticator PRIMARY KEY
+        CONSTRAINT fk_authenticator_account_id REFERENCES person (account_id) ON DELETE CASCADE,
+    secret bytea,
+    wanted bytea,
+    last_step bigint DEFAULT 0 NOT NULL
+);
+COMMENT ON TABLE authenticator IS
+    'the second factor, encrypted with a key that is not here; wanted is one that no code was given of yet; last_step is the last of 30 seconds since 1970 of which a code was used';
+
+CREATE TABLE recovery_code (
+    account_id bigint NOT NULL
+        CONSTRAINT fk_recovery_code_account_id REFERENCES person (account_id) ON DELETE CASCADE,
+    digest bytea NOT NULL,
+    CONSTRAINT pk_recovery_code PRIMARY KEY (account_id, digest)
+);
+COMMENT ON TABLE recovery_code IS
+    'in place of an authenticator that was lost; deleted when it is used';
 
 CREATE UNLOGGED TABLE throttle (
     key bytea CONSTRAINT pk_throttle PRIMARY KEY,
