@@ -15,6 +15,8 @@ from appliance.mail.tables import mail
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=4)
 GIVEN_UP_AFTER = timedelta(days=3)
+LEASE = timedelta(minutes=2)
+"""So long a mail is its sender's; whoever is killed over it leaves it to the next one after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +39,33 @@ async def enqueue(
     await connection.execute(insert(mail).values(**row, created_at=now, due_at=now))
 
 
-async def take_due(connection: AsyncConnection, now: datetime) -> Mail | None:
-    """The mail that has waited longest, locked until the transaction ends; another sender gets another."""
-    query = select(*(mail.c[name] for name in Mail.__slots__)).where(mail.c.due_at <= now)
-    first = query.order_by(mail.c.due_at, mail.c.id).limit(1).with_for_update(skip_locked=True)
-    row = (await connection.execute(first)).mappings().one_or_none()
+async def claim(connection: AsyncConnection, now: datetime) -> Mail | None:
+    """The mail that has waited longest, for ``LEASE``; another sender gets another. ``tries`` are those before."""
+    due = select(mail.c.id).where(mail.c.due_at <= now).order_by(mail.c.due_at, mail.c.id)
+    first = due.limit(1).with_for_update(skip_locked=True).scalar_subquery()
+    columns = [mail.c[name] for name in Mail.__slots__ if name != "tries"]
+    statement = (
+        update(mail)
+        .where(mail.c.id == first)
+        .values(due_at=now + LEASE, tries=mail.c.tries + 1)
+        .returning(*columns, (mail.c.tries - 1).label("tries"))
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
     return None if row is None else Mail(**row)
 
 
-async def sent(connection: AsyncConnection, one: Mail) -> None:
+async def done(connection: AsyncConnection, one: Mail) -> None:
+    """It was sent, or never can be: nothing is kept of it."""
     await connection.execute(delete(mail).where(mail.c.id == one.id))
 
 
-async def failed(connection: AsyncConnection, one: Mail, now: datetime) -> bool:
+async def put_off(connection: AsyncConnection, one: Mail, now: datetime) -> bool:
     """It is tried again, later each time. False if it has been tried for long enough, and is gone."""
     due_at = now + pause(one.tries)
     if due_at - one.created_at > GIVEN_UP_AFTER:
-        await sent(connection, one)
+        await done(connection, one)
         return False
-    await connection.execute(update(mail).where(mail.c.id == one.id).values(due_at=due_at, tries=one.tries + 1))
+    await connection.execute(update(mail).where(mail.c.id == one.id).values(due_at=due_at))
     return True
 
 

@@ -55,8 +55,8 @@ class Door:
         """All that waits, taken as if it were sent."""
         found = []
         async with self.database.begin() as connection:
-            while (one := await queue.take_due(connection, self.clock())) is not None:
-                await queue.sent(connection, one)
+            while (one := await queue.claim(connection, self.clock())) is not None:
+                await queue.done(connection, one)
                 found.append(one)
         return found
 

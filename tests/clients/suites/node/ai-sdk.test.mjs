@@ -16,7 +16,8 @@ const providers = {
   openai: createOpenAI({ baseURL, apiKey }),
   anthropic: createAnthropic({ baseURL, apiKey }),
 };
-const options = { maxRetries: 0, maxOutputTokens: 10, prompt: "What is the capital of France?" };
+// A small model left to chance may fill an object with spaces until its tokens are used up.
+const options = { maxRetries: 0, temperature: 0, maxOutputTokens: 10, prompt: "What is the capital of France?" };
 const person = z.object({ name: z.string().max(20), age: z.number().int().max(99) });
 
 for (const [name, provider] of Object.entries(providers)) {
@@ -29,7 +30,7 @@ for (const [name, provider] of Object.entries(providers)) {
   });
 
   test(`${name}: streamText`, async () => {
-    const answer = ai.streamText({ model, ...options, temperature: 0, prompt: "Write a long story about the sea." });
+    const answer = ai.streamText({ model, ...options, prompt: "Write a long story about the sea." });
     let text = "";
     for await (const part of answer.textStream) text += part;
     assert.ok(text);

@@ -1,0 +1,56 @@
+"""A mail as a person reads it: a few sentences and perhaps a link, as text and as HTML."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, make_msgid
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """``link`` is what it is called, and its address."""
+
+    subject: str
+    paragraphs: tuple[str, ...]
+    link: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """From whom it comes: a name and an address."""
+
+    name: str
+    email: str
+
+
+def as_message(letter: Letter, sender: Sender, to: str, language: str, now: datetime) -> EmailMessage:
+    """Raises ValueError for a header of more than one line: nothing of a stranger's becomes a header."""
+    message = EmailMessage(policy=SMTP)
+    message["From"] = Address(sender.name, addr_spec=sender.email)
+    message["To"] = Address(addr_spec=to)
+    message["Subject"] = letter.subject
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = make_msgid(domain=sender.email.rpartition("@")[2])
+    message["Auto-Submitted"] = "auto-generated"
+    values = {"letter": letter, "sender": sender, "language": language}
+    message.set_content(_template("letter.txt").render(values))
+    message.add_alternative(_template("letter.html").render(values), subtype="html")
+    message["Content-Language"] = language
+    return message
+
+
+@cache
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("appliance.mail"),
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
