@@ -115,6 +115,7 @@ class Credentials:
                     await connection.execute(update(person).where(mine).values(**values))
             except IntegrityError:
                 raise LinkInvalid("This email belongs to another account.") from None
+            await connection.execute(delete(link).where(link.c.account_id == owner.account_id))
             await sessions.end_all(connection, owner.account_id, but=signed.session_id)
             about = owner.account_id
             await queue.enqueue(connection, EMAIL_CHANGED, owner.email, owner.language, now, about)

@@ -135,6 +135,17 @@ async def test_an_email_changes_when_the_new_one_is_confirmed_and_the_old_one_is
         await door.credentials.confirm_email(me, link)
 
 
+async def test_a_link_that_went_to_an_address_before_is_worth_nothing(door: Door) -> None:
+    me = await signed(door, (await door.join()).session)
+    to_the_old = await reset_link(door)
+    await door.credentials.change_email(me, PASSWORD, "ada@example.org")
+    link = await door.email_link()
+    assert link is not None
+    await door.credentials.confirm_email(me, link)
+    with pytest.raises(LinkInvalid):
+        await door.credentials.reset(to_the_old, NEW, HOME)
+
+
 async def test_a_link_of_another_account_gives_nothing(door: Door) -> None:
     ada = await signed(door, (await door.join()).session)
     eve = await signed(door, (await door.join("eve@example.com")).session)

@@ -1,0 +1,144 @@
+"""What is told to a person about their account, by mail, when the mail's turn comes."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.identity import credentials, entering, joining, second
+from appliance.identity.tables import applicant
+from appliance.mail.letter import Letter
+from appliance.mail.queue import Mail
+from appliance.texts import Say, speaker
+from billing.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the service calls itself, and where its pages are, without a slash at the end."""
+
+    name: str
+    address: str
+
+    def url(self, path: str, **query: str) -> str:
+        return f"{self.address}{path}" + (f"?{urlencode(query)}" if query else "")
+
+
+class Letters:
+    def __init__(self, site: Site, clock: Clock) -> None:
+        self._site = site
+        self._clock = clock
+        self._kinds: Mapping[str, Callable[[AsyncConnection, Mail, Say], Awaitable[Letter | None]]] = {
+            joining.CONFIRM_EMAIL: self._confirm_email,
+            credentials.RESET_PASSWORD: self._reset_password,
+            credentials.CONFIRM_CHANGE: self._confirm_change,
+        }
+
+    async def write(self, connection: AsyncConnection, one: Mail) -> Letter | None:
+        """None if there is nothing to say any more. Raises KeyError for a kind that nobody writes."""
+        say = speaker(one.language)
+        if (kind := self._kinds.get(one.kind)) is not None:
+            return await kind(connection, one, say)
+        return self._news(one.kind, say)
+
+    async def _confirm_email(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter | None:
+        service, about = self._site.name, one.about or 0
+        link = await joining.new_link(connection, about, self._clock())
+        if link is not None:
+            return Letter(
+                say("Confirm your email address"),
+                (
+                    say(
+                        "Welcome to {service}. Please confirm within a day that this address is yours.",
+                        service=service,
+                    ),
+                    say("If you did not sign up, do nothing: there is no account then."),
+                ),
+                (say("Confirm"), self._site.url("/confirm", link=link)),
+            )
+        found = await connection.execute(select(applicant.c.id).where(applicant.c.id == about))
+        if found.one_or_none() is None:
+            return None
+        return Letter(
+            say("You have an account already"),
+            (
+                say(
+                    "Somebody signed up at {service} with this address, which has an account already.",
+                    service=service,
+                ),
+                say("If it was you, please sign in. If you forgot the password, you can choose a new one there."),
+                say("If it was not you, do nothing: nothing was changed."),
+            ),
+            (say("Sign in"), self._site.url("/sign-in")),
+        )
+
+    async def _reset_password(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter | None:
+        link = await credentials.new_reset_link(connection, one.email, self._clock())
+        if link is None:
+            return None
+        return Letter(
+            say("Choose a new password"),
+            (
+                say("A new password was asked for, for your account at {service}.", service=self._site.name),
+                say("The link is good for an hour, and once. It ends all your sessions."),
+                say("If it was not you, do nothing: your password stays."),
+            ),
+            (say("Choose a new password"), self._site.url("/reset", link=link)),
+        )
+
+    async def _confirm_change(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter | None:
+        link = await credentials.new_email_link(connection, one.about or 0, one.email, self._clock())
+        if link is None:
+            return None
+        return Letter(
+            say("Confirm your new email address"),
+            (
+                say("This is to be the new address of an account at {service}.", service=self._site.name),
+                say("Please confirm it within a day, in a browser in which you are signed in."),
+                say("If it was not you, do nothing: the account keeps its address."),
+            ),
+            (say("Confirm"), self._site.url("/account/email", link=link)),
+        )
+
+    def _news(self, kind: str, say: Say) -> Letter:
+        service = self._site.name
+        texts = {
+            entering.NEW_DEVICE: (
+                say("A new browser signed in"),
+                say(
+                    "Somebody signed in to your account at {service} in a browser that it did not know.",
+                    service=service,
+                ),
+            ),
+            credentials.PASSWORD_CHANGED: (
+                say("Your password was changed"),
+                say("The password of your account at {service} was changed.", service=service),
+            ),
+            credentials.EMAIL_CHANGED: (
+                say("Your email address was changed"),
+                say(
+                    "Your account at {service} has another email address now: this one is no longer used.",
+                    service=service,
+                ),
+            ),
+            second.SECOND_FACTOR_ON: (
+                say("Your second factor is on"),
+                say("To sign in at {service} now takes a code from your authenticator too.", service=service),
+            ),
+            second.SECOND_FACTOR_OFF: (
+                say("Your second factor is off"),
+                say("To sign in at {service} now takes the password alone.", service=service),
+            ),
+            second.RECOVERY_CODE_USED: (
+                say("A recovery code was used"),
+                say(
+                    "Somebody signed in at {service} by one of your recovery codes. It is used up.",
+                    service=service,
+                ),
+            ),
+        }
+        subject, sentence = texts[kind]
+        alarm = say("If it was not you, choose a new password at once: that ends every session.")
+        return Letter(subject, (sentence, alarm), (say("Choose a new password"), self._site.url("/forgot")))

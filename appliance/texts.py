@@ -1,0 +1,47 @@
+"""The words that people read, in their language: English in the code, the others in catalogues (gettext).
+
+``appliance/locale/<language>/LC_MESSAGES/appliance.po`` is read as it is: nothing has to be compiled, and a
+translator sees a change at the next start. A test holds the catalogues complete.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+
+LOCALE = Path(__file__).parent / "locale"
+ENGLISH = "en"
+LANGUAGES = (ENGLISH, *sorted(path.name for path in LOCALE.iterdir()))
+
+Say = Callable[..., str]
+"""``say("{count} keys", count=2)``: in one language."""
+
+
+def speaker(language: str) -> Say:
+    """English for a language that there is none of."""
+    words = _translations(language if language in LANGUAGES else ENGLISH)
+
+    def say(text: str, **values: object) -> str:
+        return str(words.gettext(text)).format(**values)
+
+    return say
+
+
+def catalogue_path(language: str) -> Path:
+    return LOCALE / language / "LC_MESSAGES" / "appliance.po"
+
+
+@cache
+def _translations(language: str) -> NullTranslations:
+    if language == ENGLISH:
+        return NullTranslations()
+    with catalogue_path(language).open("rb") as file:
+        catalogue = read_po(file, locale=language, abort_invalid=True)
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return Translations(compiled)

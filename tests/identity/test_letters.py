@@ -1,0 +1,136 @@
+"""What people are told by mail: in their language, with links that work."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+
+import appliance
+from appliance.identity import credentials, entering, joining, second
+from appliance.identity.letters import Letters, Site
+from appliance.mail.letter import Letter
+from appliance.mail.queue import Mail
+from appliance.texts import ENGLISH, LANGUAGES, catalogue_path
+from tests.identity.conftest import HOME, PASSWORD, Door
+
+SITE = Site("The Service", "https://service.example")
+NEWS = (
+    entering.NEW_DEVICE, credentials.PASSWORD_CHANGED, credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON,
+    second.SECOND_FACTOR_OFF, second.RECOVERY_CODE_USED,
+)  # fmt: skip
+
+
+async def write(door: Door, one: Mail) -> Letter | None:
+    async with door.database.begin() as connection:
+        return await Letters(SITE, door.clock).write(connection, one)
+
+
+async def letter(door: Door) -> Letter:
+    (one,) = await door.mail()
+    written = await write(door, one)
+    assert written is not None
+    return written
+
+
+def link_of(written: Letter, path: str) -> str:
+    assert written.link is not None
+    url = urlparse(written.link[1])
+    assert (url.scheme, url.netloc, url.path) == ("https", "service.example", path)
+    (token,) = parse_qs(url.query)["link"]
+    return token
+
+
+async def test_the_link_of_the_mail_makes_the_account(door: Door) -> None:
+    browser = await door.apply()
+    link = link_of(await letter(door), "/confirm")
+    assert await door.signed(await door.joining.confirm(link, HOME, browser=browser)) is not None
+
+
+async def test_whoever_has_an_account_is_told_so_instead(door: Door) -> None:
+    await door.join()
+    await door.apply()
+    written = await letter(door)
+    assert written.subject == "You have an account already"
+    assert written.link == ("Sign in", "https://service.example/sign-in")
+
+
+async def test_whoever_applied_too_long_ago_is_told_nothing(door: Door) -> None:
+    await door.apply()
+    (one,) = await door.mail()
+    door.clock.now += joining.LINK_LASTS
+    async with door.database.begin() as connection:
+        await joining.forget(connection, door.clock())
+    assert await write(door, one) is None
+
+
+async def test_the_link_of_the_mail_replaces_the_password(door: Door) -> None:
+    await door.join()
+    await door.credentials.forgot("ada@example.com", "nb", HOME)
+    written = await letter(door)
+    assert written.subject == "Velg et nytt passord"
+    await door.credentials.reset(link_of(written, "/reset"), "an entirely new one of 9 words", HOME)
+    await door.mail()
+    await door.credentials.forgot("nobody@example.com", "en", HOME)
+    (one,) = await door.mail()
+    assert await write(door, one) is None
+
+
+async def test_the_link_of_the_mail_changes_the_email(door: Door) -> None:
+    me = await door.signed((await door.join()).session)
+    assert me is not None
+    await door.credentials.change_email(me, PASSWORD, "ada@example.org")
+    await door.credentials.confirm_email(me, link_of(await letter(door), "/account/email"))
+
+
+@pytest.mark.parametrize("language", [*LANGUAGES, "xx"])
+@pytest.mark.parametrize("kind", NEWS)
+async def test_news_say_what_happened_and_what_to_do_about_it(door: Door, kind: str, language: str) -> None:
+    one = Mail(1, kind, "ada@example.com", language, 1, door.clock(), 0)
+    written = await write(door, one)
+    assert written is not None
+    assert written.link is not None
+    assert written.link[1] == "https://service.example/forgot"
+    assert "The Service" in written.paragraphs[0]
+    assert not re.search(r"[{}]", " ".join((written.subject, *written.paragraphs)))
+
+
+def kinds() -> Iterator[str]:
+    """All that identity puts into the queue: the texts of its constants that are kinds of mail."""
+    for module in (joining, entering, credentials, second):
+        tree = ast.parse(Path(str(module.__file__)).read_text())
+        used = {
+            node.id
+            for call in ast.walk(tree)
+            if is_told(call)
+            for node in ast.walk(call)
+            if isinstance(node, ast.Name)
+        }
+        yield from (getattr(module, name) for name in used if name.isupper())
+
+
+def is_told(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("queue.enqueue", "_tell")
+
+
+def test_every_kind_that_is_queued_is_written() -> None:
+    written = {*NEWS, joining.CONFIRM_EMAIL, credentials.RESET_PASSWORD, credentials.CONFIRM_CHANGE}
+    assert set(kinds()) == written
+
+
+@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {ENGLISH}))
+def test_a_catalogue_says_all_that_is_said_and_nothing_else(language: str) -> None:
+    folder = Path(appliance.__file__).parent
+    said = {found[2] for found in extract_from_dir(folder, [("**.py", "python")], keywords={"say": None})}
+    with catalogue_path(language).open("rb") as file:
+        catalogue = read_po(file, locale=language, abort_invalid=True)
+    there = {str(one.id): one for one in catalogue if one.id}
+    assert set(there) == said
+    for text, one in there.items():
+        assert one.string, text
+        assert not one.fuzzy, text
+        assert sorted(re.findall(r"\{\w*\}", str(one.string))) == sorted(re.findall(r"\{\w*\}", text)), text
