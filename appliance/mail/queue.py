@@ -69,6 +69,11 @@ async def put_off(connection: AsyncConnection, one: Mail, now: datetime) -> bool
     return True
 
 
+async def forget(connection: AsyncConnection, now: datetime) -> None:
+    """What nobody has sent for so long, not even in vain."""
+    await connection.execute(delete(mail).where(mail.c.created_at < now - GIVEN_UP_AFTER - LONGEST_PAUSE))
+
+
 def pause(tries: int) -> timedelta:
     """After so many tries before this one."""
     return min(FIRST_PAUSE * (1 << min(tries, 16)), LONGEST_PAUSE)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from appliance.identity import retention
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.reconciling import describe, read_meters
 from appliance.worker.recovery import Recovery
@@ -99,6 +100,12 @@ class Jobs:
                 log.warning("account %d is not deleted: %s", account_id, error)
             else:
                 log.info("account %d is deleted", account_id)
+
+    async def forget(self) -> None:
+        """What is kept of people no longer, and those whose accounts are deleted."""
+        async with self._database.begin() as connection:
+            if people := await retention.forget(connection, self._clock()):
+                log.info("%d people are forgotten", people)
 
     async def verify(self) -> None:
         await self._verify("recent", self._clock() - RECENT)

@@ -69,6 +69,7 @@ async def run(settings: Settings) -> None:
         Job("months", DAILY_PERIOD_SECONDS, does.make_months),
         Job("seals", DAILY_PERIOD_SECONDS, does.seal),
         Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
+        Job("retention", SWEEP_PERIOD_SECONDS, does.forget),
     )
     if settings.is_first_node:  # it has the journals of all nodes, and the archive
         jobs += (

@@ -1,0 +1,23 @@
+"""What is kept of people no longer than it is needed."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.identity import credentials, joining, sessions, throttle
+from appliance.identity.tables import person
+from appliance.mail import queue
+from billing.database.tables import account
+
+
+async def forget(connection: AsyncConnection, now: datetime) -> int:
+    """All that is over, and whoever's account is deleted; returns how many people these were.
+
+    What hangs on a person goes with it. It finds what an earlier run left: nothing depends on this one's end.
+    """
+    for kept in (joining, credentials, sessions, throttle, queue):
+        await kept.forget(connection, now)
+    deleted = select(account.c.id).where(account.c.status == "deleted")
+    gone = await connection.execute(delete(person).where(person.c.account_id.in_(deleted)))
+    return gone.rowcount
