@@ -21,9 +21,13 @@ Say = Callable[..., str]
 """``say("{count} keys", count=2)``: in one language."""
 
 
+def known(language: str) -> str:
+    """English for a language that there is no catalogue of."""
+    return language if language in LANGUAGES else ENGLISH
+
+
 def speaker(language: str) -> Say:
-    """English for a language that there is none of."""
-    words = _translations(language if language in LANGUAGES else ENGLISH)
+    words = _translations(known(language))
 
     def say(text: str, **values: object) -> str:
         return str(words.gettext(text)).format(**values)

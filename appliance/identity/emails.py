@@ -12,7 +12,11 @@ CHARACTERS = 254
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """``address`` is what mail is sent to; whoever types it in other letters, small or large, means the same."""
+    """``address`` is what mail is sent to; whoever types it in other letters, small or large, means the same.
+
+    Both are ASCII, the domain as it is asked for in DNS (IDNA). Letters that look alike or fold into one another
+    ("ß" and "ss") are of different domains, and stay so.
+    """
 
     address: str
     key: str
@@ -24,13 +28,18 @@ def parse_email(text: str) -> Email:
     if len(text) > CHARACTERS:
         raise InvalidEmail(f"An email address has {CHARACTERS} characters at most.")
     try:
-        found = validate_email(text, check_deliverability=False)
-    except EmailNotValidError:
+        found = validate_email(text, check_deliverability=False, allow_smtputf8=False)
+    except (EmailNotValidError, UnicodeError):
         raise InvalidEmail("Please give an email address, such as name@example.com.") from None
-    return Email(found.normalized, found.normalized.casefold())
+    address = found.ascii_email
+    if address is None or len(address) > CHARACTERS:
+        raise InvalidEmail(f"An email address has {CHARACTERS} characters at most.")
+    return Email(address, address.lower())
 
 
 def compared(text: str) -> str:
     """What somebody types at the door, as emails are compared. What can be none is like one that nobody has."""
-    key = text.strip().casefold()
-    return key if len(key) <= CHARACTERS and key.isprintable() else ""
+    try:
+        return parse_email(text).key
+    except InvalidEmail:
+        return ""

@@ -55,16 +55,16 @@ class Entering:
         """The same is done, and takes as long, whether or not there is such an account."""
         now, email_key = self._clock(), compared(email)
         async with self._database.begin() as connection:
-            found = await _find(connection, email_key)
+            found = await _find(connection, email_key, lock=False)
             known = self._devices.name_of(device, found.account_id, found.password) if found else None
-            await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
             if known:
                 await self._throttle.spend(connection, FROM_ONE_DEVICE, now, "enter by", known)
             else:
+                await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
                 await self._throttle.spend(connection, BY_STRANGERS, now, "enter as", email_key)
         right = await self._passwords.is_right(password, found.password if found else None)
         async with self._database.begin() as connection:
-            if not right or found is None or await _find(connection, email_key) != found:
+            if not right or found is None or await _find(connection, email_key, lock=True) != found:
                 raise WrongCredentials("The email or the password is not right.")
             wanted = await is_wanted(connection, found.account_id)
             token = await sessions.begin(connection, found.account_id, found.role, origin, now, incomplete=wanted)
@@ -85,14 +85,18 @@ class _Person:
     role: str
 
 
-async def _find(connection: AsyncConnection, email_key: str) -> _Person | None:
-    """Locked against a change of its password, until the transaction ends."""
+async def _find(connection: AsyncConnection, email_key: str, *, lock: bool) -> _Person | None:
+    """``lock``: nothing about how they sign in changes until the transaction ends.
+
+    A lock is written to the log of the database, which takes time: where it would tell who has an account, none.
+    """
     columns = (person.c.account_id, person.c.email, person.c.language, person.c.password)
     query = (
         select(*columns, account.c.role)
         .join(account, account.c.id == person.c.account_id)
         .where(person.c.email_key == email_key, person.c.password.is_not(None))
-        .with_for_update(read=True, of=person)
     )
+    if lock:
+        query = query.with_for_update(read=True, of=person)
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else _Person(**row)

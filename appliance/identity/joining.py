@@ -5,12 +5,14 @@ same time: what the mail says is decided when it is sent. The link alone opens n
 the browser that applied, or with the password. So nobody gets an account with a password that a stranger chose.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity import passwords, sessions
@@ -22,15 +24,19 @@ from appliance.identity.tables import acceptance, applicant, person
 from appliance.identity.throttle import Rate, Throttle
 from appliance.identity.tokens import digest, new_token
 from appliance.mail import queue
+from appliance.texts import known
 from billing.clock import Clock
 from billing.customers.accounts import NAME_CHARACTERS as ACCOUNT_NAME_CHARACTERS
 from billing.customers.accounts import create_account, find_account, is_name
 from billing.database.db import Database
+from billing.errors import Conflict
 
 NAME_CHARACTERS = 100
 LINK_LASTS = timedelta(hours=24)
 FROM_ONE_NETWORK = Rate(10, timedelta(minutes=1))
-FOR_ONE_EMAIL = Rate(3, timedelta(minutes=10))
+FOR_ONE_EMAIL_FROM = Rate(3, timedelta(minutes=10))
+FOR_ONE_EMAIL = Rate(10, timedelta(minutes=1))
+"""The first is for one network. The second bounds what all strangers together can send to somebody."""
 CONFIRMATIONS = Rate(10, timedelta(minutes=1))
 CONFIRM_EMAIL = "confirm email"
 """The kind of mail; it is about the applicant."""
@@ -59,21 +65,22 @@ class Joining:
     async def apply(self, form: Form, origin: Origin) -> str:
         """A token for the browser's cookie. The mail is on its way, whoever has an account already."""
         name, email = person_name(form.name), parse_email(form.email)
-        passwords.check(form.password, (name, email.address))
         now = self._clock()
         async with self._database.begin() as connection:
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "join from", origin.network)
+            await self._throttle.spend(connection, FOR_ONE_EMAIL_FROM, now, "join as", email.key, origin.network)
             await self._throttle.spend(connection, FOR_ONE_EMAIL, now, "join as", email.key)
-        hashed, browser = await self._passwords.hash(form.password), new_token()
+        await asyncio.to_thread(passwords.check, form.password, (name, email.address))
+        hashed, browser, language = await self._passwords.hash(form.password), new_token(), known(form.language)
         row = {
             "name": name, "email": email.address, "email_key": email.key, "password": hashed,
-            "language": form.language, "terms": form.terms, "address": origin.address,
+            "language": language, "terms": form.terms, "address": origin.address,
             "browser": digest(browser), "created_at": now, "expires_at": now + LINK_LASTS,
         }  # fmt: skip
         async with self._database.begin() as connection:
             made = await connection.execute(insert(applicant).values(**row).returning(applicant.c.id))
             about = made.scalar_one()
-            await queue.enqueue(connection, CONFIRM_EMAIL, email.address, form.language, now, about)
+            await queue.enqueue(connection, CONFIRM_EMAIL, email.address, language, now, about)
         return browser
 
     async def confirm(
@@ -99,7 +106,11 @@ class Joining:
             )
             if found["id"] not in gone.scalars() or await has_account(connection, found["email_key"]):
                 raise LinkInvalid("This email has been confirmed already. Please sign in.")
-            account_id = await _create(connection, dict(found), self._clock)
+            try:
+                async with connection.begin_nested():
+                    account_id = await _create(connection, dict(found), self._clock)
+            except (IntegrityError, Conflict):  # somebody else came by the email, or the name, at this moment
+                raise LinkInvalid("This email has been confirmed already. Please sign in.") from None
             return await sessions.begin(connection, account_id, "customer", origin, now)
 
 

@@ -8,11 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity import credentials, entering, joining, second
-from appliance.identity.tables import applicant
+from appliance.identity.tables import applicant, person
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
 from appliance.texts import Say, speaker
 from billing.clock import Clock
+
+BEYOND_A_PASSWORD = (credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON)
+"""What the owner of the old address, or of the password, cannot take back alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,9 @@ class Letters:
                 ),
                 (say("Confirm"), self._site.url("/confirm", link=link)),
             )
-        found = await connection.execute(select(applicant.c.id).where(applicant.c.id == about))
-        if found.one_or_none() is None:
+        owner = select(person.c.email).join(applicant, applicant.c.email_key == person.c.email_key)
+        to = (await connection.execute(owner.where(applicant.c.id == about))).scalar_one_or_none()
+        if to is None:
             return None
         return Letter(
             say("You have an account already"),
@@ -72,12 +76,14 @@ class Letters:
                 say("If it was not you, do nothing: nothing was changed."),
             ),
             (say("Sign in"), self._site.url("/sign-in")),
+            to,
         )
 
     async def _reset_password(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter | None:
-        link = await credentials.new_reset_link(connection, one.email, self._clock())
-        if link is None:
+        found = await credentials.new_reset_link(connection, one.email, self._clock())
+        if found is None:
             return None
+        link, to = found
         return Letter(
             say("Choose a new password"),
             (
@@ -86,6 +92,7 @@ class Letters:
                 say("If it was not you, do nothing: your password stays."),
             ),
             (say("Choose a new password"), self._site.url("/reset", link=link)),
+            to,
         )
 
     async def _confirm_change(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter | None:
@@ -116,6 +123,10 @@ class Letters:
                 say("Your password was changed"),
                 say("The password of your account at {service} was changed.", service=service),
             ),
+            credentials.EMAIL_CHANGE_ASKED: (
+                say("Another email address was asked for"),
+                say("Your account at {service} is to have another email address.", service=service),
+            ),
             credentials.EMAIL_CHANGED: (
                 say("Your email address was changed"),
                 say(
@@ -140,5 +151,9 @@ class Letters:
             ),
         }
         subject, sentence = texts[kind]
-        alarm = say("If it was not you, choose a new password at once: that ends every session.")
-        return Letter(subject, (sentence, alarm), (say("Choose a new password"), self._site.url("/forgot")))
+        if kind in BEYOND_A_PASSWORD:
+            alarm, link = say("If it was not you, please write to us at once."), (say("Write to us"), "/contact")
+        else:
+            alarm = say("If it was not you, choose a new password at once: that ends every session.")
+            link = (say("Choose a new password"), "/forgot")
+        return Letter(subject, (sentence, alarm), (link[0], self._site.url(link[1])))

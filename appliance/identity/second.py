@@ -57,15 +57,22 @@ class SecondFactor:
         self._clock = clock
         self._box = Fernet(base64.urlsafe_b64encode(hmac.digest(pepper, b"authenticators", "sha256")))
 
-    async def set_up(self, signed: Signed, password: str, service: str) -> Setup:
-        """A new secret, which counts when a code of it was given. One that counts already goes on until then."""
+    async def set_up(self, signed: Signed, password: str, service: str, code: str = "") -> Setup:
+        """A new secret, which counts when a code of it was given. One that counts already goes on until then.
+
+        ``code`` is of the one that counts already: nobody replaces it who does not have it.
+        """
         await self._credentials.confirm(signed, password)
+        await self._spend(signed, self._clock())
         secret = pyotp.random_base32()
         sealed = self._box.encrypt(secret.encode())
         values = {"account_id": signed.account_id, "wanted": sealed}
         statement = upsert(authenticator).values(**values)
         again = statement.on_conflict_do_update(index_elements=["account_id"], set_={"wanted": sealed})
         async with self._database.begin() as connection:
+            await sessions.hold(connection, signed)
+            if await is_wanted(connection, signed.account_id):
+                await self._check(connection, signed, code, self._clock())
             await connection.execute(again)
         return Setup(secret, pyotp.TOTP(secret, name=signed.email, issuer=service).provisioning_uri())
 
@@ -76,6 +83,7 @@ class SecondFactor:
         now, codes = self._clock(), [_new_code() for _ in range(CODES)]
         await self._spend(signed, now)
         async with self._database.begin() as connection:
+            await sessions.hold(connection, signed)
             mine = authenticator.c.account_id == signed.account_id
             row = (await connection.execute(select(authenticator).where(mine).with_for_update())).one_or_none()
             step = None if row is None or row.wanted is None else self._step_of(row.wanted, code, now, after=0)
@@ -94,6 +102,7 @@ class SecondFactor:
         now = self._clock()
         await self._spend(signed, now)
         async with self._database.begin() as connection:
+            await sessions.hold(connection, signed)
             await self._check(connection, signed, code, now)
             return await sessions.complete(connection, signed.session_id)
 
@@ -102,6 +111,7 @@ class SecondFactor:
         now = self._clock()
         await self._spend(signed, now)
         async with self._database.begin() as connection:
+            await sessions.hold(connection, signed)
             await self._check(connection, signed, code, now)
             for table in (authenticator, recovery_code):
                 await connection.execute(delete(table).where(table.c.account_id == signed.account_id))

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.identity.origin import BROWSER_CHARACTERS, Origin
+from appliance.identity.errors import WrongCredentials
+from appliance.identity.origin import Origin
 from appliance.identity.tables import person, session
 from appliance.identity.tokens import digest, new_token
 from billing.database.tables import account
@@ -73,7 +74,7 @@ async def begin(
         "seen_at": now,
         "ends_at": now + LIFETIMES[role].whole,
         "network": origin.network,
-        "browser": origin.browser[:BROWSER_CHARACTERS],
+        "browser": origin.browser,
         "incomplete": incomplete,
     }
     await connection.execute(insert(session).values(**row))
@@ -105,6 +106,20 @@ async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed
         seen = update(session).where(session.c.id == row["session_id"]).values(seen_at=now)
         await connection.execute(seen)
     return Signed(**row)
+
+
+async def hold(connection: AsyncConnection, signed: Signed) -> str | None:
+    """The person's stored password, with nothing about how they sign in changing until the transaction ends.
+
+    Raises WrongCredentials if the session is over: a new password, chosen meanwhile, has ended it.
+    """
+    locked = select(person.c.password).where(person.c.account_id == signed.account_id)
+    row = (await connection.execute(locked.with_for_update(key_share=True))).one_or_none()
+    goes_on = select(exists().where(session.c.id == signed.session_id, session.c.account_id == signed.account_id))
+    if row is None or not (await connection.execute(goes_on)).scalar_one():
+        raise WrongCredentials("Please sign in again.")
+    stored: str | None = row.password
+    return stored
 
 
 async def of(connection: AsyncConnection, account_id: int, now: datetime) -> list[Session]:

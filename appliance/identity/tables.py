@@ -32,7 +32,7 @@ person = Table(
     Column("language", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("(password IS NULL) = (password_at IS NULL)", name="password_at"),
-    comment="email is as it was typed, email_key as it is compared, wanted_email not confirmed yet;"
+    comment="email is what is written to, email_key what is compared, wanted_email not confirmed yet;"
     " password is an Argon2id hash",
 )
 

@@ -13,11 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """``link`` is what it is called, and its address."""
+    """``link`` is what it is called, and its address. ``to`` is another recipient than the one that was queued."""
 
     subject: str
     paragraphs: tuple[str, ...]
     link: tuple[str, str] | None = None
+    to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

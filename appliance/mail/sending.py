@@ -14,6 +14,7 @@ from appliance.mail.queue import Mail
 from appliance.mail.way import Never, NotNow, Way
 from billing.clock import Clock
 from billing.database.db import Database
+from billing.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +36,27 @@ class Sending:
         while True:
             async with self._database.begin() as connection:
                 one = await queue.claim(connection, self._clock())
-                letter = None if one is None else await self._write(connection, one)
             if one is None:
                 return sent
+            try:
+                async with self._database.begin() as connection:
+                    letter = await self._write(connection, one)
+            except DatabaseUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 -- one mail that cannot be written keeps no other
+                await self._put_off(one, type(error).__name__)
+                continue
             sent += await self._send(one, letter)
 
     async def _send(self, one: Mail, letter: Letter | None) -> bool:
         gone = letter is None
         if letter is not None:
             try:
-                message = as_message(letter, self._sender, one.email, one.language, self._clock())
+                to = letter.to or one.email
+                message = as_message(letter, self._sender, to, one.language, self._clock())
                 await self._way.send(message)
             except NotNow as error:
-                await self._put_off(one, error)
+                await self._put_off(one, str(error))
                 return False
             except Never as error:
                 log.warning("mail %d (%s) is refused: %s", one.id, one.kind, error)
@@ -59,9 +68,9 @@ class Sending:
             await queue.done(connection, one)
         return not gone
 
-    async def _put_off(self, one: Mail, error: NotNow) -> None:
+    async def _put_off(self, one: Mail, why: str) -> None:
         async with self._database.begin() as connection:
             if await queue.put_off(connection, one, self._clock()):
-                log.info("mail %d (%s) waits: %s", one.id, one.kind, error)
+                log.info("mail %d (%s) waits: %s", one.id, one.kind, why)
             else:
-                log.error("mail %d (%s) is given up: %s", one.id, one.kind, error)
+                log.error("mail %d (%s) is given up: %s", one.id, one.kind, why)

@@ -72,12 +72,13 @@ class Door:
         (one,) = await self.mail()
         assert (one.kind, one.email) == (credentials.RESET_PASSWORD, email)
         async with self.database.begin() as connection:
-            return await credentials.new_reset_link(connection, one.email, self.clock())
+            found = await credentials.new_reset_link(connection, one.email, self.clock())
+        return None if found is None else found[0]
 
     async def email_link(self) -> str | None:
-        """Of the mail to a new address."""
-        (one,) = await self.mail()
-        assert one.kind == credentials.CONFIRM_CHANGE
+        """Of the mail to a new address. The old one is told too."""
+        one, told = await self.mail()
+        assert (one.kind, told.kind) == (credentials.CONFIRM_CHANGE, credentials.EMAIL_CHANGE_ASKED)
         assert one.about is not None
         async with self.database.begin() as connection:
             return await credentials.new_email_link(connection, one.about, one.email, self.clock())

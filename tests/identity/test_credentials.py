@@ -4,10 +4,18 @@ import asyncio
 
 import pytest
 
-from appliance.identity.credentials import EMAIL_CHANGED, PASSWORD_CHANGED, RESET_LASTS
+from appliance.identity.credentials import (
+    EMAIL_CHANGED,
+    PASSWORD_CHANGED,
+    RESET_LASTS,
+    new_email_link,
+    new_reset_link,
+)
 from appliance.identity.errors import InvalidEmail, LinkInvalid, TooManyTries, WeakPassword, WrongCredentials
 from appliance.identity.origin import Origin
+from appliance.identity.passwords import Passwords
 from appliance.identity.sessions import Signed
+from billing.customers.accounts import find_account
 from tests.identity.conftest import HOME, PASSWORD, Door
 
 NEW = "an entirely new one of 9 words"
@@ -74,7 +82,7 @@ async def test_a_link_is_over_after_an_hour_and_when_a_newer_one_was_sent(door: 
     door.clock.now += RESET_LASTS
     with pytest.raises(LinkInvalid):
         await door.credentials.reset(second, NEW, HOME)
-    for made_up in ("", "x", "\x00", "é" * 1000):
+    for made_up in ("", "x", "\x00", "\ud800", "é" * 1000):
         with pytest.raises(LinkInvalid):
             await door.credentials.reset(made_up, NEW, HOME)
 
@@ -133,6 +141,66 @@ async def test_an_email_changes_when_the_new_one_is_confirmed_and_the_old_one_is
         await door.entering.sign_in("ada@example.com", PASSWORD, HOME, here.device)
     with pytest.raises(LinkInvalid):
         await door.credentials.confirm_email(me, link)
+
+
+async def test_an_owner_who_resets_wins_against_whoever_changes_the_password_at_that_moment(
+    door: Door, passwords: Passwords
+) -> None:
+    """A stranger with a session and the old password, whose change is under way when the owner's reset ends."""
+    stranger = await signed(door, (await door.join()).session)
+    link = await reset_link(door)
+
+    class Meanwhile(Passwords):
+        async def hash(self, password: str) -> str:
+            door.credentials._passwords = passwords
+            await door.credentials.reset(link, NEW, HOME)
+            return await passwords.hash(password)
+
+    door.credentials._passwords = Meanwhile()
+    with pytest.raises(WrongCredentials):
+        await door.credentials.change_password(stranger, PASSWORD, "the stranger's own of 7 words")
+    await door.entering.sign_in("ada@example.com", NEW, HOME)
+    with pytest.raises(WrongCredentials):
+        await door.credentials.change_email(stranger, NEW, "eve@example.com")
+
+
+async def test_a_reset_ends_a_change_of_email_that_was_asked_for_before(door: Door) -> None:
+    me = await signed(door, (await door.join()).session)
+    await door.credentials.change_email(me, PASSWORD, "eve@example.com")
+    link = await door.email_link()
+    assert link is not None
+    await door.credentials.change_email(me, PASSWORD, "eve@example.com")
+    waiting = await door.mail()
+    await door.credentials.reset(await reset_link(door), NEW, HOME)
+    again = await signed(door, (await door.entering.sign_in("ada@example.com", NEW, HOME)).session)
+    with pytest.raises(LinkInvalid):
+        await door.credentials.confirm_email(again, link)
+    async with door.database.begin() as connection:
+        (about,) = {one.about for one in waiting}
+        assert about is not None
+        assert await new_email_link(connection, about, "eve@example.com", door.clock()) is None
+
+
+async def test_an_account_is_called_by_its_new_email(door: Door) -> None:
+    me = await signed(door, (await door.join()).session)
+    await door.credentials.change_email(me, PASSWORD, "Ada@Example.org")
+    link = await door.email_link()
+    assert link is not None
+    await door.credentials.confirm_email(me, link)
+    async with door.database.begin() as connection:
+        found = await find_account(connection, "ada@example.org")
+    assert found is not None
+    assert found.id == me.account_id
+
+
+async def test_links_that_are_written_at_once_are_one(door: Door) -> None:
+    await door.join()
+
+    async def write() -> None:
+        async with door.database.begin() as connection:
+            assert await new_reset_link(connection, "ada@example.com", door.clock()) is not None
+
+    await asyncio.gather(*(write() for _ in range(6)))
 
 
 async def test_a_link_that_went_to_an_address_before_is_worth_nothing(door: Door) -> None:

@@ -74,6 +74,23 @@ async def test_one_network_cannot_go_through_everybody(door: Door) -> None:
     assert tried == 30
 
 
+async def test_a_known_browser_does_not_suffer_for_its_network(door: Door) -> None:
+    entered = await door.join()
+    for number in range(40):
+        with pytest.raises((WrongCredentials, TooManyTries)):
+            await door.entering.sign_in(f"{number}@example.com", "wrong", HOME)
+    await door.entering.sign_in("ada@example.com", PASSWORD, HOME, entered.device)
+
+
+def test_what_is_kept_of_an_origin() -> None:
+    kept = {
+        "192.0.2.17": "192.0.2.0/24", "::ffff:192.0.2.17": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48",
+        "fe80::1%eth0": "fe80::/48", "": "0.0.0.0/24", "unknown": "0.0.0.0/24", "1.2.3.4:80": "0.0.0.0/24",
+    }  # fmt: skip
+    assert {text: Origin(text, "x").network for text in kept} == kept
+    assert Origin("", "Fire\x00fox\n\ud800" + "x" * 200).browser == ("Firefox" + "x" * 200)[:100]
+
+
 async def test_tries_at_the_same_moment_are_all_counted(door: Door) -> None:
     tries = [door.entering.sign_in("ada@example.com", "wrong", Origin(f"203.0.{n}.1", "x")) for n in range(40)]
     done = await asyncio.gather(*tries, return_exceptions=True)
@@ -150,7 +167,8 @@ async def test_a_person_sees_and_ends_sessions_of_their_own_and_of_nobody_else(d
     assert await door.signed(phone.session) is None
     assert await door.signed(ada.session) is not None
     assert await door.signed(eve.session) is not None
-    assert await door.signed("made up") is None
+    for made_up in ("", "made up", "\x00", "\ud800"):
+        assert await door.signed(made_up) is None
 
 
 async def test_what_is_over_is_not_kept(door: Door) -> None:

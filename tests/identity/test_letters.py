@@ -20,8 +20,8 @@ from tests.identity.conftest import HOME, PASSWORD, Door
 
 SITE = Site("The Service", "https://service.example")
 NEWS = (
-    entering.NEW_DEVICE, credentials.PASSWORD_CHANGED, credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON,
-    second.SECOND_FACTOR_OFF, second.RECOVERY_CODE_USED,
+    entering.NEW_DEVICE, credentials.PASSWORD_CHANGED, credentials.EMAIL_CHANGED, credentials.EMAIL_CHANGE_ASKED,
+    second.SECOND_FACTOR_ON, second.SECOND_FACTOR_OFF, second.RECOVERY_CODE_USED,
 )  # fmt: skip
 
 
@@ -53,9 +53,9 @@ async def test_the_link_of_the_mail_makes_the_account(door: Door) -> None:
 
 async def test_whoever_has_an_account_is_told_so_instead(door: Door) -> None:
     await door.join()
-    await door.apply()
+    await door.apply("ADA@example.com")
     written = await letter(door)
-    assert written.subject == "You have an account already"
+    assert (written.subject, written.to) == ("You have an account already", "ada@example.com")
     assert written.link == ("Sign in", "https://service.example/sign-in")
 
 
@@ -70,9 +70,9 @@ async def test_whoever_applied_too_long_ago_is_told_nothing(door: Door) -> None:
 
 async def test_the_link_of_the_mail_replaces_the_password(door: Door) -> None:
     await door.join()
-    await door.credentials.forgot("ada@example.com", "nb", HOME)
+    await door.credentials.forgot("ADA@example.com", "nb", HOME)
     written = await letter(door)
-    assert written.subject == "Velg et nytt passord"
+    assert (written.subject, written.to) == ("Velg et nytt passord", "ada@example.com")
     await door.credentials.reset(link_of(written, "/reset"), "an entirely new one of 9 words", HOME)
     await door.mail()
     await door.credentials.forgot("nobody@example.com", "en", HOME)
@@ -84,7 +84,10 @@ async def test_the_link_of_the_mail_changes_the_email(door: Door) -> None:
     me = await door.signed((await door.join()).session)
     assert me is not None
     await door.credentials.change_email(me, PASSWORD, "ada@example.org")
-    await door.credentials.confirm_email(me, link_of(await letter(door), "/account/email"))
+    one, _ = await door.mail()
+    written = await write(door, one)
+    assert written is not None
+    await door.credentials.confirm_email(me, link_of(written, "/account/email"))
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "xx"])
@@ -94,7 +97,8 @@ async def test_news_say_what_happened_and_what_to_do_about_it(door: Door, kind: 
     written = await write(door, one)
     assert written is not None
     assert written.link is not None
-    assert written.link[1] == "https://service.example/forgot"
+    beyond = kind in (credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON)
+    assert written.link[1] == f"https://service.example/{'contact' if beyond else 'forgot'}"
     assert "The Service" in written.paragraphs[0]
     assert not re.search(r"[{}]", " ".join((written.subject, *written.paragraphs)))
 

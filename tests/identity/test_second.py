@@ -7,6 +7,7 @@ import pyotp
 import pytest
 from sqlalchemy import select
 
+from appliance.identity import sessions
 from appliance.identity.errors import TooManyTries, WrongCredentials
 from appliance.identity.second import CODES, RECOVERY_CODE_USED, SECOND_FACTOR_OFF, SECOND_FACTOR_ON
 from appliance.identity.sessions import Signed
@@ -82,9 +83,9 @@ async def test_a_code_that_two_use_at_once_counts_for_one(door: Door) -> None:
 async def test_codes_cannot_be_guessed_without_end(door: Door) -> None:
     _, totp, codes = await enrol(door)
     half = await sign_in(door)
-    for number in range(5):
+    for wrong in ("000000", "1", "", "\ud800", "\x00"):
         with pytest.raises(WrongCredentials):
-            await door.second.enter(half, f"{number:06}")
+            await door.second.enter(half, wrong)
     for right in (totp.at(door.clock()), codes[0]):
         with pytest.raises(TooManyTries):
             await door.second.enter(half, right)
@@ -119,7 +120,33 @@ async def test_who_has_no_second_factor_yet_can_do_nothing_else(door: Door) -> N
         await door.credentials.change_password(half, PASSWORD, "an entirely new one of 9 words")
     with pytest.raises(WrongCredentials):
         await door.credentials.change_email(half, PASSWORD, "eve@example.com")
+    with pytest.raises(WrongCredentials):
+        await door.credentials.confirm_email(half, "any")
     assert await door.mail() == []
+
+
+async def test_a_session_that_a_reset_has_ended_sets_up_nothing(door: Door) -> None:
+    """Else a stranger's authenticator would make the owner's new password useless."""
+    stranger = await signed(door, (await door.join()).session)
+    setup = await door.second.set_up(stranger, PASSWORD, "x")
+    async with door.database.begin() as connection:
+        await sessions.end_all(connection, stranger.account_id)
+    with pytest.raises(WrongCredentials):
+        await door.second.begin(stranger, pyotp.TOTP(setup.secret).at(door.clock()))
+    with pytest.raises(WrongCredentials):
+        await door.second.set_up(stranger, PASSWORD, "x")
+    assert not (await sign_in(door)).incomplete
+
+
+async def test_a_sign_in_beside_the_setting_up_is_either_ended_or_incomplete(door: Door) -> None:
+    me = await signed(door, (await door.join()).session)
+    setup = await door.second.set_up(me, PASSWORD, "x")
+    code = pyotp.TOTP(setup.secret).at(door.clock())
+    enrolling = asyncio.create_task(door.second.begin(me, code))
+    entered = await asyncio.gather(*(door.entering.sign_in("ada@example.com", PASSWORD, HOME) for _ in range(6)))
+    await enrolling
+    found = [await door.signed(one.session) for one in entered]
+    assert all(one is None or one.incomplete for one in found)
 
 
 async def test_a_session_that_was_left_open_cannot_change_the_second_factor(door: Door) -> None:
@@ -139,7 +166,11 @@ async def test_a_session_that_was_left_open_cannot_change_the_second_factor(door
 
 async def test_a_new_authenticator_replaces_the_old_one_and_its_codes_when_it_is_confirmed(door: Door) -> None:
     me, old, codes = await enrol(door)
-    setup = await door.second.set_up(me, PASSWORD, "x")
+    for wrong in ("", "000000"):
+        with pytest.raises(WrongCredentials):
+            await door.second.set_up(me, PASSWORD, "x", wrong)
+    setup = await door.second.set_up(me, PASSWORD, "x", old.at(door.clock()))
+    door.clock.turn(minutes=5)
     await door.second.enter(await sign_in(door), old.at(door.clock()))
     door.clock.turn(minutes=5)
     await door.second.begin(me, pyotp.TOTP(setup.secret).at(door.clock()))
@@ -153,7 +184,7 @@ async def test_a_new_authenticator_replaces_the_old_one_and_its_codes_when_it_is
 
 async def test_the_database_holds_neither_secret_nor_code(door: Door) -> None:
     me, totp, codes = await enrol(door)
-    await door.second.set_up(me, PASSWORD, "x")
+    await door.second.set_up(me, PASSWORD, "x", codes[0])
     async with door.database.begin() as connection:
         rows = [
             tuple(row)

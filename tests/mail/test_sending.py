@@ -67,6 +67,8 @@ class Post:
         self.written += 1
         if one.kind == "nothing":
             return None
+        if one.kind == "unknown":
+            raise KeyError(one.kind)
         return Letter(f"About {one.kind}", (f"Number {one.about} <b>&</b> å.",), ("Confirm", LINK))
 
     async def put_in(self, kind: str = "news", to: str = "ada@example.com", about: int | None = None) -> None:
@@ -186,6 +188,17 @@ async def test_what_there_is_nothing_to_say_about_any_more_is_dropped(post: Post
     await post.put_in("nothing")
     assert await post.sending().run_once() == 0
     assert (await post.waiting(), post.server.got) == (0, [])
+
+
+async def test_a_mail_that_cannot_be_written_keeps_no_other_waiting(post: Post) -> None:
+    await post.put_in("unknown")
+    post.clock.turn(seconds=1)
+    await post.put_in()
+    assert await post.sending().run_once() == 1
+    assert await post.waiting() == 1
+    post.clock.now += GIVEN_UP_AFTER
+    await post.sending().run_once()
+    assert await post.waiting() == 0
 
 
 async def test_what_would_become_a_header_of_its_own_is_not_sent(post: Post) -> None:
