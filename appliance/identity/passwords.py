@@ -9,7 +9,6 @@ from unicodedata import normalize
 from pwdlib import PasswordHash
 from pwdlib.exceptions import PwdlibError
 from pwdlib.hashers.argon2 import Argon2Hasher
-from zxcvbn import zxcvbn
 
 from appliance.identity.errors import WeakPassword
 
@@ -41,6 +40,8 @@ def check(password: str, personal: Iterable[str] = ()) -> None:
     """Raises WeakPassword, with what to do. ``personal``: the name, the email, the service's name."""
     if not FEWEST_CHARACTERS <= len(password) <= MOST_CHARACTERS or _NO_TEXT.search(password):
         raise WeakPassword(f"A password has {FEWEST_CHARACTERS} to {MOST_CHARACTERS} characters.")
+    from zxcvbn import zxcvbn  # its lists are 12 MiB, which whoever checks no password does without
+
     judged = zxcvbn(password[:READ_CHARACTERS], user_inputs=[word for text in personal for word in _words(text)])
     if judged["guesses"] < LEAST_GUESSES:
         raise WeakPassword("This password is too easy to guess. A few words that do not belong together are good.")

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -103,13 +104,27 @@ class System:
     def processes(self, part: str) -> list[psutil.Process]:
         """The processes of a part, its main process first."""
         record = json.loads((self.home / "run/parts.json").read_text())["processes"]
-        found = [psutil.Process(pid) for pid, _, name in record if name == part and psutil.pid_exists(pid)]
-        return sorted(found, key=lambda process: process.create_time())
+        found = []
+        for pid, _, name in record:
+            with suppress(psutil.NoSuchProcess):  # it ends at this moment
+                process = psutil.Process(pid)
+                if name == part and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append((process.create_time(), process))
+        return [process for _, process in sorted(found, key=itemgetter(0))]
+
+    def replicas(self, model: str) -> list[psutil.Process]:
+        """The actors that hold the model's engines, the newest last."""
+        found = []
+        for process in self.processes("ray"):
+            with suppress(psutil.NoSuchProcess):
+                if f"ServeReplica:{model}" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def kill(self, part: str) -> None:
         """`kill -9` of a part's main process; "replica" is the actor that holds the engine of smollm2."""
         if part == "replica":
-            (victim,) = [p for p in self.processes("ray") if "ServeReplica:smollm2" in " ".join(p.cmdline())]
+            (victim,) = self.replicas("smollm2")
         else:
             victim = self.processes(part)[0]
         victim.kill()

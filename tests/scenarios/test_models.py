@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-import psutil
 import pytest
 import yaml
 
@@ -136,7 +135,7 @@ async def test_kill_9_of_one_of_two_replicas_fails_no_answer_that_had_not_begun(
     outcomes, over = Outcomes(), False
     loading = asyncio.create_task(load(ready, key, outcomes, lambda: over))
     await asyncio.sleep(5)
-    replica_of(ready, "smollm2").kill()
+    ready.replicas("smollm2")[-1].kill()
     await asyncio.sleep(15)
     over = True
     await loading
@@ -184,12 +183,6 @@ async def test_a_version_that_does_not_start_changes_nothing(ready: System, chan
         body = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
         key = ready.customer("5", "unmoved")
         assert (await stream(http, ready.url, key, body)).finished
-
-
-def replica_of(system: System, model: str) -> psutil.Process:
-    """The actor of one of the model's replicas."""
-    found = [p for p in system.processes("ray") if f"ServeReplica:{model}" in " ".join(p.cmdline())]
-    return found[-1]
 
 
 def _state(system: System, model: str) -> str:

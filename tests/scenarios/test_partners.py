@@ -170,7 +170,7 @@ async def test_the_partners_replica_can_die_too(ready: System, applied: None) ->
     async with aiohttp.ClientSession() as http:
         asking = [asyncio.create_task(stream(http, ready.url, key, body)) for _ in range(4)]
         await asyncio.sleep(1)
-        (victim,) = [p for p in ready.processes("ray") if "ServeReplica:big" in " ".join(p.cmdline())]
+        (victim,) = ready.replicas("big")
         victim.kill()
         answers = await asyncio.gather(*asking)
         assert not any(answer.finished for answer in answers)
