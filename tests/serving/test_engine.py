@@ -391,7 +391,7 @@ async def test_nothing_of_a_request_is_written(client: Client) -> None:
 
 async def test_of_those_who_wait_for_a_full_engine_the_higher_priority_is_served_first(client: Client) -> None:
     requests = [str(uuid.uuid4()) for _ in range(SEATS)]
-    lengths = [10, *[150] * (SEATS - 1)]
+    lengths = [40, *[150] * (SEATS - 1)]
     filling = [
         asyncio.create_task(client.chat(request, max_tokens=length, ignore_eos=True))
         for request, length in zip(requests, lengths, strict=True)
