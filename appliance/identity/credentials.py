@@ -41,7 +41,6 @@ EMAIL_CHANGE_ASKED = "new email asked for"
 EMAIL_CHANGED = "email changed"
 """Kinds of mail; they are about the account, but for the first, which is about whoever has the email."""
 
-_INCOMPLETE = "Please give your second factor first."
 _GONE = "This link has been used, or is too old. Please ask for a new one."
 
 
@@ -114,8 +113,7 @@ class Credentials:
     async def confirm_email(self, signed: Signed, token: str) -> None:
         """By the person who asked for it, signed in: a link that a stranger got gives him nothing."""
         now = self._clock()
-        if signed.incomplete:
-            raise WrongCredentials(_INCOMPLETE)
+        sessions.must_be_complete(signed)
         async with self._database.begin() as connection:
             await sessions.hold(connection, signed)
             owner = await _owner_by(connection, token, CONFIRM_CHANGE, now)
@@ -141,8 +139,7 @@ class Credentials:
         await self._confirmed(signed, password)
 
     async def _confirmed(self, signed: Signed, password: str) -> tuple[_Owner, datetime]:
-        if signed.incomplete:
-            raise WrongCredentials(_INCOMPLETE)
+        sessions.must_be_complete(signed)
         now = self._clock()
         async with self._database.begin() as connection:
             await self._throttle.spend(connection, BY_ONE_PERSON, now, "confirm by", str(signed.account_id))

@@ -78,8 +78,7 @@ class SecondFactor:
 
     async def begin(self, signed: Signed, code: str) -> list[str]:
         """It counts from now on. The recovery codes, which are shown once and replace those before."""
-        if signed.incomplete:
-            raise WrongCredentials("Please give your second factor first.")
+        sessions.must_be_complete(signed)
         now, codes = self._clock(), [_new_code() for _ in range(CODES)]
         await self._spend(signed, now)
         async with self._database.begin() as connection:

@@ -108,6 +108,12 @@ async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed
     return Signed(**row)
 
 
+def must_be_complete(signed: Signed) -> None:
+    """Raises WrongCredentials as long as the second factor is to be given."""
+    if signed.incomplete:
+        raise WrongCredentials("Please give your second factor first.")
+
+
 async def hold(connection: AsyncConnection, signed: Signed) -> str | None:
     """The person's stored password, with nothing about how they sign in changing until the transaction ends.
 
