@@ -8,7 +8,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -17,7 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-from billing.database.tables import metadata
+from billing.database.tables import metadata, moment
 
 person = Table(
     "person",
@@ -27,10 +26,10 @@ person = Table(
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False, unique=True),
     Column("password", Text),
-    Column("password_at", DateTime(timezone=True)),
+    moment("password_at", nullable=True),
     Column("wanted_email", Text),
     Column("language", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    moment("created_at"),
     CheckConstraint("(password IS NULL) = (password_at IS NULL)", name="password_at"),
     comment="email is what is written to, email_key what is compared, wanted_email not confirmed yet;"
     " password is an Argon2id hash",
@@ -49,8 +48,8 @@ applicant = Table(
     Column("address", Text, nullable=False),
     Column("browser", LargeBinary, nullable=False),
     Column("link", LargeBinary, unique=True),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
+    moment("created_at"),
+    moment("expires_at"),
     Index("ix_applicant_expires_at", "expires_at"),
     comment="signed up, and the email is not confirmed: there is no account yet; link and browser are digests",
 )
@@ -60,7 +59,7 @@ acceptance = Table(
     metadata,
     Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), primary_key=True),
     Column("terms", Text, primary_key=True),
-    Column("accepted_at", DateTime(timezone=True), nullable=False),
+    moment("accepted_at"),
     Column("address", Text, nullable=False),
     comment="which version of the terms somebody accepted, when, and from which address",
 )
@@ -72,7 +71,7 @@ link = Table(
     Column("kind", Text, primary_key=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("email", Text, nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
+    moment("expires_at"),
     Index("ix_link_expires_at", "expires_at"),
     comment="the newest of each kind that was mailed to somebody, until it is used",
 )
@@ -83,9 +82,9 @@ session = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("seen_at", DateTime(timezone=True), nullable=False),
-    Column("ends_at", DateTime(timezone=True), nullable=False),
+    moment("created_at"),
+    moment("seen_at"),
+    moment("ends_at"),
     Column("network", Text, nullable=False),
     Column("browser", Text, nullable=False),
     Column("incomplete", Boolean, nullable=False, server_default="false"),
@@ -117,7 +116,7 @@ throttle = Table(
     "throttle",
     metadata,
     Column("key", LargeBinary, primary_key=True),
-    Column("full_until", DateTime(timezone=True), nullable=False),
+    moment("full_until"),
     Index("ix_throttle_full_until", "full_until"),
     prefixes=["UNLOGGED"],
     comment="until when something has been asked for in advance; the key is a digest of who asks and for what",

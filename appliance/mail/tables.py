@@ -1,8 +1,8 @@
 """The mail that waits to be sent."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Identity, Index, Integer, Table, Text
 
-from billing.database.tables import metadata
+from billing.database.tables import metadata, moment
 
 mail = Table(
     "mail",
@@ -12,8 +12,8 @@ mail = Table(
     Column("email", Text, nullable=False),
     Column("language", Text, nullable=False),
     Column("about", BigInteger),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("due_at", DateTime(timezone=True), nullable=False),
+    moment("created_at"),
+    moment("due_at"),
     Column("tries", Integer, nullable=False, server_default="0"),
     Index("ix_mail_due_at", "due_at"),
     comment="to be sent, and deleted then; what it says is written when it is sent, so that no link is kept",

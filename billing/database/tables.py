@@ -36,7 +36,8 @@ metadata = MetaData(
 )
 
 
-def _time(name: str, *, nullable: bool = False) -> Column[datetime]:
+def moment(name: str, *, nullable: bool = False) -> Column[datetime]:
+    """A column of points in time, each with its zone."""
     return Column(name, DateTime(timezone=True), nullable=nullable)
 
 
@@ -58,8 +59,8 @@ def _limits() -> list[Column[Any] | CheckConstraint]:
         Column("open_holds", Integer, nullable=False, server_default="0"),
         Column("month", Integer, nullable=False, server_default="0"),
         Column("month_spent_nanodollars", BigInteger, nullable=False, server_default="0"),
-        _time("requests_tat", nullable=True),
-        _time("tokens_tat", nullable=True),
+        moment("requests_tat", nullable=True),
+        moment("tokens_tat", nullable=True),
         CheckConstraint(f"least({', '.join(LIMITS)}) > 0", name="limits"),
         CheckConstraint("least(held_nanodollars, open_holds, month_spent_nanodollars) >= 0", name="used"),
     ]
@@ -72,19 +73,19 @@ account = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("role", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="active"),
-    _time("created_at"),
+    moment("created_at"),
     Column("balance_nanodollars", BigInteger, nullable=False, server_default="0"),
     Column("owed_nanodollars", BigInteger, nullable=False, server_default="0"),
     Column("credit_limit_nanodollars", BigInteger),
     *_limits(),
-    _time("sweep_at", nullable=True),
-    _time("stops_until", nullable=True),
+    moment("sweep_at", nullable=True),
+    moment("stops_until", nullable=True),
     Column("limited_keys", Boolean, nullable=False, server_default="false"),
     Column("negotiated", Boolean, nullable=False, server_default="false"),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("billing_address", Text),
     Column("status_before", Text),
-    _time("delete_at", nullable=True),
+    moment("delete_at", nullable=True),
     CheckConstraint("role IN ('operator', 'customer')", name="role"),
     CheckConstraint("status IN ('active', 'suspended', 'terminated', 'deleting', 'deleted')", name="status"),
     CheckConstraint(
@@ -107,8 +108,8 @@ api_key = Table(
     Column("name", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("hint", Text, nullable=False),
-    _time("created_at"),
-    _time("revoked_at", nullable=True),
+    moment("created_at"),
+    moment("revoked_at", nullable=True),
 )
 
 key_limit = Table(
@@ -126,9 +127,9 @@ rate = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("model", Text, nullable=False),
     Column("account_id", ForeignKey("account.id")),
-    _time("effective_at"),
-    _time("ends_at", nullable=True),
-    _time("announced_at"),
+    moment("effective_at"),
+    moment("ends_at", nullable=True),
+    moment("announced_at"),
     Column("input", BigInteger, nullable=False),
     Column("cached_input", BigInteger, nullable=False),
     Column("output", BigInteger, nullable=False),
@@ -169,12 +170,12 @@ lot = Table(
     Column("cause", Uuid, nullable=False, unique=True),
     Column("source", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    _time("acquired_at"),
-    _time("expires_at"),
+    moment("acquired_at"),
+    moment("expires_at"),
     Column("amount_nanodollars", BigInteger, nullable=False),
     Column("remaining_nanodollars", BigInteger, nullable=False),
     Column("frozen_nanodollars", BigInteger, nullable=False, server_default="0"),
-    _time("ends_at"),
+    moment("ends_at"),
     Column("end_kind", Text, nullable=False),
     Column("open", Boolean, nullable=False, server_default="true"),
     CheckConstraint("source IN ('purchase', 'grant', 'allowance')", name="source"),
@@ -221,7 +222,7 @@ transfer = Table(
     Column("credit_id", BigInteger, nullable=False),
     Column("amount_nanodollars", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
-    _time("created_at"),
+    moment("created_at"),
     CheckConstraint("amount_nanodollars > 0", name="positive"),
     CheckConstraint("debit_id <> credit_id", name="two_sides"),
     CheckConstraint(f"kind IN ({_quoted(*TRANSFERS)})", name="kind"),
@@ -240,7 +241,7 @@ hold = Table(
     Column("model", Text, nullable=False),
     Column("endpoint", Text, nullable=False),
     Column("amount_nanodollars", BigInteger, nullable=False),
-    _time("created_at"),
+    moment("created_at"),
     CheckConstraint("amount_nanodollars >= 0", name="amount"),
     comment="one row per admitted, unresolved request; resolving deletes it and writes its usage row",
 )
@@ -261,8 +262,8 @@ usage = Table(
     Column("audio_seconds", Integer, nullable=False, server_default="0"),
     Column("cost_nanodollars", BigInteger, nullable=False),
     Column("ended", Text, nullable=False),
-    _time("created_at"),
-    _time("settled_at"),
+    moment("created_at"),
+    moment("settled_at"),
     CheckConstraint("cost_nanodollars >= 0", name="cost"),
     CheckConstraint("0 <= cached_tokens AND cached_tokens <= prompt_tokens", name="cached"),
     CheckConstraint("least(completion_tokens, images, audio_seconds) >= 0", name="counts"),
@@ -277,7 +278,7 @@ audit = Table(
     "audit",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    _time("at"),
+    moment("at"),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("account_id", BigInteger),
@@ -291,12 +292,12 @@ notice = Table(
     "notice",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    _time("created_at"),
+    moment("created_at"),
     Column("kind", Text, nullable=False),
     Column("account_id", BigInteger),
     Column("subject", Text, nullable=False),
     Column("body", JSONB, nullable=False),
-    _time("sent_at", nullable=True),
+    moment("sent_at", nullable=True),
     UniqueConstraint("kind", "account_id", "subject", postgresql_nulls_not_distinct=True),
     Index("ix_notice_unsent", "id", postgresql_where=text("sent_at IS NULL")),
     comment="queued for mail, each once; account_id is null for everybody",
@@ -309,7 +310,7 @@ day_seal = Table(
     Column("records", BigInteger, nullable=False),
     Column("digests", JSONB, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    _time("sealed_at"),
+    moment("sealed_at"),
     comment="append-only: SHA-256 over the day's records and the day before",
 )
 
@@ -323,7 +324,7 @@ archive = Table(
     Column("records", BigInteger, nullable=False),
     Column("nanodollars", Numeric(38, 0), nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    _time("archived_at"),
+    moment("archived_at"),
     UniqueConstraint("financial_year", "relation", "file"),
     comment="append-only: what was removed after its retention, and the proof of what it was",
 )
