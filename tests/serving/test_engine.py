@@ -87,6 +87,22 @@ class Client:
             found: dict[str, Any] = await answer.json()
             return found if answer.status == 200 else {"completion_tokens": 0}
 
+    async def until_running(self, request: str) -> None:
+        async with asyncio.timeout(60):
+            while not (await self.running(request))["completion_tokens"]:
+                await asyncio.sleep(0.05)
+
+    async def until_waiting(self, requests: int) -> None:
+        """Until so many wait for a seat of the engine."""
+        async with asyncio.timeout(60):
+            while await self._waiting() != requests:
+                await asyncio.sleep(0.02)
+
+    async def _waiting(self) -> int:
+        async with self.session.get(f"{self.endpoint}/describe") as answer:
+            described: dict[str, Any] = await answer.json()
+            return int(described["replica"]["waiting"])
+
     async def meter(self, request: str, wait: float = 5) -> dict[str, Any]:
         async with self.session.get(f"{self.endpoint}/meter/{request}?wait={wait}") as answer:
             assert answer.status == 200
@@ -391,14 +407,15 @@ async def test_nothing_of_a_request_is_written(client: Client) -> None:
 
 async def test_of_those_who_wait_for_a_full_engine_the_higher_priority_is_served_first(client: Client) -> None:
     requests = [str(uuid.uuid4()) for _ in range(SEATS)]
-    lengths = [40, *[150] * (SEATS - 1)]
+    priorities = [-1, *[0] * (SEATS - 1)]  # the seat that is kept for priorities is taken too
     filling = [
-        asyncio.create_task(client.chat(request, max_tokens=length, ignore_eos=True))
-        for request, length in zip(requests, lengths, strict=True)
+        asyncio.create_task(
+            client.chat(request, max_tokens=1500, ignore_eos=True, headers={"priority": str(priority)})
+        )
+        for request, priority in zip(requests, priorities, strict=True)
     ]
-    async with asyncio.timeout(60):
-        while not (await client.running(requests[-1]))["completion_tokens"]:
-            await asyncio.sleep(0.05)
+    for request in requests:
+        await client.until_running(request)
     served = []
 
     async def ask(who: str, priority: int) -> None:
@@ -406,11 +423,18 @@ async def test_of_those_who_wait_for_a_full_engine_the_higher_priority_is_served
         assert reply.status == 200, reply.text
         served.append(who)
 
-    first_come = asyncio.create_task(ask("first come", 0))
-    await asyncio.sleep(0.2)
-    await asyncio.gather(first_come, ask("higher priority", -5))
-    assert [reply.status for reply in await asyncio.gather(*filling)] == [200] * SEATS
+    async with asyncio.TaskGroup() as waiting:
+        waiting.create_task(ask("first come", 0))
+        await client.until_waiting(1)
+        waiting.create_task(ask("higher priority", -5))
+        await client.until_waiting(2)
+        assert not served
+        filling.pop().cancel()
     assert served == ["higher priority", "first come"]
+    assert not any(answer.done() for answer in filling)
+    for answer in filling:
+        answer.cancel()
+    await asyncio.gather(*filling, return_exceptions=True)
 
 
 def tokens_in(stream: bytes) -> int:
