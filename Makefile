@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes lint format bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes test-browser screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## list the commands
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-up: install ## install, prepare the model, start everything, print a URL and a key (PORT, HOST, APPLIANCE_HOME)
+up: install ## install, prepare the model, start everything, print the addresses and a key (PORT, SITE_PORT, HOST, APPLIANCE_HOME)
 	@exec $(BIN)/appliance up
 
 join: install ## run this machine as a further node of a system (FIRST=10.0.0.1:6379, with DATABASE_URL)
@@ -20,6 +20,12 @@ test: install-dev ## run all tests, with the real engine too (ARGS='tests/billin
 
 test-nodes: install-dev ## lose one of three nodes under load, on this machine (five minutes, not part of `make test`)
 	@$(BIN)/python -m pytest -m nodes tests/scenarios
+
+test-browser: install-dev ## the site in a real Chromium, over the whole system (apt install chromium; not part of `make test`)
+	@$(BIN)/python -m pytest -m browser tests/browser
+
+screenshots: install-dev ## every page, phone and desktop, by day and by night, into var/screenshots (ARGS=/dashboard)
+	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 lint: install-dev ## check style, types and the arrows between the packages
 	$(BIN)/ruff check .

@@ -79,6 +79,19 @@ def serve(
 
 
 @app.command()
+def site(
+    fd: Annotated[int | None, typer.Option(help="Accept from this inherited listening socket.")] = None,
+) -> None:
+    """Run the process that serves the pages."""
+    from appliance.web.server import run
+
+    try:
+        run(settings(), fd=fd)
+    except SettingsError as error:
+        raise fail(str(error)) from None
+
+
+@app.command()
 def worker() -> None:
     """Run the background jobs."""
     from appliance import logs
@@ -113,17 +126,26 @@ def migrate() -> None:
 @app.command(hidden=True)
 def initialise() -> None:
     """What `up` does once the database runs: migrate, then the first accounts."""
-    from appliance.bootstrap import bootstrap
+    from appliance.bootstrap import OPERATOR, bootstrap
+    from appliance.identity.first import keep_first_link
+    from appliance.news.telling import announce_terms
+    from appliance.web.legal import read_legal_texts
     from billing.clock import system_clock
     from billing.database.migrations import upgrade
 
     async def run() -> None:
         chosen = settings()
+        try:
+            legal = read_legal_texts(chosen)
+        except SettingsError as error:
+            raise fail(str(error)) from None
         await upgrade(chosen.sqlalchemy_url)
         for model in (await bootstrap(chosen, system_clock)).different_rates:
             typer.echo(
                 f"{model} costs something else than models.yaml says; `appliance rate` changes what it costs"
             )
+        await keep_first_link(chosen, OPERATOR)
+        await announce_terms(chosen, legal.terms.version, system_clock)
 
     asyncio.run(run())
 

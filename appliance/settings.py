@@ -6,16 +6,19 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
 
+from appliance.door.limits import Limits
 from appliance.postgres import embedded_url
 from serving.catalog.models import Model, ModelsError, parse_models
 
+MAIL_PASSWORD = "MAIL_PASSWORD"  # noqa: S105 -- the name of a variable
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
 
 
 class SettingsError(Exception):
@@ -55,12 +58,39 @@ class BillingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_notice_days: Annotated[int, msgspec.Meta(ge=0, le=366)] = 14
 
 
+class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `site` of appliance.yaml: the pages, and whose they are."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "Appliance"
+    address: Annotated[str, msgspec.Meta(pattern=r"^(https://[^/\s?#]+)?$")] = ""
+    api_address: Annotated[str, msgspec.Meta(pattern=r"^(https://[^/\s?#]+)?$")] = ""
+    company: str = ""
+    contact: str = ""
+    messages_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 180
+    sign_up: Literal["open", "closed"] = "open"
+    terms_file: str = ""
+    privacy_file: str = ""
+    accent: Annotated[str, msgspec.Meta(pattern="^#[0-9a-fA-F]{6}$")] = "#1f5fbf"
+
+
+class MailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `mail` of appliance.yaml. Without a server, mail goes into `$APPLIANCE_HOME/outbox`."""
+
+    sender: str = "appliance@localhost.localdomain"
+    server: str = ""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+
+
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of appliance.yaml."""
 
     gateway: GatewaySettings = GatewaySettings()
     ray: RaySettings = RaySettings()
     billing: BillingSettings = BillingSettings()
+    site: SiteSettings = SiteSettings()
+    mail: MailSettings = MailSettings()
 
 
 @dataclass(frozen=True)
@@ -70,17 +100,37 @@ class Settings:
     home: Path
     host: str
     port: int
+    site_port: int
     database_url: str | None
     ray_address: str | None
     models: tuple[Model, ...]
     gateway: GatewaySettings
     ray: RaySettings
     billing: BillingSettings
+    site: SiteSettings
+    mail: MailSettings
+    config_folder: Path
+    """Of appliance.yaml: the files that it names are relative to it."""
     metrics_networks: tuple[Network, ...]
     health_networks: tuple[Network, ...]
     trusted_proxies: tuple[Network, ...]
     partner_keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Those that the environment gives, by the name of their variable."""
+    mail_password: str | None = field(repr=False, default=None)
+
+    @property
+    def door(self) -> Limits:
+        """What a connection may take, of a gateway or of the site."""
+        gateway = self.gateway
+        return Limits(
+            head_bytes=gateway.header_bytes,
+            head_seconds=gateway.header_seconds,
+            idle_seconds=gateway.idle_seconds,
+            stalled_seconds=gateway.stalled_seconds,
+            connections=gateway.connections,
+            connections_per_address=gateway.connections_per_address,
+            trusted_proxies=self.trusted_proxies,
+        )
 
     @property
     def run(self) -> Path:
@@ -130,15 +180,37 @@ class Settings:
         return self.home / "archive"
 
     @property
+    def outbox(self) -> Path:
+        """Where mail goes that no server takes."""
+        return self.home / "outbox"
+
+    @property
     def base_url(self) -> str:
         """Where OpenAI's client libraries find the API from this machine."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 -- compared, not bound
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
+        return f"{_reached(self.host, self.port)}/v1"
+
+    @property
+    def api_url(self) -> str:
+        """Where customers find the API."""
+        return f"{self.site.api_address or _reached(self.host, self.port)}/v1"
+
+    @property
+    def site_url(self) -> str:
+        """Where customers find the pages. Without TLS a browser keeps a session for this machine alone."""
+        if self.site.address:
+            return self.site.address
+        own = self.host in (*EVERYWHERE, "127.0.0.1", "::1")
+        return f"http://localhost:{self.site_port}" if own else _reached(self.host, self.site_port)
 
     @property
     def demo(self) -> Path:
         """The demo account's key, for the official client libraries."""
         return self.home / "demo.env"
+
+    @property
+    def first_link(self) -> Path:
+        """The operator's first way in, as long as nobody has used it."""
+        return self.run / "first-link"
 
     @property
     def postgres_sockets(self) -> Path:
@@ -150,13 +222,20 @@ class Settings:
         return self.database_url or embedded_url(self.postgres_sockets)
 
 
+def _reached(host: str, port: int) -> str:
+    """From this machine."""
+    host = "127.0.0.1" if host in EVERYWHERE else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def load_settings(env: Mapping[str, str]) -> Settings:
     """Read everything that can be set.
 
     Raises:
         SettingsError: something is missing, malformed or unknown.
     """
-    document = _read_yaml(Path(env.get("APPLIANCE_CONFIG") or CONFIGS / "appliance.yaml"))
+    file = Path(env.get("APPLIANCE_CONFIG") or CONFIGS / "appliance.yaml")
+    document = _read_yaml(file)
     models_file = Path(env.get("APPLIANCE_MODELS") or CONFIGS / "models.yaml")
     try:
         parsed = msgspec.convert(document, Document)
@@ -169,19 +248,24 @@ def load_settings(env: Mapping[str, str]) -> Settings:
     return Settings(
         home=Path(env.get("APPLIANCE_HOME") or "var").resolve(),
         host=env.get("HOST") or "127.0.0.1",
-        port=_port(env.get("PORT") or "8000"),
+        port=(port := _port("PORT", env.get("PORT") or "8000")),
+        site_port=_port("SITE_PORT", env.get("SITE_PORT") or str(port and port + 1)),
         database_url=_database_url(env.get("DATABASE_URL") or None),
         ray_address=env.get("RAY_ADDRESS") or None,
         models=models,
         gateway=parsed.gateway,
         ray=parsed.ray,
         billing=parsed.billing,
+        site=parsed.site,
+        mail=parsed.mail,
+        config_folder=file.resolve().parent,
         metrics_networks=_networks("metrics_networks", parsed.gateway.metrics_networks),
         health_networks=_networks("health_networks", parsed.gateway.health_networks),
         trusted_proxies=_networks("trusted_proxies", parsed.gateway.trusted_proxies),
         partner_keys={
             name: key for model in models if model.partner and (key := env.get(name := model.partner.key))
         },
+        mail_password=env.get(MAIL_PASSWORD) or None,
     )
 
 
@@ -199,10 +283,10 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _port(text: str) -> int:
+def _port(name: str, text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
-    raise SettingsError(f"PORT: a number from 0 to 65535 is expected, not {text!r}")
+    raise SettingsError(f"{name}: a number from 0 to 65535 is expected, not {text!r}")
 
 
 def _networks(field: str, texts: Sequence[str]) -> tuple[Network, ...]:

@@ -17,6 +17,9 @@ LOCALE = Path(__file__).parent / "locale"
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, *sorted(path.name for path in LOCALE.iterdir()))
 
+LOCALES = {ENGLISH: "en_GB"}
+"""How days and numbers are written: in English with the day before the month, and a clock of 24 hours."""
+
 Say = Callable[..., str]
 """``say("{count} keys", count=2)``: in one language."""
 
@@ -24,6 +27,10 @@ Say = Callable[..., str]
 def known(language: str) -> str:
     """English for a language that there is no catalogue of."""
     return language if language in LANGUAGES else ENGLISH
+
+
+def locale_of(language: str) -> str:
+    return LOCALES.get(language, language)
 
 
 def speaker(language: str) -> Say:

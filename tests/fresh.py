@@ -92,7 +92,7 @@ def _runs(python: str) -> bool:
 def _try(way: Way) -> tuple[float, str]:
     """Seconds until it is ready, and what the README's example prints."""
     port = free_port()
-    environment = {**os.environ, "PORT": str(port), **way.environment}
+    environment = {**os.environ, "PORT": str(port), "SITE_PORT": "0", **way.environment}
     readme = Path("README.md").read_text()
     with (
         tempfile.TemporaryDirectory(prefix="appliance-fresh-", ignore_cleanup_errors=True) as name,

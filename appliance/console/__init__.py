@@ -1,4 +1,5 @@
-"""The pages that the operator sees.
+"""The pages that the operator sees: the business, the customers, the inbox, the trail of what was done.
 
-Nobody enters but the command that serves them; it enters ``identity`` and ``mail``.
+``web``, which serves all pages, enters; it enters ``inbox``, ``identity`` and ``billing``, and never a customer's
+content, because there is none.
 """

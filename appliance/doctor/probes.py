@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import ipaddress
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from appliance.doctor.findings import Facts
+from appliance.door.address import parsed
 from appliance.postgres import PostgresError, find_binaries
 from appliance.settings import Settings, SettingsError, load_settings
 from appliance.supervisor.census import alive
@@ -109,7 +109,7 @@ def _open_ports(parts: Path) -> tuple[str, ...]:
     """By process; what belongs to another user is not seen."""
     found: set[str] = set()
     for process, part in alive(parts).items():
-        if part.startswith("gateway"):
+        if part.startswith(("gateway", "site")):
             continue
         with suppress(psutil.Error):
             running = psutil.Process(process.pid)
@@ -120,9 +120,8 @@ def _open_ports(parts: Path) -> tuple[str, ...]:
 
 
 def _is_loopback(host: str) -> bool:
-    address = ipaddress.ip_address(host)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    address = parsed(host)
+    return address is not None and address.is_loopback
 
 
 def _existing(path: Path) -> Path:

@@ -69,7 +69,7 @@ class Gateway:
         )
         self._for_browsers = CORSMiddleware(
             self._answer,
-            allow_origins=settings.gateway.cors_origins,
+            allow_origins=(*settings.gateway.cors_origins, settings.site_url),
             allow_methods=("GET", "HEAD", "POST"),
             allow_headers=("*",),
             expose_headers=EXPOSED,
@@ -131,6 +131,7 @@ class Gateway:
             salt_secret=known.cache_salt,
             meters=settings.meters,
             metrics=metrics,
+            clock=system_clock,
         )
         self._other.include_router(models_router(declared, engine_client.directory, database, books, system_clock))
         self._other.include_router(openapi_router(declared))

@@ -12,6 +12,7 @@ from appliance.metered import as_metered
 from billing.charging.admission import Admission, Admitted, Decision, Request
 from billing.charging.batch import QueueFull
 from billing.charging.settlement import Ended, Metered, Settlement
+from billing.clock import Clock
 from billing.customers import keys
 from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
@@ -43,6 +44,7 @@ class Books:
         salt_secret: bytes,
         meters: Path,
         metrics: GatewayMetrics,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._admission = admission
@@ -52,6 +54,7 @@ class Books:
         self._salt_secret = salt_secret
         self._meters = meters
         self._metrics = metrics
+        self._clock = clock
         self._background: set[asyncio.Task[None]] = set()
 
     def digest(self, key: str) -> bytes:
@@ -62,9 +65,9 @@ class Books:
         return hmac.digest(self._salt_secret, b"%d" % account_id, "sha256").hex()
 
     async def knows(self, key: str) -> bool:
-        """Whether the key exists and is not revoked. Raises DatabaseUnavailable."""
+        """Whether the key exists and is good. Raises DatabaseUnavailable."""
         async with self._database.begin() as connection:
-            return await keys.owner_of(connection, self.digest(key)) is not None
+            return await keys.owner_of(connection, self.digest(key), self._clock()) is not None
 
     async def admit(self, request: Request) -> Decision:
         """Raises DatabaseUnavailable, QueueFull."""

@@ -30,7 +30,7 @@ def models_router(
         key = sent_key(request.headers.raw, anthropic=True)
         try:
             async with database.begin() as connection:
-                if key is not None and await owner_of(connection, books.digest(key)) is None:
+                if key is not None and await owner_of(connection, books.digest(key), clock()) is None:
                     raise wrong_key()
                 return await price_list(connection, clock)
         except DatabaseUnavailable:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from fastapi import Request
 
+from appliance.door.address import NAMED, Network, is_in, parsed
 from appliance.errors import NotFound
-from appliance.gateway.door.address import NAMED, Network, is_in, parsed
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 

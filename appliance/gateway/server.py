@@ -11,9 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from appliance import logs
+from appliance.door.protocol import Door
 from appliance.gateway.app import Gateway
-from appliance.gateway.door.limits import Limits
-from appliance.gateway.door.protocol import Door
 from appliance.settings import Settings
 
 FILES_BESIDE_CONNECTIONS = 512
@@ -39,25 +38,12 @@ def allow_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def _limits(settings: Settings) -> Limits:
-    gateway = settings.gateway
-    return Limits(
-        head_bytes=gateway.header_bytes,
-        head_seconds=gateway.header_seconds,
-        idle_seconds=gateway.idle_seconds,
-        stalled_seconds=gateway.stalled_seconds,
-        connections=gateway.connections,
-        connections_per_address=gateway.connections_per_address,
-        trusted_proxies=settings.trusted_proxies,
-    )
-
-
 def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
     """Until SIGTERM or SIGINT, then until the answers are written or `gateway.shutdown_seconds` are over."""
     logs.configure()
     shared_metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     gateway = Gateway(settings, Path(shared_metrics) if shared_metrics else None)
-    limits = _limits(settings)
+    limits = settings.door
     allow_files(2 * limits.connections + FILES_BESIDE_CONNECTIONS)
     door = Door(limits, gateway.metrics.observe_refusal, gateway.metrics.connections_open.set)
     config = uvicorn.Config(

@@ -43,7 +43,7 @@ def usage_router(database: Database, books: Books, clock: Clock) -> APIRouter:
         response.headers["cache-control"] = "no-store"
         try:
             async with gate, database.begin() as connection:
-                account_id = await owner_of(connection, digest)
+                account_id = await owner_of(connection, digest, clock())
                 if account_id is None:
                     raise wrong_key()
                 return await _answer(connection, account_id, query)

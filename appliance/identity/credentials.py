@@ -41,8 +41,6 @@ EMAIL_CHANGE_ASKED = "new email asked for"
 EMAIL_CHANGED = "email changed"
 """Kinds of mail; they are about the account, but for the first, which is about whoever has the email."""
 
-_GONE = "This link has been used, or is too old. Please ask for a new one."
-
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
@@ -84,7 +82,7 @@ class Credentials:
         async with self._database.begin() as connection:
             owner = await _owner(connection, owner.account_id, lock=True)
             if compared(await _use(connection, token, RESET_PASSWORD, now)) != compared(owner.email):
-                raise LinkInvalid(_GONE)
+                raise _gone()
             return await self._set_password(connection, owner, hashed, now, but=None)
 
     async def change_password(self, signed: Signed, old: str, new: str) -> str:
@@ -118,7 +116,7 @@ class Credentials:
             await sessions.hold(connection, signed)
             owner = await _owner_by(connection, token, CONFIRM_CHANGE, now)
             if owner.account_id != signed.account_id:
-                raise LinkInvalid(_GONE)
+                raise _gone()
             wanted = parse_email(await _use(connection, token, CONFIRM_CHANGE, now))
             values = {"email": wanted.address, "email_key": wanted.key, "wanted_email": None}
             mine = person.c.account_id == owner.account_id
@@ -217,7 +215,7 @@ async def _owner_by(connection: AsyncConnection, token: str, kind: str, now: dat
     query = select(link.c.account_id).where(*_valid(token, kind, now))
     account_id = (await connection.execute(query)).scalar_one_or_none()
     if account_id is None:
-        raise LinkInvalid(_GONE)
+        raise _gone()
     return await _owner(connection, account_id)
 
 
@@ -226,9 +224,13 @@ async def _use(connection: AsyncConnection, token: str, kind: str, now: datetime
     used = delete(link).where(*_valid(token, kind, now)).returning(link.c.email)
     email: str | None = (await connection.execute(used)).scalar_one_or_none()
     if email is None:
-        raise LinkInvalid(_GONE)
+        raise _gone()
     return email
 
 
 def _valid(token: str, kind: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return link.c.digest == digest(token), link.c.kind == kind, link.c.expires_at > now
+
+
+def _gone() -> LinkInvalid:
+    return LinkInvalid("This link has been used, or is too old. Please ask for a new one.")

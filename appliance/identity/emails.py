@@ -26,14 +26,14 @@ def parse_email(text: str) -> Email:
     """Raises InvalidEmail. Nobody is asked over the network whether it exists: the mail to it will tell."""
     text = text.strip()
     if len(text) > CHARACTERS:
-        raise InvalidEmail(f"An email address has {CHARACTERS} characters at most.")
+        raise _too_long()
     try:
         found = validate_email(text, check_deliverability=False, allow_smtputf8=False)
     except (EmailNotValidError, UnicodeError):
         raise InvalidEmail("Please give an email address, such as name@example.com.") from None
     address = found.ascii_email
     if address is None or len(address) > CHARACTERS:
-        raise InvalidEmail(f"An email address has {CHARACTERS} characters at most.")
+        raise _too_long()
     return Email(address, address.lower())
 
 
@@ -43,3 +43,7 @@ def compared(text: str) -> str:
         return parse_email(text).key
     except InvalidEmail:
         return ""
+
+
+def _too_long() -> InvalidEmail:
+    return InvalidEmail("An email address has {most} characters at most.", most=CHARACTERS)

@@ -37,6 +37,8 @@ class Entered:
 
     session: str
     device: str
+    incomplete: bool
+    """The second factor is to be given."""
 
 
 class Entering:
@@ -73,7 +75,7 @@ class Entering:
                 await queue.enqueue(connection, NEW_DEVICE, found.email, found.language, now, about)
         if not known or device is None:
             device = self._devices.new(found.account_id, found.password)
-        return Entered(token, device)
+        return Entered(token, device, wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,19 @@
 """Why somebody is not let in. The texts are for the person; none of them tells whether an account exists."""
 
+from appliance.texts import Say
+
 
 class IdentityError(Exception):
-    """Carries a sentence for the person."""
+    """Carries a sentence for the person: ``text``, with its ``values``, is in the catalogues."""
+
+    def __init__(self, text: str, **values: object) -> None:
+        super().__init__(text.format(**values))
+        self.text = text
+        self.values = values
+
+    def said(self, say: Say) -> str:
+        """In the person's language."""
+        return say(self.text, **self.values)
 
 
 class InvalidEmail(IdentityError):
@@ -26,6 +37,6 @@ class LinkInvalid(IdentityError):
 
 
 class TooManyTries(IdentityError):
-    def __init__(self, retry_after_seconds: float) -> None:
-        super().__init__("That was tried too often. Please wait a little.")
+    def __init__(self, text: str, retry_after_seconds: float) -> None:
+        super().__init__(text)
         self.retry_after_seconds = retry_after_seconds

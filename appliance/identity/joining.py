@@ -155,5 +155,5 @@ def person_name(text: str) -> str:
     """Raises InvalidPersonName."""
     name = " ".join(text.split())
     if not 0 < len(name) <= NAME_CHARACTERS or not name.isprintable():
-        raise InvalidPersonName(f"A name has 1 to {NAME_CHARACTERS} characters.")
+        raise InvalidPersonName("A name has 1 to {most} characters.", most=NAME_CHARACTERS)
     return name

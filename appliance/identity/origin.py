@@ -1,25 +1,37 @@
-"""Where a request comes from: as much as is worth keeping of it."""
+"""Where a request comes from: as much as its owner needs to know it again, and no more."""
 
 import ipaddress
 from dataclasses import dataclass
 
+from appliance.door.address import parsed
+
 KEPT_BITS = {4: 24, 6: 48}
-BROWSER_CHARACTERS = 100
+BROWSERS = {
+    "Edg": "Edge", "OPR/": "Opera", "SamsungBrowser": "Samsung Internet", "Firefox": "Firefox", "FxiOS": "Firefox",
+    "CriOS": "Chrome", "Chrome": "Chrome", "Safari": "Safari", "curl": "curl",
+}  # fmt: skip
+SYSTEMS = {
+    "iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "Windows": "Windows", "Mac OS": "macOS",
+    "CrOS": "ChromeOS", "Linux": "Linux",
+}  # fmt: skip
+"""The first that is named counts: most name others after it."""
 NOWHERE = ipaddress.IPv4Address(0)
 """Of a request that has no address, such as one through a Unix socket: all of these are one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """``address`` is the client's own, behind whatever proxies are trusted; ``browser`` what it calls itself."""
+    """``address`` is the client's own, behind whatever proxies are trusted.
+
+    ``browser`` is given as it calls itself, and is then a browser and a system: "Firefox on Linux".
+    """
 
     address: str
     browser: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "address", str(_parsed(self.address)))
-        said = "".join(one for one in self.browser if one.isprintable())
-        object.__setattr__(self, "browser", said[:BROWSER_CHARACTERS])
+        object.__setattr__(self, "address", str(parsed(self.address) or NOWHERE))
+        object.__setattr__(self, "browser", described(self.browser))
 
     @property
     def network(self) -> str:
@@ -28,11 +40,8 @@ class Origin:
         return str(ipaddress.ip_network((address, KEPT_BITS[address.version]), strict=False))
 
 
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An IPv4 address in IPv6's clothes is one of IPv4."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return NOWHERE
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or ipaddress.ip_address(str(address).partition("%")[0])
+def described(agent: str) -> str:
+    """Of what a browser calls itself. Nothing of a stranger's own is in it."""
+    browser = next((name for word, name in BROWSERS.items() if word in agent), "?")
+    system = next((name for word, name in SYSTEMS.items() if word in agent), "")
+    return f"{browser} on {system}" if system else browser

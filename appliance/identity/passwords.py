@@ -39,7 +39,9 @@ OWASP = Cost(passes=1, memory_kib=46 << 10, lanes=1)
 def check(password: str, personal: Iterable[str] = ()) -> None:
     """Raises WeakPassword, with what to do. ``personal``: the name, the email, the service's name."""
     if not FEWEST_CHARACTERS <= len(password) <= MOST_CHARACTERS or _NO_TEXT.search(password):
-        raise WeakPassword(f"A password has {FEWEST_CHARACTERS} to {MOST_CHARACTERS} characters.")
+        raise WeakPassword(
+            "A password has {fewest} to {most} characters.", fewest=FEWEST_CHARACTERS, most=MOST_CHARACTERS
+        )
     from zxcvbn import zxcvbn  # its lists are 12 MiB, which whoever checks no password does without
 
     judged = zxcvbn(password[:READ_CHARACTERS], user_inputs=[word for text in personal for word in _words(text)])

@@ -11,13 +11,19 @@ from appliance.mail import queue
 from billing.database.tables import account
 
 
-async def forget(connection: AsyncConnection, now: datetime) -> int:
-    """All that is over, and whoever's account is deleted; returns how many people these were.
+async def forget(connection: AsyncConnection, now: datetime) -> list[str]:
+    """All that is over, and whoever's account is deleted; returns the emails that these people had.
 
-    What hangs on a person goes with it. It finds what an earlier run left: nothing depends on this one's end.
+    What hangs on a person goes with it, and so does mail that waits for them. It finds what an earlier run left:
+    nothing depends on this one's end.
     """
     for kept in (joining, credentials, sessions, throttle, queue):
         await kept.forget(connection, now)
     deleted = select(account.c.id).where(account.c.status == "deleted")
-    gone = await connection.execute(delete(person).where(person.c.account_id.in_(deleted)))
-    return gone.rowcount
+    statement = (
+        delete(person).where(person.c.account_id.in_(deleted)).returning(person.c.email, person.c.wanted_email)
+    )
+    gone = (await connection.execute(statement)).all()
+    emails = [email for row in gone for email in row if email is not None]
+    await queue.forget_recipients(connection, emails)
+    return emails

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import WrongCredentials
 from appliance.identity.origin import Origin
-from appliance.identity.tables import person, session
+from appliance.identity.tables import acceptance, authenticator, person, session
 from appliance.identity.tokens import digest, new_token
+from billing.customers.keys import end_playground_key
 from billing.database.tables import account
 
 
@@ -43,6 +44,10 @@ class Signed:
     status: str
     incomplete: bool
     """The second factor is still to be given: nothing else may be done."""
+    second: bool
+    """There is a second factor, which was given if the session is not incomplete."""
+    accepted: str | None
+    """The newest version of the terms that the person accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,15 @@ async def complete(connection: AsyncConnection, session_id: int) -> str:
 async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed | None:
     """Whoever is signed in by the token. One that is over is none."""
     columns = (person.c.name, person.c.email, person.c.language, account.c.role, account.c.status)
+    second = authenticator.c.secret.is_not(None).label("second")
+    newest = select(func.max(acceptance.c.terms)).where(acceptance.c.account_id == session.c.account_id)
+    accepted = newest.scalar_subquery().label("accepted")
+    of_session = (session.c.id.label("session_id"), *(session.c[name] for name in _OF_SESSION))
     query = (
-        select(session.c.id.label("session_id"), *(session.c[name] for name in _OF_SESSION), *columns)
+        select(*of_session, *columns, second, accepted)
         .join(person, person.c.account_id == session.c.account_id)
         .join(account, account.c.id == session.c.account_id)
+        .join(authenticator, authenticator.c.account_id == session.c.account_id, isouter=True)
         .where(session.c.digest == digest(token), session.c.ends_at > now)
     )
     found = (await connection.execute(query)).mappings().one_or_none()
@@ -138,14 +148,16 @@ async def of(connection: AsyncConnection, account_id: int, now: datetime) -> lis
 
 
 async def end(connection: AsyncConnection, account_id: int, session_id: int) -> None:
-    """One of the account's own."""
+    """One of the account's own; the key of its playground ends with it."""
     mine = delete(session).where(session.c.account_id == account_id, session.c.id == session_id)
     await connection.execute(mine)
+    await end_playground_key(connection, account_id)
 
 
 async def end_all(connection: AsyncConnection, account_id: int, but: int | None = None) -> None:
     """After a change of password, or of standing. ``but`` is the session in which it was changed."""
     await connection.execute(delete(session).where(session.c.account_id == account_id, session.c.id != (but or 0)))
+    await end_playground_key(connection, account_id)
 
 
 async def forget(connection: AsyncConnection, now: datetime) -> None:

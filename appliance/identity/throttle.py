@@ -40,7 +40,7 @@ class Throttle:
             return
         ((full_until,),) = await fetch(connection, "SELECT full_until FROM throttle WHERE key = $1", key)
         wait = full_until - now - (rate.at_once - 1) * rate.every
-        raise TooManyTries(max(1.0, wait.total_seconds()))
+        raise TooManyTries("That was tried too often. Please wait a little.", max(1.0, wait.total_seconds()))
 
 
 async def forget(connection: AsyncConnection, now: datetime) -> None:

@@ -13,12 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """``link`` is what it is called, and its address. ``to`` is another recipient than the one that was queued."""
+    """``link`` is what it is called, and its address. ``to`` is another recipient than the one that was queued.
+
+    Who answers it writes to ``reply_to``, if that is given.
+    """
 
     subject: str
     paragraphs: tuple[str, ...]
     link: tuple[str, str] | None = None
     to: str | None = None
+    reply_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ def as_message(letter: Letter, sender: Sender, to: str, language: str, now: date
     message = EmailMessage(policy=SMTP)
     message["From"] = Address(sender.name, addr_spec=sender.email)
     message["To"] = Address(addr_spec=to)
+    if letter.reply_to is not None:
+        message["Reply-To"] = Address(addr_spec=letter.reply_to)
     message["Subject"] = letter.subject
     message["Date"] = format_datetime(now)
     message["Message-ID"] = make_msgid(domain=sender.email.rpartition("@")[2])

@@ -4,6 +4,7 @@ What a mail says is written when it is sent. So no link that opens a door is kep
 takes as long for an email that nobody has an account with.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -40,8 +41,11 @@ async def enqueue(
 
 
 async def claim(connection: AsyncConnection, now: datetime) -> Mail | None:
-    """The mail that has waited longest, for ``LEASE``; another sender gets another. ``tries`` are those before."""
-    due = select(mail.c.id).where(mail.c.due_at <= now).order_by(mail.c.due_at, mail.c.id)
+    """The mail that has waited longest, what goes to many last, for ``LEASE``; another sender gets another.
+
+    ``tries`` are those before.
+    """
+    due = select(mail.c.id).where(mail.c.due_at <= now).order_by(mail.c.bulk, mail.c.due_at, mail.c.id)
     first = due.limit(1).with_for_update(skip_locked=True).scalar_subquery()
     columns = [mail.c[name] for name in Mail.__slots__ if name != "tries"]
     statement = (
@@ -72,6 +76,12 @@ async def put_off(connection: AsyncConnection, one: Mail, now: datetime) -> bool
 async def forget(connection: AsyncConnection, now: datetime) -> None:
     """What nobody has sent for so long, not even in vain."""
     await connection.execute(delete(mail).where(mail.c.created_at < now - GIVEN_UP_AFTER - LONGEST_PAUSE))
+
+
+async def forget_recipients(connection: AsyncConnection, emails: Sequence[str]) -> None:
+    """Mail that waits for somebody who is not to be written to any more."""
+    if emails:
+        await connection.execute(delete(mail).where(mail.c.email.in_(emails)))
 
 
 def pause(tries: int) -> timedelta:

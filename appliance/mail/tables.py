@@ -1,6 +1,6 @@
 """The mail that waits to be sent."""
 
-from sqlalchemy import BigInteger, Column, Identity, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Identity, Index, Integer, Table, Text
 
 from billing.database.tables import metadata, moment
 
@@ -15,6 +15,8 @@ mail = Table(
     moment("created_at"),
     moment("due_at"),
     Column("tries", Integer, nullable=False, server_default="0"),
-    Index("ix_mail_due_at", "due_at"),
-    comment="to be sent, and deleted then; what it says is written when it is sent, so that no link is kept",
+    Column("bulk", Boolean, nullable=False, server_default="false"),
+    Index("ix_mail_bulk_due_at", "bulk", "due_at"),
+    comment="to be sent, and deleted then; what it says is written when it is sent, so that no link is kept;"
+    " bulk waits for the rest",
 )

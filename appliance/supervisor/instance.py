@@ -60,8 +60,8 @@ def _holder(text: str, home: Path) -> str:
     return f"already running with the state in {home}: {who}"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The socket that every gateway process accepts from.
+def listen(host: str, port: int, variable: str = "PORT") -> socket.socket:
+    """A socket for the processes of a part to accept from; ``variable`` is where its port was chosen.
 
     Raises:
         AddressError: the port is taken, or the host is no address of this machine.
@@ -79,15 +79,17 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
-        raise AddressError(_why(error, host, port)) from None
+        raise AddressError(_why(error, host, port, variable)) from None
     return listener
 
 
-def _why(error: OSError, host: str, port: int) -> str:
+def _why(error: OSError, host: str, port: int, variable: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken by another program: choose another, as in `make up PORT=8080`"
+        return (
+            f"port {port} on {host} is taken by another program: choose another, as in `make up {variable}=8080`"
+        )
     if error.errno == errno.EACCES:
-        return f"port {port} needs root: choose one above 1023, as in `make up PORT=8080`"
+        return f"port {port} needs root: choose one above 1023, as in `make up {variable}=8080`"
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 

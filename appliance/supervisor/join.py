@@ -36,6 +36,8 @@ def join(settings: Settings, head: str, inherited: Mapping[str, str]) -> int:
 class JoinedSystem(System):
     """Replicas, gateways and a worker; the first node says what runs, and its Ray starts it here."""
 
+    has_site = False
+
     def lay_out(self) -> None:
         self.settings.joined_to.write_text(f"{self.settings.ray_address}\n")
         self.settings.declared.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import shutil
 import signal
@@ -10,11 +11,14 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from appliance import secrets
 from appliance.postgres import Cluster, PostgresError, embedded
-from appliance.settings import Settings, SettingsError
+from appliance.settings import MAIL_PASSWORD, Settings, SettingsError
 from appliance.supervisor.census import Census, leftovers
 from appliance.supervisor.instance import listen, only_instance, url_of
 from appliance.supervisor.keeper import Keeper, Part
@@ -32,6 +36,7 @@ from appliance.supervisor.system import (
     plan_ray,
     ray_part,
     serving_part,
+    site_part,
     worker_part,
 )
 from appliance.supervisor.welcome import welcome
@@ -61,9 +66,13 @@ def up(settings: Settings, inherited: Mapping[str, str]) -> int:
 
 def launch(settings: Settings, inherited: Mapping[str, str], kind: type[System]) -> int:
     """Run a system of this kind; see `up`."""
-    with only_instance(settings.run) as lock, listen(settings.host, settings.port) as listener:
-        lock.announce(url_of(listener))
-        system = kind(settings, inherited, listener, Screen())
+    with only_instance(settings.run) as lock, listen(settings.host, settings.port) as api, ExitStack() as stack:
+        lock.announce(url_of(api))
+        ports, site = {"port": api.getsockname()[1]}, None
+        if kind.has_site:
+            site = stack.enter_context(listen(settings.host, settings.site_port, "SITE_PORT"))
+            ports["site_port"] = site.getsockname()[1]
+        system = kind(dataclasses.replace(settings, **ports), inherited, Listeners(api, site), Screen())
         return asyncio.run(_run(system))
 
 
@@ -122,18 +131,29 @@ def _on_signals(stop: asyncio.Event, system: System) -> None:
         asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
+@dataclass(frozen=True)
+class Listeners:
+    """For the gateways, and for the site where there is one."""
+
+    api: socket.socket
+    site: socket.socket | None
+
+
 class System:
     """The parts of the first node, in the order in which they were started."""
 
+    has_site: ClassVar[bool] = True
+
     def __init__(
-        self, settings: Settings, inherited: Mapping[str, str], listener: socket.socket, screen: Screen
+        self, settings: Settings, inherited: Mapping[str, str], listeners: Listeners, screen: Screen
     ) -> None:
+        """``settings`` have the ports that are listened on."""
         self.settings = settings
         self.screen = screen
-        self.listener = listener
-        self.url = url_of(listener)
+        self.listeners = listeners
+        self.url = url_of(listeners.api)
         self.ray = self.plan_ray()
-        self.env = base_environment(inherited, settings, self.ray, listener.getsockname()[1])
+        self.env = base_environment(inherited, settings, self.ray)
         self.board = Board(screen, settings.directory)
         self.started_at = time.monotonic()
         self.mains: dict[str, int] = {}
@@ -143,6 +163,8 @@ class System:
 
     def lay_out(self) -> None:
         """Files that the parts expect."""
+        if self.settings.mail.user and self.settings.mail_password is None:
+            raise SettingsError(f"{MAIL_PASSWORD}: appliance.yaml names a mail.user, whose password is expected")
         secrets.create(self.settings.secrets)
         try:
             keys.keep(self.settings.home, self.settings.models, self.settings.partner_keys)
@@ -242,19 +264,26 @@ class System:
         if await self._run_once("initialise", (*APPLIANCE, "initialise"), log) != 0:
             raise StartError(f"the database cannot be prepared: {last_line(log)} (log: {log})")
         step.done("migrated")
-        await self.start_gateways()
+        await asyncio.gather(self.start_gateways(), self._start_site())
 
     async def start_gateways(self) -> None:
         """And the worker; returns when they answer."""
         step = self.screen.step("gateway", "starting")
         gateways = [
-            self.keep(gateway_part(self.settings, self.env, number, self.listener, self.url))
+            self.keep(gateway_part(self.settings, self.env, number, self.listeners.api, self.url))
             for number in range(self.settings.gateway.processes)
         ]
         worker = self.keep(worker_part(self.settings, self.env))
         await asyncio.gather(*(self._wait(gateway) for gateway in gateways))
         step.done(f"listening on {self.url}" if gateways else "none on this node")
         await self._wait(worker)
+
+    async def _start_site(self) -> None:
+        if self.listeners.site is None:
+            return
+        step = self.screen.step("site", "starting")
+        await self._wait(self.keep(site_part(self.settings, self.env, self.listeners.site)))
+        step.done(f"listening on {self.settings.site_url}")
 
     async def _start_database(self) -> None:
         step = self.screen.step("database", "starting")

@@ -15,7 +15,8 @@ import aiohttp
 
 from appliance.paths import short_folder
 from appliance.postgres import Cluster
-from appliance.settings import Settings
+from appliance.settings import MAIL_PASSWORD, Settings
+from appliance.supervisor.instance import url_of
 from appliance.supervisor.keeper import Keeper, Part
 
 APPLIANCE = (sys.executable, "-m", "appliance")
@@ -76,9 +77,9 @@ def plan_ray(settings: Settings) -> RayNode:
     )
 
 
-def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayNode, port: int) -> dict[str, str]:
-    """What every part gets: where things are, no telemetry, and no partner's key."""
-    not_for_parts = {"PYTHONDONTWRITEBYTECODE", *settings.partner_keys}
+def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayNode) -> dict[str, str]:
+    """What every part gets: where things are, no telemetry, and nobody's key or password but our own."""
+    not_for_parts = {"PYTHONDONTWRITEBYTECODE", MAIL_PASSWORD, *settings.partner_keys}
     kept = {name: value for name, value in inherited.items() if name not in not_for_parts}
     if ray.alone:
         # Ray takes 127.0.0.1 for "choose an address of the network", but where it cannot have several nodes.
@@ -86,7 +87,8 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
     return kept | {
         "APPLIANCE_HOME": str(settings.home),
         "HOST": settings.host,
-        "PORT": str(port),
+        "PORT": str(settings.port),
+        "SITE_PORT": str(settings.site_port),
         "DATABASE_URL": settings.sqlalchemy_url,
         "PROMETHEUS_MULTIPROC_DIR": str(settings.run / "metrics"),
         "PYTHONUNBUFFERED": "1",
@@ -188,14 +190,28 @@ def gateway_part(
     )
 
 
+def site_part(settings: Settings, env: Mapping[str, str], listener: socket.socket) -> Part:
+    return Part(
+        name="site",
+        command=(*APPLIANCE, "site", "--fd", str(listener.fileno())),
+        env=env,
+        log=settings.logs / "site.log",
+        is_ready=lambda: answers(url_of(listener) + "/livez"),
+        pass_fds=(listener.fileno(),),
+    )
+
+
 def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
+    """It alone sends mail, and has the mail server's password."""
+    password = {} if settings.mail_password is None else {MAIL_PASSWORD: settings.mail_password}
+
     async def is_ready() -> bool:
         return True
 
     return Part(
         name="worker",
         command=(*APPLIANCE, "worker"),
-        env=env,
+        env={**env, **password},
         log=settings.logs / "worker.log",
         is_ready=is_ready,
     )

@@ -1,4 +1,4 @@
-"""The last lines of a start: the address, the key, and a first request that works as printed."""
+"""The last lines of a start: the addresses, the key, and a first request that works as printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def welcome(settings: Settings, url: str, headline: str, *, first_start: bool) -
     """The key itself is printed at the first start only; later it is in demo.env."""
     file = _shown(settings.demo)
     key = _demo_key(settings.demo)
-    lines = ["", headline, "", f"  {url}"]
+    lines = ["", headline, "", f"  {url}", f"  {settings.site_url} for people"]
+    if link := _first_link(settings.first_link):
+        lines.append(f"  {link} for you, the operator: choose your password there")
     if key is None or not settings.models:
         return [*lines, ""]
     lines.append(f"  key {key}, also in {file}" if first_start else f"  key in {file}")
@@ -37,6 +39,13 @@ def welcome(settings: Settings, url: str, headline: str, *, first_start: bool) -
         "Ctrl-C stops everything.",
         "",
     ]
+
+
+def _first_link(file: Path) -> str | None:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return None
 
 
 def _demo_key(file: Path) -> str | None:

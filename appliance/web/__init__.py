@@ -1,4 +1,4 @@
-"""The pages that customers see.
+"""The pages that customers see, and the process that serves all pages.
 
-Nobody enters but the command that serves them; it enters ``identity`` and ``mail``.
+Nobody enters but the command that serves them; it enters ``console``, ``site``, ``identity`` and ``inbox``.
 """

@@ -6,6 +6,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from appliance.identity import retention
+from appliance.inbox import messages
+from appliance.news.telling import notice_ends
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.reconciling import describe, read_meters
 from appliance.worker.recovery import Recovery
@@ -39,6 +41,7 @@ class Jobs:
         metrics: WorkerMetrics,
         meters: Path,
         archive: Path,
+        messages_kept: timedelta,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -48,6 +51,7 @@ class Jobs:
         self._metrics = metrics
         self._meters = meters
         self._archive = archive
+        self._messages_kept = messages_kept
         self._clock = clock
         self._closed: date | None = None
 
@@ -102,10 +106,14 @@ class Jobs:
                 log.info("account %d is deleted", account_id)
 
     async def forget(self) -> None:
-        """What is kept of people no longer, and those whose accounts are deleted."""
+        """What is kept of people no longer, and those whose accounts are deleted; and what is about to end."""
         async with self._database.begin() as connection:
-            if people := await retention.forget(connection, self._clock()):
-                log.info("%d people are forgotten", people)
+            now = self._clock()
+            await notice_ends(connection, now)
+            await messages.forget(connection, now, self._messages_kept)
+            if emails := await retention.forget(connection, now):
+                await messages.forget_writers(connection, emails)
+                log.info("people of %d emails are forgotten", len(emails))
 
     async def verify(self) -> None:
         await self._verify("recent", self._clock() - RECENT)

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from appliance import secrets
 from appliance.settings import Settings
 from appliance.worker.jobs import Jobs
+from appliance.worker.mailing import Mailing
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.recovery import Recovery
 from billing.charging.settlement import Settlement
@@ -27,6 +29,7 @@ from serving.client.replicas import EngineClient
 log = logging.getLogger(__name__)
 
 RECOVERY_PERIOD_SECONDS = 2.0
+MAIL_PERIOD_SECONDS = 1.0
 SWEEP_PERIOD_SECONDS = 60.0
 VERIFY_PERIOD_SECONDS = 300.0
 DAILY_PERIOD_SECONDS = 3600.0
@@ -60,6 +63,7 @@ async def run(settings: Settings) -> None:
         metrics,
         settings.meters,
         settings.archive,
+        timedelta(days=settings.site.messages_days),
         system_clock,
     )
     jobs: tuple[Job, ...] = (
@@ -69,10 +73,13 @@ async def run(settings: Settings) -> None:
         Job("months", DAILY_PERIOD_SECONDS, does.make_months),
         Job("seals", DAILY_PERIOD_SECONDS, does.seal),
         Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
-        Job("retention", SWEEP_PERIOD_SECONDS, does.forget),
     )
-    if settings.is_first_node:  # it has the journals of all nodes, and the archive
+    if settings.is_first_node:  # it has the journals of all nodes, the archive, and what is set of mail and people
+        mailing = Mailing(database, settings, system_clock)
         jobs += (
+            Job("mail", MAIL_PERIOD_SECONDS, mailing.run_once),
+            Job("outbox", DAILY_PERIOD_SECONDS, mailing.clear_outbox),
+            Job("retention", SWEEP_PERIOD_SECONDS, does.forget),
             Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
             Job("archive", DAILY_PERIOD_SECONDS, does.archive),
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,6 +50,7 @@ class Entry:
     at: datetime
     actor: str
     action: str
+    account_id: int | None
     subject: str
     reason: str
 
@@ -155,6 +156,18 @@ async def set_billing_address(
     await connection.execute(insert(tables.audit).values(**entry, subject="account", reason="-"))
 
 
+async def closed_since(connection: AsyncConnection, account_id: int) -> datetime | None:
+    """When the account was last suspended or terminated, if it still is."""
+    account, audit = tables.account, tables.audit
+    query = select(func.max(audit.c.at)).where(
+        audit.c.account_id == account_id,
+        audit.c.action.in_(("account suspended", "account terminated")),
+        exists().where(account.c.id == account_id, account.c.status.in_(("suspended", "terminated"))),
+    )
+    found: datetime | None = (await connection.execute(query)).scalar_one()
+    return found
+
+
 async def due_for_deletion(connection: AsyncConnection, clock: Clock) -> list[int]:
     """Ids of the accounts whose 30 days are over."""
     table = tables.account
@@ -167,3 +180,22 @@ async def list_audit(connection: AsyncConnection, account_id: int) -> list[Entry
     table = tables.audit
     query = select(*(table.c[name] for name in Entry.__slots__)).where(table.c.account_id == account_id)
     return [Entry(**row) for row in (await connection.execute(query.order_by(table.c.id))).mappings()]
+
+
+async def why_closed(connection: AsyncConnection, account_id: int, status: str) -> Entry | None:
+    """The last entry of the audit trail by which the account came into its standing."""
+    table = tables.audit
+    query = select(*(table.c[name] for name in Entry.__slots__)).where(
+        table.c.account_id == account_id, table.c.action == f"account {status}"
+    )
+    row = (await connection.execute(query.order_by(table.c.id.desc()).limit(1))).mappings().one_or_none()
+    return None if row is None else Entry(**row)
+
+
+async def recent_audit(connection: AsyncConnection, limit: int, account_id: int | None = None) -> list[Entry]:
+    """Newest first; of all accounts without one."""
+    table = tables.audit
+    query = select(*(table.c[name] for name in Entry.__slots__)).order_by(table.c.id.desc()).limit(limit)
+    if account_id is not None:
+        query = query.where(table.c.account_id == account_id)
+    return [Entry(**row) for row in (await connection.execute(query)).mappings()]

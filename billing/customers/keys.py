@@ -9,9 +9,10 @@ import secrets
 import string
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
@@ -22,12 +23,16 @@ PREFIX = "sk-ap-"
 RANDOM_DIGITS = 28
 CHECKSUM_DIGITS = 6
 LENGTH = len(PREFIX) + RANDOM_DIGITS + CHECKSUM_DIGITS
+PLAYGROUND = "playground"
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """``hint`` is what may be shown of the key later: its prefix and its last four characters."""
+    """``hint`` is what may be shown of the key later: its prefix and its last four characters.
+
+    ``purpose`` is ``program``, or ``playground`` for the one by which the account's own pages ask.
+    """
 
     id: int
     account_id: int
@@ -35,6 +40,14 @@ class Key:
     hint: str
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None
+    purpose: str
+
+    def is_good(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+_COLUMNS = [tables.api_key.c[name] for name in Key.__slots__]
 
 
 def generate_key() -> str:
@@ -55,19 +68,49 @@ def digest(pepper: bytes, key: str) -> bytes:
 
 
 async def create_key(
-    connection: AsyncConnection, account_id: int, name: str, pepper: bytes, clock: Clock
+    connection: AsyncConnection,
+    account_id: int,
+    name: str,
+    pepper: bytes,
+    clock: Clock,
+    expires_at: datetime | None = None,
 ) -> tuple[Key, str]:
     """The stored key and its text, which cannot be had again."""
     text = generate_key()
-    row = {
-        "account_id": account_id,
-        "name": name,
-        "hint": f"{PREFIX}…{text[-4:]}",
-        "created_at": clock(),
-    }
-    statement = insert(tables.api_key).values(**row, digest=digest(pepper, text)).returning(tables.api_key.c.id)
-    key_id = (await connection.execute(statement)).scalar_one()
-    return Key(id=key_id, revoked_at=None, **row), text  # type: ignore[arg-type]
+    values = {"account_id": account_id, "name": name, "created_at": clock(), "expires_at": expires_at}
+    secret = {"hint": _hint(text), "digest": digest(pepper, text)}
+    statement = insert(tables.api_key).values(**values, **secret).returning(*_COLUMNS)
+    row = (await connection.execute(statement)).mappings().one()
+    return Key(**row), text
+
+
+async def renew_playground_key(
+    connection: AsyncConnection, account_id: int, pepper: bytes, clock: Clock, lasts: timedelta
+) -> str:
+    """The text of the key by which the account's own pages ask; the one before it is good no more."""
+    text, now = generate_key(), clock()
+    secret = {"hint": _hint(text), "digest": digest(pepper, text), "expires_at": now + lasts}
+    row = {"account_id": account_id, "name": PLAYGROUND, "purpose": PLAYGROUND, "created_at": now}
+    statement = upsert(tables.api_key).values(**row, **secret)
+    again = secret | {"revoked_at": None}
+    its_own = tables.api_key.c.purpose == PLAYGROUND
+    renewed = statement.on_conflict_do_update(index_elements=["account_id"], index_where=its_own, set_=again)
+    await connection.execute(renewed)
+    return text
+
+
+async def end_playground_key(connection: AsyncConnection, account_id: int) -> None:
+    """A session that ends leaves no key behind in its browser that is good."""
+    key = tables.api_key
+    mine = (key.c.account_id == account_id, key.c.purpose == PLAYGROUND)
+    await connection.execute(update(key).where(*mine).values(expires_at=key.c.created_at))
+
+
+async def set_end(connection: AsyncConnection, key_id: int, expires_at: datetime | None) -> None:
+    """From when on it is good no more; None: it is good until it is revoked."""
+    await connection.execute(
+        update(tables.api_key).where(tables.api_key.c.id == key_id).values(expires_at=expires_at)
+    )
 
 
 async def revoke_key(connection: AsyncConnection, key_id: int, clock: Clock) -> None:
@@ -84,20 +127,41 @@ async def revoke_key(connection: AsyncConnection, key_id: int, clock: Clock) -> 
     )
 
 
-async def owner_of(connection: AsyncConnection, key_digest: bytes) -> int | None:
-    """The account of the key if it exists and is not revoked, whatever the account's standing."""
-    query = select(tables.api_key.c.account_id).where(
-        tables.api_key.c.digest == key_digest, tables.api_key.c.revoked_at.is_(None)
-    )
+async def owner_of(connection: AsyncConnection, key_digest: bytes, now: datetime) -> int | None:
+    """The account of the key if it exists and is good, whatever the account's standing."""
+    table = tables.api_key
+    is_good = table.c.revoked_at.is_(None), or_(table.c.expires_at.is_(None), table.c.expires_at > now)
+    query = select(table.c.account_id).where(table.c.digest == key_digest, *is_good)
     return (await connection.execute(query)).scalar_one_or_none()
 
 
 async def list_keys(connection: AsyncConnection, account_id: int | None = None) -> list[Key]:
-    columns = [column for column in tables.api_key.c if column.name != "digest"]
-    query = select(*columns).order_by(tables.api_key.c.id)
+    query = select(*_COLUMNS).order_by(tables.api_key.c.id)
     if account_id is not None:
         query = query.where(tables.api_key.c.account_id == account_id)
     return [Key(**row) for row in (await connection.execute(query)).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """A key's own; None is no limit. Amounts in nano-dollars, of this calendar month."""
+
+    key_id: int
+    requests_per_minute: int | None
+    budget_nanodollars: int | None
+    month_spent_nanodollars: int
+
+
+async def limits_of_keys(connection: AsyncConnection, account_id: int) -> dict[int, KeyLimits]:
+    """Of the account's keys, those that have limits of their own, by id."""
+    limit, key = tables.key_limit, tables.api_key
+    query = select(*(limit.c[name] for name in KeyLimits.__slots__)).join(key, key.c.id == limit.c.key_id)
+    rows = (await connection.execute(query.where(key.c.account_id == account_id))).mappings()
+    return {row["key_id"]: KeyLimits(**row) for row in rows}
+
+
+def _hint(text: str) -> str:
+    return f"{PREFIX}…{text[-4:]}"
 
 
 def _checksum(body: str) -> str:

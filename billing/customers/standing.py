@@ -13,9 +13,12 @@ from billing.errors import Conflict, NotFound
 from billing.ledger import lots as fifo
 from billing.ledger.sweep import sweep_due
 from billing.prices.money import format_dollars
-from billing.store.port import Allowance, AuditEntry, Changes, End, Standing, Store, Transaction
+from billing.store.port import Allowance, AuditEntry, Changes, End, Notice, Standing, Store, Transaction
 
 DELETION_DELAY = timedelta(days=30)
+
+MOST, MOST_BUDGET = 2**31 - 1, 10**18
+"""As much as is kept; the budget in nano-dollars."""
 
 # From which standing an account may come into another. Terms, "Termination" and "Account Deletion".
 FROM = {
@@ -39,6 +42,8 @@ class Limits:
         values = (self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests, self.budget)
         if any(value is not None and value <= 0 for value in values):
             raise ValueError("a limit must be above zero; without one, leave it out")
+        if any(value is not None and value > MOST for value in values[:3]) or (self.budget or 0) > MOST_BUDGET:
+            raise ValueError(f"a limit is {MOST:,} at most, and a budget {format_dollars(MOST_BUDGET)}")
 
 
 class Standings:
@@ -71,7 +76,8 @@ class Standings:
             if now >= account.delete_at:
                 raise Conflict(f"account {account_id} could be restored until {account.delete_at.isoformat()}")
             after = replace(account, status=account.status_before, status_before=None, delete_at=None)
-            return await self._write(transaction, Changes(now), after, actor, "account restored", reason)
+            changes = Changes(now, notices=[_notice(after, "restored", reason, now)])
+            return await self._write(transaction, changes, after, actor, "account restored", reason)
 
     async def delete(self, account_id: int, actor: str) -> Standing:
         """For good, 30 days after the request: unused credit is forfeited, no key works, nothing names the owner.
@@ -127,6 +133,7 @@ class Standings:
                 after = replace(after, status_before=account.status, delete_at=now + DELETION_DELAY)
             elif status == "terminated":
                 after = await _forfeit(transaction, after, changes)
+            changes.notices = [_notice(after, status, reason, now)]
             return await self._write(transaction, changes, after, actor, f"account {status}", reason)
 
     @staticmethod
@@ -162,6 +169,13 @@ class Standings:
         changes.audit = [AuditEntry(actor, action, after.id, subject, reason)]
         await transaction.write(changes)
         return after
+
+
+def _notice(after: Standing, became: str, reason: str, now: datetime) -> Notice:
+    """For its owner: what became of the account, and why."""
+    delete_at = None if after.delete_at is None else after.delete_at.isoformat()
+    body: dict[str, object] = {"became": became, "reason": reason, "delete_at": delete_at}
+    return Notice("standing", after.id, f"{became} {now.isoformat()}", body)
 
 
 async def _forfeit(transaction: Transaction, account: Standing, changes: Changes) -> Standing:

@@ -110,6 +110,10 @@ api_key = Table(
     Column("hint", Text, nullable=False),
     moment("created_at"),
     moment("revoked_at", nullable=True),
+    moment("expires_at", nullable=True),
+    Column("purpose", Text, nullable=False, server_default="program"),
+    Index("uq_api_key_playground", "account_id", unique=True, postgresql_where=text("purpose = 'playground'")),
+    comment="of an account's own playground there is one, with a new digest each time",
 )
 
 key_limit = Table(

@@ -5,7 +5,7 @@ the same number as pico-dollars (10**-12 USD) per token, so that a request's cos
 until it is rounded, once, here.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 NANODOLLARS_PER_DOLLAR = 10**9
 PICODOLLARS_PER_NANODOLLAR = 1_000
@@ -47,9 +47,10 @@ def decimal(amount: int, units: int) -> str:
 def _scaled(text: str, units: int, finest: str) -> int:
     try:
         amount = Decimal(text.strip().removeprefix("$"))
-    except InvalidOperation:
+        is_amount = amount.is_finite() and abs(amount) <= 10**9
+    except ArithmeticError:  # it is no number, or none that a computer holds
         raise ValueError(f"{text!r} is not an amount in dollars") from None
-    if not amount.is_finite() or abs(amount) > 10**9:
+    if not is_amount:
         raise ValueError(f"{text!r} is not an amount in dollars")
     scaled = amount * units
     if scaled != scaled.to_integral_value():

@@ -26,25 +26,20 @@ class Usage:
     ended: str
 
 
+_TABLE = tables.usage
+_COLUMNS = [_TABLE.c.created_at.label(name) if name == "time" else _TABLE.c[name] for name in Usage.__slots__]
+
+
 async def list_usage(connection: AsyncConnection, limit: int, account_id: int | None = None) -> list[Usage]:
     """Newest first (request ids are in the order of time)."""
-    table = tables.usage
-    query = (
-        select(
-            table.c.request_id,
-            table.c.account_id,
-            table.c.created_at.label("time"),
-            table.c.model,
-            table.c.endpoint,
-            table.c.prompt_tokens,
-            table.c.cached_tokens,
-            table.c.completion_tokens,
-            table.c.cost_nanodollars,
-            table.c.ended,
-        )
-        .order_by(table.c.request_id.desc())
-        .limit(limit)
-    )
+    query = select(*_COLUMNS).order_by(_TABLE.c.request_id.desc()).limit(limit)
     if account_id is not None:
-        query = query.where(table.c.account_id == account_id)
+        query = query.where(_TABLE.c.account_id == account_id)
     return [Usage(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def find_usage(connection: AsyncConnection, request_id: UUID, account_id: int) -> Usage | None:
+    """One of the account's own."""
+    query = select(*_COLUMNS).where(_TABLE.c.request_id == request_id, _TABLE.c.account_id == account_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else Usage(**row)

@@ -56,7 +56,8 @@ WITH asking AS MATERIALIZED (
         ORDER BY rate.effective_at DESC LIMIT 1
     ) v
 )
-SELECT {_ACCOUNT}, r.ord, k.id, k.revoked_at IS NOT NULL, coalesce(n.id, l.id)
+SELECT {_ACCOUNT}, r.ord, k.id, k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= $3, false),
+    coalesce(n.id, l.id)
 FROM asking r
 JOIN api_key k ON k.digest = r.digest
 JOIN account a ON a.id = k.account_id
@@ -276,6 +277,7 @@ class PostgresTransaction:
             account_id,
             now,
         )
+        await self._connection.execute("DELETE FROM notice WHERE account_id = $1", account_id)
 
     async def open_lot(self, new: NewLot, now: datetime) -> Lot:
         lot_id = await self._connection.fetchval(

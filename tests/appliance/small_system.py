@@ -35,9 +35,11 @@ PROGRAMS = {"steady": STEADY, "leaning": STEADY, "failing": FAILING, "parent": P
 class SmallSystem(System):
     """Its parts are those that the command line names; each has the home in its arguments, to be found by."""
 
+    has_site = False
+
     async def start(self) -> None:
         for name in sys.argv[3:]:
-            fds = (self.listener.fileno(),) if name == "web" else ()
+            fds = (self.listeners.api.fileno(),) if name == "web" else ()
             arguments = (str(self.settings.home), *map(str, fds), name)
             command = (sys.executable, "-c", PROGRAMS[name], *arguments)
             log = self.settings.logs / f"{name}.log"

@@ -33,6 +33,7 @@ class Worker:
             WorkerMetrics(self.registry),
             home / "meters",
             home / "archive",
+            timedelta(days=180),
             bank.clock,
         )
 

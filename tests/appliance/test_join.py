@@ -18,7 +18,7 @@ def appliance(home: Path, *arguments: str, **env: str) -> subprocess.CompletedPr
     inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     return subprocess.run(
         [sys.executable, "-m", "appliance", *arguments],
-        env={**inherited, "APPLIANCE_HOME": str(home), "PORT": "0", **env},
+        env={**inherited, "APPLIANCE_HOME": str(home), "PORT": "0", "SITE_PORT": "0", **env},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 

@@ -1,8 +1,13 @@
 """API keys."""
 
 import math
+from datetime import timedelta
 
+from billing.charging.admission import Refusal
 from billing.customers import keys
+from tests.billing.conftest import PEPPER, Bank
+
+DOLLAR = 10**9
 
 
 def test_a_key_is_recognised_by_its_form_alone() -> None:
@@ -28,3 +33,37 @@ def test_keys_do_not_repeat_and_a_digest_needs_the_pepper() -> None:
     key = made.pop()
     assert keys.digest(b"a" * 32, key) != keys.digest(b"b" * 32, key)
     assert key.encode() not in keys.digest(b"a" * 32, key)
+
+
+async def test_a_key_with_an_end_is_good_until_then(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    end = bank.clock() + timedelta(days=30)
+    async with bank.database.begin() as connection:
+        key, text = await keys.create_key(connection, customer.account_id, "short", PEPPER, bank.clock, end)
+    digest = keys.digest(PEPPER, text)
+    bank.clock.now = end - timedelta(microseconds=1)
+    assert await customer.admitted(key_digest=digest)
+    bank.clock.now = end
+    assert await customer.refusal(key_digest=digest) is Refusal.INVALID_KEY
+    async with bank.database.begin() as connection:
+        assert await keys.owner_of(connection, digest, end) is None
+        assert not key.is_good(end)
+
+
+async def test_an_account_has_one_key_for_its_own_pages_and_the_newest_is_good(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+
+    async def renewed() -> bytes:
+        async with bank.database.begin() as connection:
+            hour = timedelta(hours=1)
+            return keys.digest(
+                PEPPER, await keys.renew_playground_key(connection, customer.account_id, PEPPER, bank.clock, hour)
+            )
+
+    first, second = await renewed(), await renewed()
+    assert await customer.refusal(key_digest=first) is Refusal.INVALID_KEY
+    assert await customer.admitted(key_digest=second)
+    async with bank.database.begin() as connection:
+        assert len(await keys.list_keys(connection, customer.account_id)) == 2
+        await keys.end_playground_key(connection, customer.account_id)
+    assert await customer.refusal(key_digest=second) is Refusal.INVALID_KEY

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from appliance.gateway.door.address import counted_as, forwarded_for, parsed
-from appliance.gateway.door.census import Census, Refusal
-from appliance.gateway.door.limits import Limits
-from appliance.gateway.door.protocol import Door
+from appliance.door.address import counted_as, forwarded_for, parsed
+from appliance.door.census import Census, Refusal
+from appliance.door.limits import Limits
+from appliance.door.protocol import Door
 
 GET = b"GET /seen HTTP/1.1\r\nhost: x\r\n"
 QUICK = Limits(head_bytes=4096, head_fields=20, head_seconds=0.3, idle_seconds=1, stalled_seconds=0.5)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from appliance.gateway.door.address import NAMED
+from appliance.door.address import NAMED
 from appliance.gateway.nearby import is_near
 
 OURS = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("10.9.0.0/16"))

@@ -88,7 +88,7 @@ def test_what_is_kept_of_an_origin() -> None:
         "fe80::1%eth0": "fe80::/48", "": "0.0.0.0/24", "unknown": "0.0.0.0/24", "1.2.3.4:80": "0.0.0.0/24",
     }  # fmt: skip
     assert {text: Origin(text, "x").network for text in kept} == kept
-    assert Origin("", "Fire\x00fox\n\ud800" + "x" * 200).browser == ("Firefox" + "x" * 200)[:100]
+    assert Origin("", "Firefox\x00\n\ud800" + "x" * 200).browser == "Firefox"
 
 
 async def test_tries_at_the_same_moment_are_all_counted(door: Door) -> None:
@@ -153,13 +153,13 @@ async def test_an_operators_session_is_shorter(door: Door) -> None:
 
 async def test_a_person_sees_and_ends_sessions_of_their_own_and_of_nobody_else(door: Door) -> None:
     ada, eve = await door.join(), await door.join("eve@example.com")
-    phone = await door.entering.sign_in("ada@example.com", PASSWORD, Origin("203.0.113.200", "Safari on iOS"))
+    phone = await door.entering.sign_in("ada@example.com", PASSWORD, Origin("203.0.113.200", "Safari on iPhone"))
     mine, hers = await door.signed(ada.session), await door.signed(eve.session)
     assert mine is not None
     assert hers is not None
     async with door.database.begin() as connection:
         seen = await sessions.of(connection, mine.account_id, door.clock())
-        assert ("203.0.113.0/24", "Safari on iOS") in {(one.network, one.browser) for one in seen}
+        assert ("203.0.113.0/24", "Safari on iPhone") in {(one.network, one.browser) for one in seen}
         await sessions.end(connection, hers.account_id, mine.session_id)
     assert await door.signed(ada.session) is not None
     async with door.database.begin() as connection:

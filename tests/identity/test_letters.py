@@ -7,15 +7,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pytest
-from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import read_po
 
-import appliance
 from appliance.identity import credentials, entering, joining, second
 from appliance.identity.letters import Letters, Site
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
-from appliance.texts import ENGLISH, LANGUAGES, catalogue_path
+from appliance.texts import LANGUAGES
 from tests.identity.conftest import HOME, PASSWORD, Door
 
 SITE = Site("The Service", "https://service.example")
@@ -124,17 +121,3 @@ def is_told(node: ast.AST) -> bool:
 def test_every_kind_that_is_queued_is_written() -> None:
     written = {*NEWS, joining.CONFIRM_EMAIL, credentials.RESET_PASSWORD, credentials.CONFIRM_CHANGE}
     assert set(kinds()) == written
-
-
-@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {ENGLISH}))
-def test_a_catalogue_says_all_that_is_said_and_nothing_else(language: str) -> None:
-    folder = Path(appliance.__file__).parent
-    said = {found[2] for found in extract_from_dir(folder, [("**.py", "python")], keywords={"say": None})}
-    with catalogue_path(language).open("rb") as file:
-        catalogue = read_po(file, locale=language, abort_invalid=True)
-    there = {str(one.id): one for one in catalogue if one.id}
-    assert set(there) == said
-    for text, one in there.items():
-        assert one.string, text
-        assert not one.fuzzy, text
-        assert sorted(re.findall(r"\{\w*\}", str(one.string))) == sorted(re.findall(r"\{\w*\}", text)), text

@@ -1,6 +1,7 @@
 """Nothing of a person is left when the account is gone, in no table, and the books still verify."""
 
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def jobs(door: Door, home: Path) -> Jobs:
     nobody: Any = None
     standings = Standings(PostgresStore(door.database), door.clock)
     metrics = WorkerMetrics(CollectorRegistry())
-    return Jobs(door.database, nobody, nobody, standings, metrics, home, home, door.clock)
+    return Jobs(door.database, nobody, nobody, standings, metrics, home, home, timedelta(days=180), door.clock)
 
 
 async def everything(door: Door) -> dict[str, str]:

@@ -137,7 +137,7 @@ def running(
     """`appliance up`, or `join`, until the block ends; then SIGTERM, after which nothing may be left."""
     home.mkdir(parents=True, exist_ok=True)
     screen = home / "screen.txt"
-    env = {**os.environ, "APPLIANCE_HOME": str(home), "PORT": str(port), **(settings or {})}
+    env = {**os.environ, "APPLIANCE_HOME": str(home), "PORT": str(port), "SITE_PORT": "0", **(settings or {})}
     with screen.open("wb") as output:
         process = subprocess.Popen(
             [*APPLIANCE, *command], env=env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL

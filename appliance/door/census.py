@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 
-from appliance.gateway.door.limits import Limits
+from appliance.door.limits import Limits
 
 
 class Refusal(StrEnum):

@@ -13,10 +13,10 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from appliance.gateway.door.address import NAMED, counted_as, forwarded_for, is_in, parsed
-from appliance.gateway.door.answers import answers
-from appliance.gateway.door.census import Census, Refusal
-from appliance.gateway.door.limits import Limits
+from appliance.door.address import NAMED, counted_as, forwarded_for, is_in, parsed
+from appliance.door.answers import answers
+from appliance.door.census import Census, Refusal
+from appliance.door.limits import Limits
 
 LINGER_SECONDS = 1.0
 """How long a refused connection is kept, so that its client reads why: a connection with unread bytes is reset."""

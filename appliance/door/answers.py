@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from appliance.gateway.door.census import Refusal
-from appliance.gateway.door.limits import Limits
+from appliance.door.census import Refusal
+from appliance.door.limits import Limits
 
 RETRY_SECONDS = 5
 

@@ -12,13 +12,16 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def parsed(text: str) -> Address | None:
-    """An IPv4 address in IPv6's clothes is one of IPv4. None for what is no address, as a Unix socket's peer."""
+    """An IPv4 address in IPv6's clothes is one of IPv4, and the zone of one that is local is left out.
+
+    None for what is no address, as a Unix socket's peer.
+    """
     try:
         address = ipaddress.ip_address(text.strip().strip("[]"))
     except ValueError:
         return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
     return address
 
 

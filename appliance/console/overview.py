@@ -1,0 +1,43 @@
+"""The business at a glance: money, what waits for the operator, the models; and the trail of what was done."""
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from appliance.inbox.messages import count_open
+from appliance.site.audience import Audience
+from appliance.site.pages import Routes
+from appliance.site.rendering import Render
+from appliance.site.visitor import Visitor
+from billing.clock import Clock
+from billing.customers.accounts import recent_audit
+from billing.database.db import Database
+from billing.statements.money import read_money
+from serving.client.published import Directory
+
+TRAIL = 200
+
+
+class OverviewPages:
+    def __init__(self, render: Render, database: Database, directory: Directory, clock: Clock) -> None:
+        self._render = render
+        self._database = database
+        self._directory = directory
+        self._clock = clock
+
+    def routes(self) -> Routes:
+        return (
+            ("GET", "/console", Audience.OPERATOR, self.overview),
+            ("GET", "/console/audit", Audience.OPERATOR, self.audit),
+        )
+
+    async def overview(self, _: Request, visitor: Visitor) -> Response:
+        async with self._database.snapshot() as connection:
+            money = await read_money(connection, self._clock())
+            waiting = await count_open(connection)
+        views = self._directory.models()
+        return self._render(visitor, "console.html", money=money, waiting=waiting, views=views)
+
+    async def audit(self, _: Request, visitor: Visitor) -> Response:
+        async with self._database.begin() as connection:
+            trail = await recent_audit(connection, TRAIL)
+        return self._render(visitor, "audit.html", trail=trail)

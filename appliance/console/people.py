@@ -1,0 +1,63 @@
+"""Who has an account, as an operator looks for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.identity.tables import person
+from appliance.site.forms import number
+from billing.database.tables import account
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """``name`` and ``email`` are None for an account that nobody signs in to. Amounts in nano-dollars."""
+
+    account_id: int
+    account: str
+    role: str
+    status: str
+    created_at: datetime
+    balance_nanodollars: int
+    name: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Some of them, and whether there are ``more``."""
+
+    found: Sequence[Person]
+    more: bool
+
+
+def _query() -> Select[tuple[object, ...]]:
+    columns = (account.c.role, account.c.status, account.c.created_at, account.c.balance_nanodollars)
+    names = (account.c.id.label("account_id"), account.c.name.label("account"), person.c.name, person.c.email)
+    return select(*names, *columns).join(person, person.c.account_id == account.c.id, isouter=True)
+
+
+async def find_people(connection: AsyncConnection, search: str, after: int, limit: int) -> list[Person]:
+    """Those in whose id, email or name the words are, in the order of their ids, from ``after`` on."""
+    query = _query().where(account.c.id > after)
+    if search:
+        looked_for = search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        places: list[ColumnElement[bool]] = [
+            func.lower(column).like(f"%{looked_for}%")
+            for column in (account.c.name, person.c.name, person.c.email)
+        ]
+        if (account_id := number(search)) is not None:
+            places.append(account.c.id == account_id)
+        query = query.where(or_(*places))
+    rows = await connection.execute(query.order_by(account.c.id).limit(limit))
+    return [Person(**row) for row in rows.mappings()]
+
+
+async def get_person(connection: AsyncConnection, account_id: int) -> Person | None:
+    """None for an account that nobody signs in to."""
+    row = (await connection.execute(_query().where(account.c.id == account_id))).mappings().one_or_none()
+    found = None if row is None else Person(**row)
+    return found if found is not None and found.email is not None else None

@@ -1,0 +1,202 @@
+"""The only wiring of the site: settings in, ASGI application out."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from appliance import secrets
+from appliance.bootstrap import OPERATOR
+from appliance.console.customers import CustomerPages
+from appliance.console.inbox import InboxPages
+from appliance.console.overview import OverviewPages
+from appliance.identity.credentials import Credentials
+from appliance.identity.devices import Devices
+from appliance.identity.entering import Entering
+from appliance.identity.first import First
+from appliance.identity.joining import Joining
+from appliance.identity.origin import Origin
+from appliance.identity.passwords import Passwords
+from appliance.identity.second import SecondFactor
+from appliance.identity.throttle import Throttle
+from appliance.inbox.messages import Inbox
+from appliance.settings import Settings
+from appliance.site.forms import BadForm
+from appliance.site.guard import App, Guard, Message, Receive, Send
+from appliance.site.pages import NothingHere, Pages, audiences
+from appliance.site.rendering import Renderer
+from appliance.site.static import Static
+from appliance.site.visitor import Visitor, Visitors, accepted
+from appliance.texts import speaker
+from appliance.web.account import AccountPages
+from appliance.web.contact import ContactPages
+from appliance.web.dashboard import DashboardPages
+from appliance.web.data import DataPages
+from appliance.web.entering import EnteringPages
+from appliance.web.front import FrontPages
+from appliance.web.joining import JoiningPages
+from appliance.web.keys import KeyPages
+from appliance.web.legal import read_legal_texts
+from appliance.web.metrics import SiteMetrics
+from appliance.web.playground import PlaygroundPages
+from appliance.web.security import SecurityPages
+from appliance.web.standing import StandingPages
+from billing.clock import Clock, system_clock
+from billing.customers.standing import Standings
+from billing.database.db import Database
+from billing.errors import DatabaseUnavailable
+from billing.ledger.credit import Credit
+from billing.store.postgres import PostgresStore
+from serving.catalog.declared import Declared
+from serving.client.published import Directory
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).parent
+RETRY_SECONDS = 5
+FOREVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class Site:
+    """``pages`` is the application within ``app``, without what stands before it; it closes ``database``."""
+
+    app: App
+    pages: FastAPI
+    database: Database
+
+
+def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clock) -> Site:
+    """Raises SettingsError, SecretsError."""
+    pepper = secrets.read(settings.secrets).key_pepper
+    legal, declared = read_legal_texts(settings), Declared(settings.declared)
+    static = Static(HERE / "static", {"theme.css": _theme(settings.site.accent)})
+    render = Renderer(settings.site, static, HERE / "templates", HERE.parent / "console" / "templates").page
+    database = Database(settings.sqlalchemy_url, application_name="appliance-site", pool_size=8)
+    throttle, devices, passwords = Throttle(pepper), Devices(pepper), Passwords()
+    credentials = Credentials(database, passwords, throttle, devices, clock)
+    second = SecondFactor(database, credentials, throttle, pepper, clock)
+    first = First(database, passwords, throttle, pepper, OPERATOR, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await database.close()
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
+    pages = Pages(Visitors(database, clock), legal.terms.version)
+    store = PostgresStore(database)
+    standings = Standings(store, clock)
+    inbox = Inbox(database, throttle, standings, settings.site.contact, clock)
+    entering = Entering(database, passwords, throttle, devices, clock)
+    joining = Joining(database, passwords, throttle, clock)
+    for room in (
+        FrontPages(render, legal, settings, declared, database, clock),
+        JoiningPages(render, joining, first, legal, settings.site),
+        EnteringPages(render, entering, credentials, second, database),
+        DashboardPages(render, database, clock),
+        KeyPages(render, database, standings, throttle, pepper, settings, declared, clock),
+        PlaygroundPages(render, database, pepper, settings, declared, clock),
+        StandingPages(render, database, inbox, standings, credentials, clock),
+        DataPages(render, database, throttle, clock),
+        ContactPages(render, inbox, settings.site.messages_days),
+        OverviewPages(render, database, Directory(settings.directory), clock),
+        CustomerPages(render, database, standings, Credit(store, clock), clock),
+        InboxPages(render, database, inbox),
+        AccountPages(render, credentials, database, clock),
+        SecurityPages(render, second, settings.site),
+    ):
+        pages.add(room.routes())
+    app.include_router(pages.router)
+    audiences(app)
+    _answer_errors(app, render)
+    beside = _Beside(app, static, metrics)
+    return Site(Guard(beside, settings.site_url, settings.api_url.removesuffix("/v1")), app, database)
+
+
+class _Beside:
+    """Answers what is no page: the files that pages are made of, and whether the process lives."""
+
+    def __init__(self, app: App, static: Static, metrics: SiteMetrics) -> None:
+        self._app = app
+        self._static = static
+        self._metrics = metrics
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"] == "/livez":
+            await PlainTextResponse("alive\n")(scope, receive, send)
+        elif (file := self._static.find(scope["path"])) is not None and scope["method"] == "GET":
+            answer = Response(file.content, media_type=file.media_type, headers={"cache-control": FOREVER})
+            await answer(scope, receive, send)
+        else:
+            await self._measured(scope, receive, send)
+
+    async def _measured(self, scope: Any, receive: Receive, send: Send) -> None:
+        began, status = time.perf_counter(), 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            self._metrics.observe(status, time.perf_counter() - began)
+
+
+def _theme(accent: str) -> bytes:
+    return f":root {{ --accent: {accent}; }}\n".encode()
+
+
+def _answer_errors(app: FastAPI, render: Any) -> None:
+    """Each a page, for whoever it is: who they are is not looked up again."""
+
+    def answer(request: Request, status: int, what: str) -> Response:
+        language = accepted(request.headers.get("accept-language", ""))
+        say = speaker(language)
+        texts = {
+            "nothing": (say("There is nothing here"), say("This page does not exist, or is not for you.")),
+            "form": (say("That did not arrive whole"), say("Please go back and try again.")),
+            "waits": (
+                say("One moment"),
+                say("Something that we need is starting again. Please try again in a moment."),
+            ),
+            "broken": (say("Something went wrong"), say("It is our fault, and has been noted. Please try again.")),
+        }
+        title, text = texts[what]
+        visitor = Visitor(Origin("", ""), language, say, None)
+        page: Response = render(visitor, "message.html", status, title=title, text=text)
+        if what == "waits":
+            page.headers["retry-after"] = str(RETRY_SECONDS)
+        return page
+
+    @app.exception_handler(NothingHere)
+    async def nothing(request: Request, _: Exception) -> Response:
+        return answer(request, 404, "nothing")
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return answer(request, error.status_code, "nothing")
+
+    @app.exception_handler(BadForm)
+    async def bad_form(request: Request, _: Exception) -> Response:
+        return answer(request, 400, "form")
+
+    @app.exception_handler(DatabaseUnavailable)
+    async def waits(request: Request, _: Exception) -> Response:
+        return answer(request, 503, "waits")
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, _: Exception) -> Response:
+        return answer(request, 500, "broken")

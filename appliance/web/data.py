@@ -1,0 +1,134 @@
+"""All that is kept of a person, as one archive: JSON for what is few, CSV for the requests, an explanation.
+
+There is no content of any request in it, because none is kept.
+"""
+
+import asyncio
+import csv
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from io import TextIOWrapper
+from tempfile import TemporaryFile
+from typing import IO
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.identity.errors import IdentityError
+from appliance.identity.tables import acceptance, authenticator, person, session
+from appliance.identity.throttle import Rate, Throttle
+from appliance.inbox.tables import message
+from appliance.site.audience import Audience
+from appliance.site.pages import Routes
+from appliance.site.rendering import Render, status_of
+from appliance.site.visitor import Visitor
+from billing.clock import Clock
+from billing.customers.accounts import get_account
+from billing.database import tables
+from billing.database.db import Database
+from billing.statements.period import Period, read_usage
+
+PIECE_BYTES = 1 << 16
+ONE_PERSON = Rate(3, timedelta(minutes=10))
+SECRET = frozenset({"digest", "password", "email_key", "secret", "wanted", "last_step"})
+"""Of these there is a digest, or a sealed text, that says nothing of the person."""
+OF_A_PERSON = {
+    "person": person, "acceptances": acceptance, "sessions": session, "second_factor": authenticator,
+    "messages": message, "keys": tables.api_key, "credit": tables.lot, "audit": tables.audit,
+    "notices": tables.notice,
+}  # fmt: skip
+EXPLAINED = """This is all that is kept of you here.
+
+account.json
+  account         your account: its standing, credit (nano-dollars, a billionth of a US dollar) and limits
+  person          your name, email address and language
+  acceptances     which versions of the terms you accepted, when, and from which address
+  sessions        the browsers in which you are signed in; the network is the address cut short
+  second_factor   whether there is one
+  messages        what you wrote to us
+  keys            your API keys, by their last characters; of a key itself only a digest is kept
+  credit          each lot of credit: where it is from, when it ends, what is left
+  audit           what was done with your account, by whom and why
+  notices         what you were told by mail
+
+usage.csv
+  A line for each request: when, which model, how many tokens, what it cost (nano-dollars). What was asked and
+  answered is not here, because it is kept nowhere. Ask us for requests of years that are archived.
+
+Times are UTC.
+"""
+
+
+class DataPages:
+    def __init__(self, render: Render, database: Database, throttle: Throttle, clock: Clock) -> None:
+        self._render = render
+        self._database = database
+        self._throttle = throttle
+        self._clock = clock
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    def routes(self) -> Routes:
+        return (("GET", "/account/data", Audience.PERSON, self.download),)
+
+    async def download(self, _: Request, visitor: Visitor) -> Response:
+        account_id, now = visitor.person.account_id, self._clock()
+        try:
+            async with self._database.begin() as connection:
+                await self._throttle.spend(connection, ONE_PERSON, now, "data", str(account_id))
+        except IdentityError as error:
+            title = visitor.say("One moment")
+            return self._render(
+                visitor, "message.html", status_of(error), title=title, text=error.said(visitor.say)
+            )
+        async with self._one_at_a_time:
+            archive = await self._archive(account_id)
+        name = f"attachment; filename=account-{account_id}-{now:%Y-%m-%d}.zip"
+        return StreamingResponse(_pieces(archive), 200, {"content-disposition": name}, "application/zip")
+
+    async def _archive(self, account_id: int) -> IO[bytes]:
+        """In a file without a name, which is gone when it is closed."""
+        archive = TemporaryFile()  # noqa: SIM115 -- whoever reads it closes it
+        try:
+            async with self._database.snapshot() as connection:
+                with ZipFile(archive, "w", ZIP_DEFLATED) as file:
+                    file.writestr("README.txt", EXPLAINED)
+                    document = json.dumps(await _account(connection, account_id), indent=2, default=str)
+                    file.writestr("account.json", document)
+                    await _write_usage(file, connection, account_id, self._clock)
+        except BaseException:
+            archive.close()
+            raise
+        archive.seek(0)
+        return archive
+
+
+def _pieces(archive: IO[bytes]) -> Iterator[bytes]:
+    with archive:
+        while piece := archive.read(PIECE_BYTES):
+            yield piece
+
+
+async def _account(connection: AsyncConnection, account_id: int) -> dict[str, object]:
+    account = await get_account(connection, account_id)
+    document: dict[str, object] = {"account": {name: getattr(account, name) for name in account.__slots__}}
+    for name, table in OF_A_PERSON.items():
+        columns = [column for column in table.c if column.name not in SECRET]
+        rows = (await connection.execute(select(*columns).where(table.c.account_id == account_id))).mappings()
+        document[name] = [dict(row) for row in rows]
+    return document
+
+
+async def _write_usage(file: ZipFile, connection: AsyncConnection, account_id: int, clock: Clock) -> None:
+    columns = [column.name for column in tables.usage.c if column.name not in ("account_id", "rate_id")]
+    account = await get_account(connection, account_id)
+    period = Period(account.created_at.date(), max(clock().date(), account.created_at.date()))
+    with file.open("usage.csv", "w", force_zip64=True) as raw, TextIOWrapper(raw, "utf-8", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(columns)
+        async for page in read_usage(connection, period, account_id):
+            rows = [[getattr(row, name) for name in columns] for row in page]
+            await asyncio.to_thread(writer.writerows, rows)

@@ -1,0 +1,67 @@
+"""The mail that waits goes out, by the operator's server or into the outbox."""
+
+import logging
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.identity.letters import Letters, Site
+from appliance.inbox.letters import KINDS as INBOX_KINDS
+from appliance.inbox.letters import InboxLetters
+from appliance.mail.letter import Letter, Sender
+from appliance.mail.queue import Mail
+from appliance.mail.sending import Sending, Write
+from appliance.mail.way import Outbox, Smtp, Way
+from appliance.news.letters import NewsLetters
+from appliance.news.telling import NEWS, tell
+from appliance.settings import Settings
+from billing.clock import Clock
+from billing.database.db import Database
+
+OUTBOX_KEPT = timedelta(days=30)
+
+log = logging.getLogger(__name__)
+
+
+class Mailing:
+    def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
+        site = Site(settings.site.name, settings.site_url)
+        sender = Sender(settings.site.name, settings.mail.sender)
+        self._database = database
+        self._sending = Sending(database, way_of(settings), writer(site, clock), sender, clock)
+        self._outbox = settings.outbox
+        self._clock = clock
+
+    async def run_once(self) -> None:
+        """Raises DatabaseUnavailable."""
+        async with self._database.begin() as connection:
+            await tell(connection, self._clock())
+        if sent := await self._sending.run_once():
+            log.info("%d mails were sent", sent)
+
+    async def clear_outbox(self) -> None:
+        """Of mail that was written to files: what is in it is known by now, or never will be."""
+        oldest = self._clock() - OUTBOX_KEPT
+        for file in self._outbox.glob("*.eml"):
+            if file.stat().st_mtime < oldest.timestamp():
+                file.unlink()
+
+
+def writer(site: Site, clock: Clock) -> Write:
+    """Each kind of mail is written by the room that it is of."""
+    of_identity, of_inbox, of_news = Letters(site, clock), InboxLetters(site), NewsLetters(site)
+
+    async def write(connection: AsyncConnection, one: Mail) -> Letter | None:
+        if one.kind == NEWS:
+            return await of_news.write(connection, one)
+        room = of_inbox if one.kind in INBOX_KINDS else of_identity
+        return await room.write(connection, one)
+
+    return write
+
+
+def way_of(settings: Settings) -> Way:
+    mail = settings.mail
+    if not mail.server:
+        return Outbox(settings.outbox)
+    return Smtp(mail.server, mail.port, mail.security, mail.user or None, settings.mail_password)

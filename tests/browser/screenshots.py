@@ -1,0 +1,119 @@
+"""``make screenshots``: every page, on a telephone and on a desk, by day and by night, into var/screenshots."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyotp
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.sample import EMAIL, PASSWORD
+from tests.browser.served import Served, served_site
+
+FOLDER = Path("var/screenshots")
+SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
+CHROMIUM = "/usr/bin/chromium"
+FOR_ALL = (
+    "/",
+    "/models",
+    "/terms",
+    "/privacy",
+    "/sign-up",
+    "/sign-in",
+    "/forgot",
+    "/reset?link=x",
+    "/confirm?link=x",
+    "/contact",
+)
+FOR_CUSTOMERS = (
+    "/dashboard", "/playground", "/keys", "/account", "/account/second-factor", "/account/delete", "/nothing",
+)  # fmt: skip
+FOR_OPERATORS = ("/console", "/console/customers", "/console/customers/3", "/console/inbox", "/console/audit")
+OPERATOR_EMAIL = "op@example.com"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def sign_in(page: Page, site: Served) -> None:
+    page.goto(f"{site.url}/sign-in")
+    page.fill("#email", EMAIL)
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    page.wait_for_url("**/dashboard")
+
+
+def become_operator(page: Page, site: Served) -> None:
+    """By the link of `up` the first time; after that by the password and the same authenticator."""
+    if not site.authenticators:
+        page.goto(site.first_link)
+        for name, value in (("name", "Op"), ("email", OPERATOR_EMAIL), ("password", PASSWORD)):
+            page.fill(f"#{name}", value)
+        page.click("main button")
+        site.authenticators.append(set_up_second_factor(page))
+        page.wait_for_selector(".codes")
+        site.recovery_codes.extend(page.locator(".codes code").all_inner_texts())
+        return
+    page.goto(f"{site.url}/sign-in")
+    page.fill("#email", OPERATOR_EMAIL)
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    page.fill("#code", site.recovery_codes.pop())
+    page.click("main button")
+    page.wait_for_url("**/dashboard")
+
+
+def set_up_second_factor(page: Page) -> pyotp.TOTP:
+    """Ends on the page with the recovery codes."""
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    totp = pyotp.TOTP(page.inner_text("code.long"))
+    page.fill("#code", totp.now())
+    page.click("main button")
+    return totp
+
+
+def main(wanted: Sequence[str]) -> int:
+    """``wanted`` are paths; without any, all of them."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with served_site() as site, chromium() as browser:
+        for size, (width, height) in SIZES.items():
+            for scheme in ("light", "dark"):
+                context = browser.new_context(
+                    viewport={"width": width, "height": height}, color_scheme=scheme, base_url=site.url
+                )
+                _shoot(context, site, f"{size}-{scheme}", wanted)
+                context.close()
+    sys.stdout.write(f"{len(list(FOLDER.glob('*.png')))} pictures are in {FOLDER}\n")
+    return 0
+
+
+def _shoot(context: BrowserContext, site: Served, kind: str, wanted: Sequence[str]) -> None:
+    page = context.new_page()
+
+    def keep(name: str) -> None:
+        page.screenshot(path=FOLDER / f"{name}-{kind}.png", full_page=True)
+
+    for paths, enter in ((FOR_ALL, None), (FOR_CUSTOMERS, sign_in), (FOR_OPERATORS, become_operator)):
+        if enter is not None:
+            context.clear_cookies()
+            enter(page, site)
+        for path in paths:
+            if not wanted or path in wanted:
+                page.goto(path)
+                keep(path.partition("?")[0].strip("/").replace("/", "-") or "front")
+        if enter is sign_in and (not wanted or "/keys" in wanted):
+            page.goto("/keys")
+            page.fill("#name", "telephone")
+            page.click("main .row button")
+            keep("new-key")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

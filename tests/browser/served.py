@@ -1,0 +1,86 @@
+"""A site as a browser finds it: a process of its own, over a PostgreSQL of its own, with a month of business."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pyotp
+
+from appliance import secrets
+from appliance.identity.first import first_link
+from appliance.settings import Settings, load_settings
+from billing.database import migrations
+from serving.catalog.declared import declare
+from tests.appliance.postgres_server import running_cluster
+from tests.browser.sample import make_sample
+from tests.ports import free_port
+
+START_SECONDS = 60
+CONFIG = """
+site: {name: Example AI, company: "Example AS, Oslo, org. no. 999 999 999", contact: help@example.com}
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    settings: Settings
+    url: str
+    authenticators: list[pyotp.TOTP] = field(default_factory=list)
+    recovery_codes: list[str] = field(default_factory=list)
+    """The operator's, once there is one."""
+
+    @property
+    def first_link(self) -> str:
+        """The operator's first way in."""
+        return f"{self.url}/first?link={first_link(secrets.read(self.settings.secrets).key_pepper)}"
+
+
+@contextmanager
+def served_site() -> Iterator[Served]:
+    with tempfile.TemporaryDirectory() as folder, running_cluster() as cluster:
+        home = Path(folder)
+        (home / "appliance.yaml").write_text(CONFIG)
+        env = {
+            "APPLIANCE_HOME": folder, "DATABASE_URL": cluster.url(), "SITE_PORT": str(free_port()),
+            "APPLIANCE_CONFIG": str(home / "appliance.yaml"),
+        }  # fmt: skip
+        settings = load_settings(env)
+        secrets.create(settings.secrets)
+        settings.run.mkdir()
+        declare(settings.declared, settings.models)
+        asyncio.run(_fill(settings))
+        with (home / "site.log").open("wb") as log:
+            command = [sys.executable, "-m", "appliance", "site"]
+            process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=log)
+        try:
+            _wait(settings.site_url, process, home / "site.log")
+            yield Served(settings, settings.site_url)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+async def _fill(settings: Settings) -> None:
+    await migrations.upgrade(settings.sqlalchemy_url)
+    await make_sample(settings, secrets.read(settings.secrets).key_pepper)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    began = time.monotonic()
+    while True:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() - began < START_SECONDS, log.read_text()
+        try:
+            with urlopen(f"{url}/livez", timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.1)

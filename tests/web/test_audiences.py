@@ -1,0 +1,117 @@
+"""Every page by everybody: what the application itself says of each page is what happens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+from fastapi import FastAPI
+
+from appliance.site.audience import Audience
+from appliance.site.pages import audiences
+from billing.customers.accounts import find_account
+from tests.web.conftest import Browser, House, Page
+
+EVERYBODY = ("nobody", "half", "customer", "suspended", "bare operator", "operator", "ended session")
+LETS_IN: Mapping[Audience, set[str]] = {
+    Audience.ANYBODY: set(EVERYBODY),
+    Audience.HALF: {"half"},
+    Audience.SETTING_UP: {"customer", "suspended", "bare operator", "operator"},
+    Audience.PERSON: {"customer", "suspended", "operator"},
+    Audience.CUSTOMER: {"customer", "operator"},
+    Audience.OPERATOR: {"operator"},
+}
+SEND_ON = ("/sign-in", "/sign-up", "/standing", "/terms/accept")
+"""To the dashboard, whoever has no business there any more."""
+TURNED_AWAY = ("/sign-in", "/second-factor", "/standing", "/account/second-factor", "/dashboard")
+
+
+@dataclass
+class People:
+    house: House
+    cookies: dict[str, str]
+
+    def browser(self, who: str) -> Browser:
+        browser = self.house.browser()
+        browser.client.follow_redirects = False
+        if who in self.cookies:
+            browser.client.cookies.set("__Host-session", self.cookies[who], domain="site.example")
+        return browser
+
+
+@pytest.fixture
+async def people(house: House) -> People:
+    cookies = {}
+
+    async def keep(who: str, browser: Browser) -> None:
+        cookies[who] = browser.client.cookies["__Host-session"]
+
+    for number, who in enumerate(("customer", "suspended", "half", "ended session")):
+        browser = house.browser(f"198.51.{100 + number}.1")
+        await browser.sign_up(f"{number}@example.com", who)
+        if who == "half":
+            await browser.second_factor()
+            await browser.post("/sign-out")
+            await browser.sign_in(f"{number}@example.com")
+        await keep(who, browser)
+        if who == "suspended":
+            async with house.database.begin() as connection:
+                account = await find_account(connection, f"{number}@example.com")
+            assert account is not None
+            await house.standings().suspend(account.id, "operator", "a reason")
+        if who == "ended session":
+            await browser.post("/sign-out")
+    operator = house.browser()
+    await operator.become_operator()
+    await keep("operator", operator)
+    return People(house, cookies)
+
+
+async def test_every_page_lets_in_whom_it_says_and_nobody_else(house: House, people: People) -> None:
+    for (method, path), audience in pages_of(house).items():
+        for who in set(EVERYBODY) - {"bare operator"}:  # who has a test of his own: the account has one owner
+            page = await ask(people.browser(who), method, path)
+            assert was_let_in(page, path) == (who in LETS_IN[audience]), (method, path, who, page.status)
+
+
+async def test_an_operator_without_a_second_factor_is_sent_to_set_one_up(house: House) -> None:
+    operator = house.browser()
+    await operator.become_operator()
+    await operator.second_factor_off_by_hand()
+    operator.client.follow_redirects = False
+    for (method, path), audience in pages_of(house).items():
+        page = await ask(operator, method, path)
+        assert was_let_in(page, path) == ("bare operator" in LETS_IN[audience]), (method, path, page.status)
+
+
+def pages_of(house: House) -> Mapping[tuple[str, str], Audience]:
+    """Signing out comes last: nobody is anybody after it."""
+    found = audiences(house.site.pages)
+    return {one: found[one] for one in sorted(found, key=lambda one: one[1] == "/sign-out")}
+
+
+async def ask(browser: Browser, method: str, path: str) -> Page:
+    """``path`` is of an account that is there."""
+    path = path.replace("{account_id}", "2")
+    return await (browser.get(path) if method == "GET" else browser.post(path, {"nothing": "of use"}))
+
+
+def was_let_in(page: Page, path: str) -> bool:
+    """Not sent elsewhere to become somebody else, and not told that there is nothing."""
+    assert page.status < 500, path
+    if page.status == 404:
+        return False
+    if page.status == 303:
+        there = page.headers["location"].partition("?")[0]
+        return there not in TURNED_AWAY or (path in SEND_ON and there == "/dashboard")
+    return page.status != 403
+
+
+def test_a_page_that_says_nothing_of_its_audience_keeps_the_site_from_starting() -> None:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.get("/quick-idea")
+    async def quick_idea() -> str:
+        return "hello"
+
+    with pytest.raises(KeyError):
+        audiences(app)

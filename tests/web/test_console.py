@@ -1,0 +1,87 @@
+"""What an operator does in the console."""
+
+import re
+
+from billing.customers.accounts import find_account, get_account
+from tests.web.conftest import House
+
+MOVES = (
+    ("suspend", "suspended"), ("resume", "active"), ("delete", "deleting"), ("restore", "active"),
+    ("terminate", "terminated"),
+)  # fmt: skip
+
+
+async def test_customers_are_found_by_what_is_known_of_them(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up("ada@example.com", "Ada King")
+    await operator.become_operator()
+    for search in ("king", "ADA@", str(await number_of(house)), ""):
+        assert "ada@example.com" in (await operator.get(f"/console/customers?search={search}")).words, search
+    for search in ("nobody", "%", "_", "\\"):
+        assert "ada@example.com" not in (await operator.get(f"/console/customers?search={search}")).words, search
+
+
+async def test_credit_is_given_once_however_often_the_form_is_sent(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await operator.become_operator()
+    number = await number_of(house)
+    shown = await operator.get(f"/console/customers/{number}")
+    form = {"cause": shown.field("cause"), "amount": "10.50", "reason": "welcome"}
+    for _ in range(2):
+        assert "That is done" in (await operator.post(f"/console/customers/{number}/credit", form)).words
+    async with house.database.begin() as connection:
+        assert (await get_account(connection, number)).balance_nanodollars == 10_500_000_000
+    for wrong in ({"amount": "-1"}, {"amount": "ten"}, {"reason": " "}, {"cause": "x"}):
+        assert (await operator.post(f"/console/customers/{number}/credit", form | wrong)).status == 400
+    assert "$10.50" in (await ada.get("/dashboard")).words
+    assert "$10.50" in (await operator.get("/console")).words
+
+
+async def test_limits_are_set_and_shown(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await operator.become_operator()
+    number = await number_of(house)
+    form = {"requests_per_minute": "60", "tokens_per_minute": "", "concurrent_requests": "4", "budget": "25"}
+    shown = await operator.post(f"/console/customers/{number}/limits", form)
+    assert shown.field("requests_per_minute") == "60"
+    assert shown.field("budget") == "$25.00"
+    assert (await operator.post(f"/console/customers/{number}/limits", form | {"budget": "0"})).status == 400
+    async with house.database.begin() as connection:
+        assert (await get_account(connection, number)).concurrent_requests == 4
+
+
+async def test_every_act_is_on_record_with_its_reason(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await operator.become_operator()
+    number = await number_of(house)
+    for move, after in MOVES:
+        form = {"move": move, "reason": f"because {move}"}
+        shown = await operator.post(f"/console/customers/{number}/standing", form)
+        assert after in shown.words
+        refused = await operator.post(f"/console/customers/{number}/standing", {"move": move, "reason": " "})
+        assert refused.status == 400
+    trail = (await operator.get("/console/audit")).words
+    assert re.findall(r"because (\w+)", trail) == ["terminate", "restore", "delete", "resume", "suspend"]
+    async with house.database.begin() as connection:
+        operators = await find_account(connection, "operator")
+    assert operators is not None
+    assert f"operator {operators.id}" in trail
+
+
+async def test_an_account_that_is_not_there_is_a_page_that_says_so(house: House) -> None:
+    operator = house.browser()
+    await operator.become_operator()
+    for number in ("999999", "x", "9" * 30):
+        assert (await operator.get(f"/console/customers/{number}")).status == 404
+    form = {"requests_per_minute": "1"}
+    assert (await operator.post("/console/customers/999999/limits", form)).status == 404
+
+
+async def number_of(house: House) -> int:
+    async with house.database.begin() as connection:
+        account = await find_account(connection, "ada@example.com")
+    assert account is not None
+    return account.id

@@ -1,0 +1,93 @@
+"""What owners are told by mail of what happens to their accounts."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+from sqlalchemy import select
+
+from appliance.news.telling import notice_ends
+from billing.customers.accounts import find_account
+from billing.database.tables import notice
+from billing.ledger.credit import Credit
+from billing.prices.rates import Prices, change_rate, first_rates
+from billing.store.postgres import PostgresStore
+from tests.web.conftest import House
+
+DOLLAR = 10**9
+
+
+async def number_of(house: House, email: str = "ada@example.com") -> int:
+    async with house.database.begin() as connection:
+        account = await find_account(connection, email)
+    assert account is not None
+    return account.id
+
+
+async def test_each_change_of_standing_is_told_once_with_its_reason(house: House) -> None:
+    ada = house.browser()
+    await ada.sign_up()
+    await ada.post("/account/language", {"language": "nb"})
+    await house.letters()
+    standings, number = house.standings(), await number_of(house)
+    await standings.suspend(number, "operator", "delte nøkkelen")
+    ((to, letter),) = await house.letters()
+    assert (to, letter.subject) == ("ada@example.com", "Kontoen din er stengt")
+    assert "Begrunnelsen: delte nøkkelen" in letter.paragraphs
+    await standings.resume(number, "operator", "x")
+    await standings.mark_for_deletion(number, "operator", "x")
+    await standings.restore(number, "operator", "x")
+    subjects = [letter.subject for _, letter in await house.letters()]
+    assert subjects == ["Kontoen din er åpnet igjen", "Kontoen din blir slettet", "Kontoen din blir"]
+    assert await house.letters() == []
+
+
+async def test_credit_that_ends_is_told_thirty_and_seven_days_before(house: House) -> None:
+    await house.browser().sign_up()
+    await house.letters()
+    credit, number = Credit(PostgresStore(house.database), house.clock), await number_of(house)
+    await credit.purchase(number, 10 * DOLLAR, "test", uuid4())
+    end = house.clock.now.replace(year=house.clock.now.year + 1)
+    told = []
+    for days in range(40, -1, -1):
+        house.clock.now = end - timedelta(days=days)
+        for _ in range(2):
+            async with house.database.begin() as connection:
+                await notice_ends(connection, house.clock())
+        told += [(days, letter.paragraphs[0]) for _, letter in await house.letters()]
+    assert [days for days, _ in told] == [30, 7]
+    assert "$10.00 ends on" in told[0][1]
+
+
+async def test_a_change_of_price_is_told_to_everybody_in_good_standing(house: House) -> None:
+    ada, bob = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await bob.sign_up("bob@example.com", "Bob")
+    await house.standings().suspend(await number_of(house, "bob@example.com"), "operator", "x")
+    await house.letters()
+    async with house.database.begin() as connection:
+        await first_rates(connection, {"smollm2": Prices(100_000, 20_000, 400_000)}, house.clock)
+        on = house.clock() + timedelta(days=30)
+        new = Prices(120_000, 20_000, 500_000)
+        await change_rate(connection, "smollm2", new, on, house.clock, notice_days=14, actor="operator")
+    ((to, letter),) = await house.letters()
+    assert (to, letter.subject) == ("ada@example.com", "The price of smollm2 changes")
+    assert "Input: $0.12 (until then $0.10)" in letter.paragraphs
+    assert "Output: $0.50 (until then $0.40)" in letter.paragraphs
+
+
+async def test_every_kind_of_notice_has_a_letter(house: House) -> None:
+    await house.browser().sign_up()
+    number = await number_of(house)
+    await house.letters()
+    month = {"month": "2026-11", "budget_nanodollars": DOLLAR, "spent_nanodollars": DOLLAR // 2}
+    async with house.database.begin() as connection:
+        for percent, key in ((50, None), (100, 7)):
+            row = {"kind": "budget", "account_id": number, "subject": f"{percent}", "created_at": house.clock()}
+            body = month | {"percent": percent, "key_id": key}
+            await connection.execute(notice.insert().values(**row, body=body))
+    assert [letter.subject for _, letter in await house.letters()] == [
+        "50 % of a budget is used",
+        "A budget is used up",
+    ]
+    async with house.database.begin() as connection:
+        assert not (await connection.execute(select(notice.c.id).where(notice.c.sent_at.is_(None)))).all()
