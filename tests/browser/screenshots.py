@@ -25,9 +25,11 @@ FOR_ALL = (
     "/reset?link=x",
     "/confirm?link=x",
     "/contact",
+    "/first?link=x",
 )
 FOR_CUSTOMERS = (
-    "/dashboard", "/playground", "/keys", "/account", "/account/second-factor", "/account/delete", "/nothing",
+    "/dashboard", "/playground", "/keys", "/account", "/account/second-factor", "/account/delete",
+    "/account/email?link=x", "/terms/accept", "/nothing",
 )  # fmt: skip
 FOR_OPERATORS = ("/console", "/console/customers", "/console/customers/3", "/console/inbox", "/console/audit")
 OPERATOR_EMAIL = "op@example.com"
@@ -35,6 +37,8 @@ OPERATOR_EMAIL = "op@example.com"
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        raise SystemExit(f"{CHROMIUM} is missing: apt install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +58,8 @@ def served_site() -> Iterator[Served]:
         secrets.create(settings.secrets)
         settings.run.mkdir()
         declare(settings.declared, settings.models)
-        asyncio.run(_fill(settings))
+        with ThreadPoolExecutor(1) as aside:  # Playwright has an event loop in this thread
+            aside.submit(lambda: asyncio.run(_fill(settings))).result()
         with (home / "site.log").open("wb") as log:
             command = [sys.executable, "-m", "appliance", "site"]
             process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=log)

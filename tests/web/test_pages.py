@@ -6,8 +6,10 @@ import pytest
 
 from appliance.identity.origin import Origin
 from appliance.settings import SettingsError, load_settings
+from appliance.site.pages import audiences
 from appliance.site.visitor import accepted
 from appliance.web.legal import read_legal_texts
+from tests.browser.screenshots import FOR_ALL, FOR_CUSTOMERS, FOR_OPERATORS
 from tests.web.conftest import House
 
 
@@ -40,6 +42,12 @@ async def test_the_files_of_a_page_are_kept_by_the_browser_and_named_by_what_is_
         assert (file.status, file.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
     assert "--accent: #1f5fbf" in (await stranger.get(f"/static/{urls[0]}")).text
     assert (await stranger.get("/static/000000000000/site.css")).status == 404
+
+
+async def test_every_page_is_looked_at_in_a_browser_too(house: House) -> None:
+    seen = {path.partition("?")[0] for path in (*FOR_ALL, *FOR_CUSTOMERS, *FOR_OPERATORS)}
+    there = {path.replace("{account_id}", "3") for method, path in audiences(house.site.pages) if method == "GET"}
+    assert there - seen == {"/account/data", "/second-factor", "/standing"}  # a download; and of another standing
 
 
 async def test_what_is_not_there_is_a_page_too(house: House) -> None:
