@@ -67,7 +67,7 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     company: str = ""
     contact: str = ""
     messages_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 180
-    sign_up: Literal["open", "closed"] = "open"
+    sign_up: Literal["open", "invitation", "closed"] = "open"
     terms_file: str = ""
     privacy_file: str = ""
     accent: Annotated[str, msgspec.Meta(pattern="^#[0-9a-fA-F]{6}$")] = "#1f5fbf"

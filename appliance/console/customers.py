@@ -7,6 +7,8 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from appliance.console.people import People, find_people, get_person
+from appliance.identity.errors import IdentityError
+from appliance.identity.inviting import invite
 from appliance.site.audience import Audience
 from appliance.site.forms import BadForm, number, read_form
 from appliance.site.pages import NothingHere, Routes, go
@@ -59,15 +61,19 @@ class CustomerPages:
             ("POST", f"{HERE}/{{account_id}}/standing", Audience.OPERATOR, self.move),
             ("POST", f"{HERE}/{{account_id}}/credit", Audience.OPERATOR, self.grant),
             ("POST", f"{HERE}/{{account_id}}/limits", Audience.OPERATOR, self.limit),
+            ("POST", "/console/invitations", Audience.OPERATOR, self.invite),
         )
 
     async def customers(self, request: Request, visitor: Visitor) -> Response:
+        return await self._found(request, visitor)
+
+    async def _found(self, request: Request, visitor: Visitor, status: int = 200, error: str = "") -> Response:
         search = request.query_params.get("search", "").replace("\0", "").strip()
         after = request.query_params.get("after", "")
         async with self._database.begin() as connection:
             found = await find_people(connection, search, number(after) or 0, ON_ONE_PAGE + 1)
         people = People(found[:ON_ONE_PAGE], more=len(found) > ON_ONE_PAGE)
-        return self._render(visitor, "customers.html", search=search, people=people)
+        return self._render(visitor, "customers.html", status, search=search, people=people, error=error)
 
     async def customer(self, request: Request, visitor: Visitor) -> Response:
         return await self._shown(visitor, _account_id(request), done=request.query_params.get("done", ""))
@@ -107,6 +113,16 @@ class CustomerPages:
             await self._standings.set_limits(account_id, actor(visitor), Limits(**numbers, budget=budget))
 
         return await self._acted(visitor, account_id, act)
+
+    async def invite(self, request: Request, visitor: Visitor) -> Response:
+        """In the operator's own language."""
+        form = await read_form(request)
+        try:
+            async with self._database.begin() as connection:
+                await invite(connection, form["email"], visitor.language, actor(visitor), self._clock())
+        except IdentityError as error:
+            return await self._found(request, visitor, 400, error.said(visitor.say))
+        return go(HERE)
 
     async def _acted(self, visitor: Visitor, account_id: int, act: Callable[[], Awaitable[None]]) -> Response:
         try:

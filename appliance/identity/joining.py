@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.identity import passwords, sessions
 from appliance.identity.emails import parse_email
 from appliance.identity.errors import InvalidPersonName, LinkInvalid
+from appliance.identity.inviting import must_be_invited
 from appliance.identity.origin import Origin
 from appliance.identity.passwords import Passwords
 from appliance.identity.tables import acceptance, applicant, person
@@ -44,23 +45,27 @@ CONFIRM_EMAIL = "confirm email"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """As it was filled in. ``terms`` is the version that was accepted."""
+    """As it was filled in. ``terms`` is the version that was accepted, ``invitation`` the token of its link."""
 
     name: str
     email: str
     password: str
     language: str
     terms: str
+    invitation: str = ""
 
 
 class Joining:
-    """Raises IdentityError, DatabaseUnavailable."""
+    """``invited`` alone may join, or everybody. Raises IdentityError, DatabaseUnavailable."""
 
-    def __init__(self, database: Database, passwords: Passwords, throttle: Throttle, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, throttle: Throttle, clock: Clock, *, invited: bool = False
+    ) -> None:
         self._database = database
         self._passwords = passwords
         self._throttle = throttle
         self._clock = clock
+        self._invited = invited
 
     async def apply(self, form: Form, origin: Origin) -> str:
         """A token for the browser's cookie. The mail is on its way, whoever has an account already."""
@@ -70,6 +75,8 @@ class Joining:
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "join from", origin.network)
             await self._throttle.spend(connection, FOR_ONE_EMAIL_FROM, now, "join as", email.key, origin.network)
             await self._throttle.spend(connection, FOR_ONE_EMAIL, now, "join as", email.key)
+            if self._invited:
+                await must_be_invited(connection, email, form.invitation, now)
         await asyncio.to_thread(passwords.check, form.password, (name, email.address))
         hashed, browser, language = await self._passwords.hash(form.password), new_token(), known(form.language)
         row = {

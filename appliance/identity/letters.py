@@ -7,13 +7,15 @@ from urllib.parse import urlencode
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.identity import credentials, entering, joining, second
+from appliance.identity import credentials, entering, inviting, joining, second
 from appliance.identity.tables import applicant, person
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
 from appliance.texts import Say, speaker
 from billing.clock import Clock
 
+KEY_MADE = "key made"
+"""The kind of mail; it is about the account."""
 BEYOND_A_PASSWORD = (credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON)
 """What the owner of the old address, or of the password, cannot take back alone."""
 
@@ -35,6 +37,7 @@ class Letters:
         self._clock = clock
         self._kinds: Mapping[str, Callable[[AsyncConnection, Mail, Say], Awaitable[Letter | None]]] = {
             joining.CONFIRM_EMAIL: self._confirm_email,
+            inviting.INVITED: self._invited,
             credentials.RESET_PASSWORD: self._reset_password,
             credentials.CONFIRM_CHANGE: self._confirm_change,
         }
@@ -79,6 +82,16 @@ class Letters:
             to,
         )
 
+    async def _invited(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter | None:
+        link = await inviting.new_link(connection, one.about or 0, self._clock())
+        if link is None:
+            return None
+        return Letter(
+            say("You are invited to {service}", service=self._site.name),
+            (say("With this link you can sign up, with this address and within 14 days."),),
+            (say("Sign up"), self._site.url("/sign-up", link=link)),
+        )
+
     async def _reset_password(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter | None:
         found = await credentials.new_reset_link(connection, one.email, self._clock())
         if found is None:
@@ -118,6 +131,10 @@ class Letters:
                     "Somebody signed in to your account at {service} in a browser that it did not know.",
                     service=service,
                 ),
+            ),
+            KEY_MADE: (
+                say("An API key was made"),
+                say("Your account at {service} has a new API key.", service=service),
             ),
             credentials.PASSWORD_CHANGED: (
                 say("Your password was changed"),

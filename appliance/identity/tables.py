@@ -54,6 +54,19 @@ applicant = Table(
     comment="signed up, and the email is not confirmed: there is no account yet; link and browser are digests",
 )
 
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("link", LargeBinary, unique=True),
+    moment("created_at"),
+    moment("expires_at"),
+    Index("ix_invitation_expires_at", "expires_at"),
+    comment="who may sign up where not everybody may; link is a digest",
+)
+
 acceptance = Table(
     "acceptance",
     metadata,

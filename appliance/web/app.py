@@ -41,6 +41,7 @@ from appliance.web.dashboard import DashboardPages
 from appliance.web.data import DataPages
 from appliance.web.entering import EnteringPages
 from appliance.web.front import FrontPages
+from appliance.web.guide import GuidePages
 from appliance.web.joining import JoiningPages
 from appliance.web.keys import KeyPages
 from appliance.web.legal import read_legal_texts
@@ -96,9 +97,10 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     standings = Standings(store, clock)
     inbox = Inbox(database, throttle, standings, settings.site.contact, clock)
     entering = Entering(database, passwords, throttle, devices, clock)
-    joining = Joining(database, passwords, throttle, clock)
+    joining = Joining(database, passwords, throttle, clock, invited=settings.site.sign_up == "invitation")
     for room in (
         FrontPages(render, legal, settings, declared, database, clock),
+        GuidePages(render, settings.api_url, declared, Directory(settings.directory)),
         JoiningPages(render, joining, first, legal, settings.site),
         EnteringPages(render, entering, credentials, second, database),
         DashboardPages(render, database, clock),

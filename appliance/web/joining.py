@@ -37,23 +37,26 @@ class JoiningPages:
             ("POST", FIRST, Audience.ANYBODY, self.take_first),
         )
 
-    async def sign_up_form(self, _: Request, visitor: Visitor) -> Response:
+    async def sign_up_form(self, request: Request, visitor: Visitor) -> Response:
         if visitor.signed is not None:
             return go(Refusal.IS_IN.value)
         if self._site.sign_up == "closed":
             return self._closed(visitor)
-        return self._render(visitor, "sign-up.html", version=self._version, name="", email="", error="")
+        link = request.query_params.get("link", "")
+        if self._site.sign_up == "invitation" and not link:
+            return self._closed(visitor)
+        return self._render(visitor, "sign-up.html", version=self._version, name="", email="", link=link, error="")
 
     async def sign_up(self, request: Request, visitor: Visitor) -> Response:
         if self._site.sign_up == "closed":
             return self._closed(visitor)
         form, say = await read_form(request), visitor.say
-        filled = {"version": self._version, "name": form["name"], "email": form["email"]}
+        filled = {"version": self._version, "name": form["name"], "email": form["email"], "link": form["link"]}
         if form["terms"] != self._version:
             return self._render(
                 visitor, "sign-up.html", 400, **filled, error=say("Please read and accept the terms.")
             )
-        asked = Form(form["name"], form["email"], form["password"], visitor.language, self._version)
+        asked = Form(form["name"], form["email"], form["password"], visitor.language, self._version, form["link"])
         try:
             browser = await self._joining.apply(asked, visitor.origin)
         except IdentityError as error:

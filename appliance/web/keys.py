@@ -8,8 +8,10 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from appliance.identity.errors import IdentityError
+from appliance.identity.letters import KEY_MADE
 from appliance.identity.sessions import hold
 from appliance.identity.throttle import Rate, Throttle
+from appliance.mail import queue
 from appliance.settings import Settings
 from appliance.site.audience import Audience
 from appliance.site.forms import BadForm, read_form
@@ -81,6 +83,7 @@ class KeyPages:
                     raise _Refused("You have {most} keys: revoke one first.", most=MOST_KEYS)
                 account_id, pepper = signed.account_id, self._pepper
                 made = await create_key(connection, account_id, wanted.name, pepper, self._clock, begins)
+                await queue.enqueue(connection, KEY_MADE, signed.email, signed.language, now, account_id)
         except IdentityError as refused:
             return await self._shown(visitor, status_of(refused), refused.said(visitor.say))
         key, text = made

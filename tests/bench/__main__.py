@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench import door, dtype, growth, isolation, relay, settlement
+from tests.bench import door, dtype, growth, isolation, relay, settlement, site
 from tests.bench.report import show, write_section
 
 RESULTS = Path("var/bench.json")
@@ -15,6 +15,7 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "isolation": ("what tenants can tell of each other by time, over the whole system", isolation.measure),
     "door": ("what strangers can do to the gateway, and what a bystander notices", door.measure),
     "dtype": ("the sample model on processors in float32 and bfloat16", dtype.measure),
+    "site": ("the pages with ten million usage rows, and the gateway while people click", site.measure),
     "growth": ("the same with ten million usage rows and a hundred thousand accounts", growth.measure),
 }
 

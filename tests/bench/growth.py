@@ -93,7 +93,7 @@ async def _measure(url: str) -> dict[str, float | int | str]:
     small_askers = await prepare(small)
     await prepare(grown)
     started = time.perf_counter()
-    grown_askers = await _grow(grown_url)
+    grown_askers = await grow(grown_url)
     figures["growing_seconds"] = time.perf_counter() - started
     in_turns = [
         (await batched(small, small_askers), await batched(grown, grown_askers)) for _ in range(ROUNDS + 1)
@@ -127,7 +127,7 @@ async def _connect(url: str) -> asyncpg.Connection:
     return await asyncpg.connect(host=parsed.query["host"], user=parsed.username, database=parsed.database)
 
 
-async def _grow(url: str) -> list[Asker]:
+async def grow(url: str) -> list[Asker]:
     """Askers among the accounts that it made, as far from each other as can be."""
     connection = await _connect(url)
     await connection.execute("SET synchronous_commit = off")

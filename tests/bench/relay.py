@@ -79,6 +79,17 @@ async def prepare(settings: Settings) -> None:
     declare(settings.declared, settings.models)
 
 
+async def relayed_cpu(settings: Settings, gateway: int, answers: int) -> float:
+    """The gateway's CPU seconds per 1,000 answers; ``gateway`` is its process."""
+    key = {"authorization": f"Bearer {read_demo_key(settings)}"}
+    process = psutil.Process(gateway)
+    before = cpu_seconds(process)
+    outcome = await stream_answers(f"{settings.base_url}/chat/completions", key, answers=answers, at_once=AT_ONCE)
+    if outcome.failures:
+        raise RuntimeError(f"{outcome.failures} answers failed")
+    return (cpu_seconds(process) - before) * 1000 / answers
+
+
 async def _measure_peer(port: int, proxy: psutil.Process, answers: int) -> float:
     """CPU seconds per 1,000 answers."""
     url, headers = f"http://127.0.0.1:{port}/v1/chat/completions", {"authorization": f"Bearer {peer.KEY}"}

@@ -26,6 +26,8 @@ FOR_ALL = (
     "/confirm?link=x",
     "/contact",
     "/first?link=x",
+    "/docs",
+    "/status",
 )
 FOR_CUSTOMERS = (
     "/dashboard", "/playground", "/keys", "/account", "/account/second-factor", "/account/delete",

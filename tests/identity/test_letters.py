@@ -8,17 +8,18 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from appliance.identity import credentials, entering, joining, second
-from appliance.identity.letters import Letters, Site
+from appliance.identity import credentials, entering, inviting, joining, second
+from appliance.identity.letters import KEY_MADE, Letters, Site
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
 from appliance.texts import LANGUAGES
+from appliance.web import keys
 from tests.identity.conftest import HOME, PASSWORD, Door
 
 SITE = Site("The Service", "https://service.example")
 NEWS = (
     entering.NEW_DEVICE, credentials.PASSWORD_CHANGED, credentials.EMAIL_CHANGED, credentials.EMAIL_CHANGE_ASKED,
-    second.SECOND_FACTOR_ON, second.SECOND_FACTOR_OFF, second.RECOVERY_CODE_USED,
+    second.SECOND_FACTOR_ON, second.SECOND_FACTOR_OFF, second.RECOVERY_CODE_USED, KEY_MADE,
 )  # fmt: skip
 
 
@@ -101,8 +102,8 @@ async def test_news_say_what_happened_and_what_to_do_about_it(door: Door, kind: 
 
 
 def kinds() -> Iterator[str]:
-    """All that identity puts into the queue: the texts of its constants that are kinds of mail."""
-    for module in (joining, entering, credentials, second):
+    """All that is put into the queue for identity to write: the constants that are kinds of mail."""
+    for module in (joining, inviting, entering, credentials, second, keys):
         tree = ast.parse(Path(str(module.__file__)).read_text())
         used = {
             node.id
@@ -119,5 +120,11 @@ def is_told(node: ast.AST) -> bool:
 
 
 def test_every_kind_that_is_queued_is_written() -> None:
-    written = {*NEWS, joining.CONFIRM_EMAIL, credentials.RESET_PASSWORD, credentials.CONFIRM_CHANGE}
+    written = {
+        *NEWS,
+        inviting.INVITED,
+        joining.CONFIRM_EMAIL,
+        credentials.RESET_PASSWORD,
+        credentials.CONFIRM_CHANGE,
+    }
     assert set(kinds()) == written

@@ -72,7 +72,11 @@ class House:
     def with_terms(self, version: str) -> "House":
         """The same house, started again with a new version of the terms."""
         (self.settings.home / "terms.md").write_text(f"# Terms\nVersion: {version}\n\nNew ones.\n")
-        site = msgspec.structs.replace(self.settings.site, terms_file="terms.md")
+        return self.with_site(terms_file="terms.md")
+
+    def with_site(self, **changes: str) -> "House":
+        """The same house, started again with other settings of the site."""
+        site = msgspec.structs.replace(self.settings.site, **changes)
         settings = dataclasses.replace(self.settings, site=site)
         return House(settings, self.database, self.clock, site_app(settings, self.metrics(), self.clock))
 

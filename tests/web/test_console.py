@@ -3,7 +3,7 @@
 import re
 
 from billing.customers.accounts import find_account, get_account
-from tests.web.conftest import House
+from tests.web.conftest import PASSWORD, House
 
 MOVES = (
     ("suspend", "suspended"), ("resume", "active"), ("delete", "deleting"), ("restore", "active"),
@@ -85,3 +85,19 @@ async def number_of(house: House) -> int:
         account = await find_account(connection, "ada@example.com")
     assert account is not None
     return account.id
+
+
+async def test_whoever_is_invited_signs_up_with_the_address_of_the_mail(house: House) -> None:
+    closed = house.with_site(sign_up="invitation")
+    operator, ada = closed.browser("198.51.100.1"), closed.browser()
+    await operator.become_operator()
+    assert (await ada.get("/sign-up")).status == 403
+    assert (await operator.post("/console/invitations", {"email": "no address"})).status == 400
+    await operator.post("/console/invitations", {"email": "ada@example.com"})
+    link = await closed.link("/sign-up")
+    token = (await ada.get(link)).field("link")
+    form = {"name": "Ada", "password": PASSWORD, "terms": "2025-10-28"}
+    for email, sent in (("eve@example.com", token), ("ada@example.com", ""), ("ada@example.com", "x" * 43)):
+        assert (await ada.post("/sign-up", form | {"email": email, "link": sent})).status == 400
+    assert (await ada.post("/sign-up", form | {"email": "ada@example.com", "link": token})).status == 200
+    assert (await ada.confirm(await closed.link("/confirm"))).path == "/dashboard"
