@@ -5,6 +5,7 @@ A message may quote what failed to parse, which is a customer's. What an operato
 
 import logging
 import sys
+import time
 import traceback
 from types import TracebackType
 
@@ -13,7 +14,11 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class ContentFreeFormatter(logging.Formatter):
-    """A library's own text is withheld too: asyncio, for one, writes exceptions into it."""
+    """A library's own text is withheld too: asyncio, for one, writes exceptions into it. Times are UTC."""
+
+    converter = time.gmtime  # type: ignore[assignment]  # what logging itself advises
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's name
         if record.name.partition(".")[0] not in OURS:

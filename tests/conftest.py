@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -71,22 +73,47 @@ def prepared_models(converted_models: Path, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.fixture(scope="session")
+def migrated_database(database_url: str) -> str:
+    """The name of a database that is migrated and that nobody uses: others are made after it."""
+    name = "migrated"
+
+    async def make() -> None:
+        await _on_server(database_url, f'CREATE DATABASE "{name}"')
+        await migrations.upgrade(_url_of(database_url, name))
+
+    asyncio.run(make())
+    return name
+
+
 @pytest.fixture
-async def fresh_url(empty_url: str) -> str:
+async def fresh_url(database_url: str, migrated_database: str) -> AsyncIterator[str]:
     """The URL of a migrated database of this test's own, gone after it."""
-    await migrations.upgrade(empty_url)
-    return empty_url
+    async with _own_database(database_url, f'TEMPLATE "{migrated_database}"') as url:
+        yield url
 
 
 @pytest.fixture
 async def empty_url(database_url: str) -> AsyncIterator[str]:
     """The same before any migration."""
+    async with _own_database(database_url) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _own_database(server: str, like: str = "") -> AsyncIterator[str]:
     name = f"test_{uuid.uuid4().hex}"
-    admin = create_async_engine(async_url(database_url), isolation_level="AUTOCOMMIT")
+    await _on_server(server, f'CREATE DATABASE "{name}" {like}')
+    yield _url_of(server, name)
+    await _on_server(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _url_of(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+async def _on_server(server: str, statement: str) -> None:
+    admin = create_async_engine(async_url(server), isolation_level="AUTOCOMMIT")
     async with admin.connect() as connection:
-        await execute(connection, f'CREATE DATABASE "{name}"')
-    url = make_url(database_url).set(database=name).render_as_string(hide_password=False)
-    yield url
-    async with admin.connect() as connection:
-        await execute(connection, f'DROP DATABASE "{name}" WITH (FORCE)')
+        await execute(connection, statement)
     await admin.dispose()

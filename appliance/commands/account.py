@@ -16,6 +16,7 @@ from appliance.commands.session import (
     print_table,
     transact,
 )
+from appliance.identity import sessions
 from billing.clock import system_clock
 from billing.customers import accounts
 from billing.customers.accounts import Account, Entry
@@ -195,6 +196,8 @@ Move = Callable[[Standings, int, str, str], Awaitable[Standing]]
 def _move(account: str, move: Move, reason: str) -> None:
     owner = transact(lambda connection: resolve(connection, account))
     after = act(lambda store: move(Standings(store, system_clock), owner.id, actor(), reason))
+    if after.status != "active":
+        transact(lambda connection: sessions.end_all(connection, owner.id))
     typer.echo(f"account {owner.id} ({owner.name}) is {_STATUS_TEXT.get(after.status, after.status)}")
 
 

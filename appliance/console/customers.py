@@ -7,6 +7,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from appliance.console.people import People, find_people, get_person
+from appliance.identity import sessions
 from appliance.identity.errors import IdentityError
 from appliance.identity.inviting import invite
 from appliance.site.audience import Audience
@@ -35,6 +36,8 @@ MOVES: Mapping[str, Move] = {
     "delete": Standings.mark_for_deletion,
     "restore": Standings.restore,
 }
+CLOSES = ("suspend", "terminate", "delete")
+"""All sessions end; who signs in again sees why, and may appeal."""
 POSSIBLE: Mapping[str, tuple[str, ...]] = {
     "active": ("suspend", "terminate", "delete"),
     "suspended": ("resume", "terminate", "delete"),
@@ -89,6 +92,9 @@ class CustomerPages:
 
         async def act() -> None:
             await move(self._standings, account_id, actor(visitor), form["reason"])
+            if form["move"] in CLOSES:
+                async with self._database.begin() as connection:
+                    await sessions.end_all(connection, account_id)
 
         return await self._acted(visitor, account_id, act)
 

@@ -30,7 +30,7 @@ from billing.database.db import Database
 STEP_SECONDS = 30
 DRIFT_STEPS = 1
 """A clock may be so far off, before and after."""
-CODES, CODE_BYTES, GROUP = 10, 10, 4
+CODES, CODE_BYTES, GROUP = 10, 16, 4
 TRIES = Rate(5, timedelta(minutes=1))
 SECOND_FACTOR_ON, SECOND_FACTOR_OFF = "second factor on", "second factor off"
 RECOVERY_CODE_USED = "recovery code used"
@@ -173,8 +173,8 @@ async def _tell(connection: AsyncConnection, account_id: int, kind: str, now: da
 
 
 def _new_code() -> str:
-    """80 random bits, in groups that can be written down."""
-    letters = base64.b32encode(secrets.token_bytes(CODE_BYTES)).decode().lower()
+    """128 random bits, in groups that can be written down: so many need no salt and no slow hash."""
+    letters = base64.b32encode(secrets.token_bytes(CODE_BYTES)).decode().rstrip("=").lower()
     return "-".join(letters[at : at + GROUP] for at in range(0, len(letters), GROUP))
 
 

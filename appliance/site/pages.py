@@ -1,5 +1,6 @@
 """Pages are added here alone: each with who may call it, and none is called by anybody else."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
@@ -9,6 +10,8 @@ from fastapi.responses import RedirectResponse, Response
 from appliance.site.audience import Audience, Refusal, refusal
 from appliance.site.forms import local
 from appliance.site.visitor import Visitor, Visitors
+
+log = logging.getLogger(__name__)
 
 Page = Callable[[Request, Visitor], Awaitable[Response]]
 Routes = Sequence[tuple[str, str, Audience, Page]]
@@ -40,7 +43,7 @@ class Pages:
         async def answer(request: Request) -> Response:
             visitor = await self._visitors.of(request)
             refused = refusal(audience, visitor.signed, self._terms)
-            return await page(request, visitor) if refused is None else _turn_away(request, refused)
+            return await page(request, visitor) if refused is None else _turn_away(request, refused, visitor)
 
         return answer
 
@@ -60,8 +63,10 @@ def go(path: str) -> RedirectResponse:
     return RedirectResponse(path, SEE_OTHER)
 
 
-def _turn_away(request: Request, refused: Refusal) -> Response:
+def _turn_away(request: Request, refused: Refusal, visitor: Visitor) -> Response:
+    whom = "nobody" if visitor.signed is None else f"account {visitor.signed.account_id}"
     if refused is Refusal.NOTHING_HERE:
+        log.warning("%s %s was refused to %s", request.method, request.url.path, whom)
         raise NothingHere
     if refused in (Refusal.SIGN_IN, Refusal.SECOND_FACTOR) and request.method == "GET":
         return go(on_the_way(refused.value, f"{request.url.path}?{request.url.query}".rstrip("?")))

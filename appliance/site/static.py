@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 DIGITS = 12
 
 
@@ -33,4 +33,4 @@ class Static:
 
 def _file(name: str, content: bytes) -> File:
     digest = sha256(content).hexdigest()[:DIGITS]
-    return File(content, KINDS[Path(name).suffix], f"/static/{digest}/{name}")
+    return File(content, f"{KINDS[Path(name).suffix]}; charset=utf-8", f"/static/{digest}/{name}")

@@ -1,5 +1,7 @@
 """Signing in, by a password, and by the second factor where there is one; signing out; a forgotten password."""
 
+import logging
+
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -8,6 +10,7 @@ from appliance.identity.credentials import Credentials
 from appliance.identity.entering import Entering
 from appliance.identity.errors import IdentityError
 from appliance.identity.second import SecondFactor
+from appliance.identity.sessions import Signed
 from appliance.site.audience import Audience, Refusal
 from appliance.site.cookies import Cookie, drop, keep, read
 from appliance.site.forms import local, read_form
@@ -15,6 +18,8 @@ from appliance.site.pages import Routes, go, on_the_way
 from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
 from billing.database.db import Database
+
+log = logging.getLogger(__name__)
 
 
 class EnteringPages:
@@ -57,10 +62,14 @@ class EnteringPages:
         try:
             entered = await self._entering.sign_in(form["email"], form["password"], visitor.origin, device)
         except IdentityError as error:
+            log.warning("a sign-in from %s failed: %s", visitor.origin.network, type(error).__name__)
             said = error.said(visitor.say)
             return self._render(
                 visitor, "sign-in.html", status_of(error), then=then, email=form["email"], error=said
             )
+        log.info("a session began from %s", visitor.origin.network)
+        if visitor.signed is not None:
+            await self._end(visitor.signed)
         page = on_the_way(Refusal.SECOND_FACTOR.value, then) if entered.incomplete else then
         answer = go(page or Refusal.IS_IN.value)
         keep(answer, Cookie.SESSION, entered.session)
@@ -85,11 +94,15 @@ class EnteringPages:
 
     async def sign_out(self, _: Request, visitor: Visitor) -> Response:
         if visitor.signed is not None:
-            async with self._database.begin() as connection:
-                await sessions.end(connection, visitor.signed.account_id, visitor.signed.session_id)
+            await self._end(visitor.signed)
         answer = go("/")
+        answer.headers["clear-site-data"] = '"cache", "storage"'
         drop(answer, Cookie.SESSION)
         return answer
+
+    async def _end(self, signed: Signed) -> None:
+        async with self._database.begin() as connection:
+            await sessions.end(connection, signed.account_id, signed.session_id)
 
     async def forgot_form(self, _: Request, visitor: Visitor) -> Response:
         return self._render(visitor, "forgot.html", email="", error="")

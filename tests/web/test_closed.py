@@ -24,7 +24,8 @@ async def test_a_suspension_an_appeal_and_the_account_is_open_again(house: House
     await house.letters()
     form = {"move": "suspend", "reason": "the key was shared"}
     assert (await operator.post(f"/console/customers/{number}/standing", form)).status == 200
-    assert (await ada.get("/dashboard")).title == "Your account is suspended"
+    assert (await ada.get("/dashboard")).path == "/sign-in"
+    assert (await ada.sign_in()).title == "Your account is suspended"
     assert (await ada.post("/standing/appeal", {"text": "It was not <b>shared</b>."})).status == 200
     assert "is being looked at" in (await ada.get("/standing")).words
     shown = await operator.get("/console/inbox")

@@ -37,6 +37,16 @@ async def test_signing_out_ends_the_session_and_signing_in_begins_another(house:
     assert ada.client.cookies["__Host-session"] != token
 
 
+async def test_signing_in_again_ends_the_session_that_the_browser_had(house: House) -> None:
+    ada = house.browser()
+    await ada.sign_up()
+    token = ada.client.cookies["__Host-session"]
+    await ada.sign_in()
+    ada.client.cookies.clear()
+    ada.client.cookies.set("__Host-session", token, domain="site.example")
+    assert (await ada.get("/keys")).path == "/sign-in"
+
+
 async def test_a_forgotten_password_is_replaced_by_the_link_once(house: House) -> None:
     ada, other = house.browser(), house.browser("198.51.100.1")
     await ada.sign_up()
