@@ -66,7 +66,7 @@ def go(path: str) -> RedirectResponse:
 def _turn_away(request: Request, refused: Refusal, visitor: Visitor) -> Response:
     whom = "nobody" if visitor.signed is None else f"account {visitor.signed.account_id}"
     if refused is Refusal.NOTHING_HERE:
-        log.warning("%s %s was refused to %s", request.method, request.url.path, whom)
+        log.warning("%s %s was refused to %s", request.method, request.scope["route"].path, whom)
         raise NothingHere
     if refused in (Refusal.SIGN_IN, Refusal.SECOND_FACTOR) and request.method == "GET":
         return go(on_the_way(refused.value, f"{request.url.path}?{request.url.query}".rstrip("?")))
