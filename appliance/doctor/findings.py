@@ -31,8 +31,8 @@ class Finding:
 class Facts:
     """What is true of this machine now.
 
-    `port_user` is 'free', 'appliance' or 'other'; `open_ports` are those of the running system that listen for
-    other machines, without the gateway's.
+    `port_user` is 'free', 'appliance' or 'other'; `site_lacks` names what customers of the site would miss;
+    `open_ports` are those of the running system that listen for other machines, without the gateway's.
     """
 
     python: tuple[int, int, int]
@@ -42,6 +42,10 @@ class Facts:
     settings_error: str | None
     port: int
     port_user: Literal["free", "appliance", "other"]
+    site_port: int
+    site_port_user: Literal["free", "appliance", "other"]
+    site_address: str
+    site_lacks: tuple[str, ...]
     disk_free_gib: float
     memory_available_gib: float
     database: Literal["embedded", "external"]
@@ -60,7 +64,8 @@ def examine(facts: Facts) -> list[Finding]:
         _python,
         _settings,
         _gpu,
-        _port,
+        _ports,
+        _site,
         _disk,
         _memory,
         _database,
@@ -102,15 +107,27 @@ def _gpu(facts: Facts) -> Finding:
     return Finding("engine", "ok", f"{facts.engine} on {', '.join(facts.gpus) or 'the CPU'}")
 
 
-def _port(facts: Facts) -> Finding:
-    if facts.port_user == "other":
-        return Finding(
-            "port",
-            "fail",
-            f"port {facts.port} is taken by another program",
-            "choose another: make up PORT=8080",
-        )
-    return Finding("port", "ok", f"port {facts.port} is {'ours' if facts.port_user == 'appliance' else 'free'}")
+def _ports(facts: Facts) -> Finding:
+    users = {"PORT": (facts.port, facts.port_user), "SITE_PORT": (facts.site_port, facts.site_port_user)}
+    for variable, (port, user) in users.items():
+        if user == "other":
+            found = f"port {port} is taken by another program"
+            return Finding("ports", "fail", found, f"choose another: make up {variable}=8080")
+    told = [f"{port} is {'ours' if user == 'appliance' else 'free'}" for port, user in users.values()]
+    return Finding("ports", "ok", f"port {', '.join(told)}")
+
+
+def _site(facts: Facts) -> Finding:
+    """What customers would miss: it is said once the site has an address of its own."""
+    missing = {
+        "no mail server": "set mail.server in appliance.yaml: nobody can sign up without mail",
+        "the example terms": "have your lawyer write yours, and name them in site.terms_file and privacy_file",
+        "no contact": "set site.contact in appliance.yaml: nobody hears of what customers write",
+    }
+    if not facts.site_address or not facts.site_lacks:
+        return Finding("site", "ok", facts.site_address or "for this machine alone, without site.address")
+    found = f"{facts.site_address} has {', '.join(facts.site_lacks)}"
+    return Finding("site", "warn", found, "; ".join(missing[one] for one in facts.site_lacks))
 
 
 def _disk(facts: Facts) -> Finding:

