@@ -61,3 +61,9 @@ async def get_person(connection: AsyncConnection, account_id: int) -> Person | N
     row = (await connection.execute(_query().where(account.c.id == account_id))).mappings().one_or_none()
     found = None if row is None else Person(**row)
     return found if found is not None and found.email is not None else None
+
+
+async def count_told(connection: AsyncConnection) -> int:
+    """How many have a mail of what is announced to everybody."""
+    query = select(func.count()).select_from(person).join(account, account.c.id == person.c.account_id)
+    return int((await connection.execute(query.where(account.c.status == "active"))).scalar_one())

@@ -17,6 +17,7 @@ from appliance.bootstrap import OPERATOR
 from appliance.console.customers import CustomerPages
 from appliance.console.inbox import InboxPages
 from appliance.console.overview import OverviewPages
+from appliance.console.rates import RatePages
 from appliance.identity.credentials import Credentials
 from appliance.identity.devices import Devices
 from appliance.identity.entering import Entering
@@ -112,6 +113,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
         OverviewPages(render, database, Directory(settings.directory), clock),
         CustomerPages(render, database, standings, Credit(store, clock), clock),
         InboxPages(render, database, inbox),
+        RatePages(render, database, settings.billing.rate_notice_days, clock),
         AccountPages(render, credentials, database, clock),
         SecurityPages(render, second, settings.site),
     ):

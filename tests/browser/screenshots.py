@@ -33,7 +33,9 @@ FOR_CUSTOMERS = (
     "/dashboard", "/playground", "/keys", "/account", "/account/second-factor", "/account/delete",
     "/account/email?link=x", "/terms/accept", "/nothing",
 )  # fmt: skip
-FOR_OPERATORS = ("/console", "/console/customers", "/console/customers/3", "/console/inbox", "/console/audit")
+FOR_OPERATORS = (
+    "/console", "/console/customers", "/console/customers/3", "/console/rates", "/console/inbox", "/console/audit",
+)  # fmt: skip
 OPERATOR_EMAIL = "op@example.com"
 
 

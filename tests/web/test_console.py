@@ -1,8 +1,10 @@
 """What an operator does in the console."""
 
 import re
+from datetime import timedelta
 
 from billing.customers.accounts import find_account, get_account
+from billing.prices.rates import Prices, first_rates, list_versions
 from tests.web.conftest import PASSWORD, House
 
 MOVES = (
@@ -101,3 +103,28 @@ async def test_whoever_is_invited_signs_up_with_the_address_of_the_mail(house: H
         assert (await ada.post("/sign-up", form | {"email": email, "link": sent})).status == 400
     assert (await ada.post("/sign-up", form | {"email": "ada@example.com", "link": token})).status == 200
     assert (await ada.confirm(await closed.link("/confirm"))).path == "/dashboard"
+
+
+async def test_a_change_of_price_is_seen_before_it_is_announced(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await operator.become_operator()
+    await house.letters()
+    async with house.database.begin() as connection:
+        await first_rates(connection, {"smollm2": Prices(100_000, 20_000, 400_000, image=5)}, house.clock)
+    day = (house.clock() + timedelta(days=15)).date().isoformat()
+    form = {"model": "smollm2", "day": day, "input": "0.12", "cached_input": "0.02", "output": "0.50"}
+    seen = await operator.post("/console/rates/preview", form)
+    assert "Output: $0.50 (until then $0.40)" in seen.words
+    assert "2 people are told" in seen.words
+    assert await house.letters() == []
+    soon = (house.clock() + timedelta(days=3)).date().isoformat()
+    for wrong in ({"day": soon}, {"day": "tomorrow"}, {"model": "none"}, {"input": "-1"}, {"output": "much"}):
+        for path in ("/console/rates/preview", "/console/rates"):
+            assert (await operator.post(path, form | wrong)).status == 400, wrong
+    assert f"{float(form['output']):.2f}" in (await operator.post("/console/rates", form)).words
+    assert {to for to, _ in await house.letters()} == {"ada@example.com", "op@example.com"}
+    async with house.database.begin() as connection:
+        (_, announced) = await list_versions(connection, "smollm2")
+    assert announced.prices == Prices(120_000, 20_000, 500_000, image=5)
+    assert (await operator.post("/console/rates", form)).status == 400
