@@ -19,8 +19,7 @@ from appliance.settings import Settings
 FILES_BESIDE_CONNECTIONS = 512
 """The database's, the log's, the metrics'."""
 COLLECT_AFTER_OBJECTS = 50_000
-M_TRIM_THRESHOLD, M_ARENA_MAX = -1, -8
-KEPT_FREE_BYTES = 1 << 20
+M_ARENA_MAX = -8
 
 
 def spare_the_collector() -> None:
@@ -33,16 +32,14 @@ def spare_the_collector() -> None:
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
 
 
-def give_memory_back() -> None:
-    """What large bodies took goes back to the machine when they are over.
+def keep_one_arena() -> None:
+    """What one thread frees, another uses. glibc has an arena for each, which keeps what was freed (mallopt(3)).
 
-    Left alone, glibc keeps an arena for each thread and what was freed in it, the more the larger that was
-    (mallopt(3)). A C library that has no such thing needs none.
+    A C library that has no such thing needs none.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, 1)
-        mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
 
 
 def allow_files(wanted: int) -> None:
@@ -55,7 +52,7 @@ def allow_files(wanted: int) -> None:
 
 def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
     """Until SIGTERM or SIGINT, then until the answers are written or `gateway.shutdown_seconds` are over."""
-    give_memory_back()
+    keep_one_arena()
     logs.configure()
     shared_metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     gateway = Gateway(settings, Path(shared_metrics) if shared_metrics else None)
