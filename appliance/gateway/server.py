@@ -6,13 +6,11 @@ import ctypes
 import gc
 import os
 import resource
-import socket
 from pathlib import Path
-
-import uvicorn
 
 from appliance import logs
 from appliance.door.protocol import Door
+from appliance.door.server import serve
 from appliance.gateway.app import Gateway
 from appliance.settings import Settings
 
@@ -59,22 +57,5 @@ def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
     limits = settings.door
     allow_files(2 * limits.connections + FILES_BESIDE_CONNECTIONS)
     door = Door(limits, gateway.metrics.observe_refusal, gateway.metrics.connections_open.set)
-    config = uvicorn.Config(
-        gateway,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http=door.protocol,  # type: ignore[arg-type]  # called as a class is
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        timeout_keep_alive=int(limits.idle_seconds),
-        timeout_graceful_shutdown=int(settings.gateway.shutdown_seconds),
-    )
-    sockets = None if fd is None else [socket.socket(fileno=fd)]
     spare_the_collector()
-    uvicorn.Server(config).run(sockets)
+    serve(gateway, door, fd=fd, host=host, port=port, shutdown_seconds=int(settings.gateway.shutdown_seconds))

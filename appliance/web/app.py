@@ -79,6 +79,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     """Raises SettingsError, SecretsError."""
     pepper = secrets.read(settings.secrets).key_pepper
     legal, declared = read_legal_texts(settings), Declared(settings.declared)
+    directory = Directory(settings.directory)
     static = Static(HERE / "static", {"theme.css": _theme(settings.site.accent)})
     render = Renderer(settings.site, static, HERE / "templates", HERE.parent / "console" / "templates").page
     database = Database(settings.sqlalchemy_url, application_name="appliance-site", pool_size=8)
@@ -101,7 +102,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     joining = Joining(database, passwords, throttle, clock, invited=settings.site.sign_up == "invitation")
     for room in (
         FrontPages(render, legal, settings, declared, database, clock),
-        GuidePages(render, settings.api_url, declared, Directory(settings.directory)),
+        GuidePages(render, settings.api_url, declared, directory),
         JoiningPages(render, joining, first, legal, settings.site),
         EnteringPages(render, entering, credentials, second, database),
         DashboardPages(render, database, clock),
@@ -110,7 +111,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
         StandingPages(render, database, inbox, standings, credentials, clock),
         DataPages(render, database, throttle, clock),
         ContactPages(render, inbox, settings.site.messages_days),
-        OverviewPages(render, database, Directory(settings.directory), clock),
+        OverviewPages(render, database, directory, clock),
         CustomerPages(render, database, standings, Credit(store, clock), clock),
         InboxPages(render, database, inbox),
         RatePages(render, database, settings.billing.rate_notice_days, clock),

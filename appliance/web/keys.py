@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from fastapi import Request
 from fastapi.responses import Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import IdentityError
 from appliance.identity.letters import KEY_MADE
@@ -18,9 +19,8 @@ from appliance.site.forms import BadForm, read_form
 from appliance.site.pages import Routes, go
 from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
-from appliance.web.ours import own_key
 from billing.clock import Clock
-from billing.customers.keys import PLAYGROUND, create_key, limits_of_keys, list_keys, revoke_key, set_end
+from billing.customers.keys import PLAYGROUND, Key, create_key, limits_of_keys, list_keys, revoke_key, set_end
 from billing.customers.standing import Limits, Standings
 from billing.database.db import Database
 from billing.prices.money import parse_dollars
@@ -101,7 +101,7 @@ class KeyPages:
         """From the next request on. Another's key is none at all."""
         number = (await read_form(request))["key"]
         async with self._database.begin() as connection:
-            key = await own_key(connection, visitor.person.account_id, number)
+            key = await _own_key(connection, visitor.person.account_id, number)
             if key is None:
                 raise BadForm
             if key.revoked_at is None:
@@ -118,6 +118,12 @@ class KeyPages:
         return self._render(
             visitor, "keys.html", status, keys=good, gone=gone, limits=limits, lasts=LASTS, error=error
         )
+
+
+async def _own_key(connection: AsyncConnection, account_id: int, number: str) -> Key | None:
+    """The key that a form names, if it is the person's own: another's is as if it were not there."""
+    keys = await list_keys(connection, account_id)
+    return next((key for key in keys if str(key.id) == number and key.purpose != PLAYGROUND), None)
 
 
 class _Refused(IdentityError):

@@ -1,0 +1,32 @@
+"""uvicorn, behind the door: no access log, and nobody believed about who a client is but by the door."""
+
+import socket
+from typing import Any
+
+import uvicorn
+
+from appliance.door.protocol import Door
+
+
+def serve(app: Any, door: Door, *, fd: int | None, host: str, port: int, shutdown_seconds: int) -> None:
+    """On the inherited socket ``fd``, or on ``host`` and ``port``, until SIGTERM or SIGINT.
+
+    Answers that are being written then have ``shutdown_seconds``.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http=door.protocol,  # type: ignore[arg-type]  # called as a class is
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_keep_alive=int(door.limits.idle_seconds),
+        timeout_graceful_shutdown=shutdown_seconds,
+    )
+    uvicorn.Server(config).run(None if fd is None else [socket.socket(fileno=fd)])
