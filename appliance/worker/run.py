@@ -34,6 +34,8 @@ SWEEP_PERIOD_SECONDS = 60.0
 VERIFY_PERIOD_SECONDS = 300.0
 DAILY_PERIOD_SECONDS = 3600.0
 WORKER_LOCK = 723_241_500
+POOL_SIZE = 24
+"""Connections: each job holds one for its lock and works with another, and at the start all run at once."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    database = Database(settings.sqlalchemy_url, application_name="appliance-worker", pool_size=8)
+    database = Database(settings.sqlalchemy_url, application_name="appliance-worker", pool_size=POOL_SIZE)
     engine_client = EngineClient(Directory(settings.directory), secrets.read(settings.secrets).cluster_secret)
     store = PostgresStore(database)
     recovery = Recovery(database, Settlement(store, system_clock), engine_client, settings.meters, system_clock)
@@ -83,6 +85,7 @@ async def run(settings: Settings) -> None:
             Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
             Job("archive", DAILY_PERIOD_SECONDS, does.archive),
         )
+    assert 2 * len(jobs) <= POOL_SIZE
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, database)) for job in jobs]
