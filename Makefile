@@ -27,11 +27,12 @@ test-browser: install-dev ## the site in a real Chromium, over the whole system 
 screenshots: install-dev ## every page, phone and desktop, by day and by night, into var/screenshots (ARGS=/dashboard)
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
-lint: install-dev ## check style, types and the arrows between the packages
+lint: install-dev ## check style, types, the arrows between the packages, and what the documentation names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/appliance/test_docs.py tests/appliance/test_promises.py tests/appliance/test_texts.py
 
 format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
