@@ -31,8 +31,8 @@ lint: install-dev ## check style, types, the arrows between the packages, and wh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/appliance/test_docs.py tests/appliance/test_promises.py tests/appliance/test_texts.py
+	$(BIN)/lint-imports
 
 format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
