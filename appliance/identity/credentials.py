@@ -19,6 +19,7 @@ from appliance.identity.emails import compared, parse_email
 from appliance.identity.errors import LinkInvalid, WrongCredentials
 from appliance.identity.origin import Origin
 from appliance.identity.passwords import Passwords
+from appliance.identity.proofs import Proofs
 from appliance.identity.sessions import Signed
 from appliance.identity.tables import link, person
 from appliance.identity.throttle import Rate, Throttle
@@ -52,13 +53,20 @@ class _Owner:
 
 
 class Credentials:
-    """Raises IdentityError, DatabaseUnavailable."""
+    """Raises IdentityError, DatabaseUnavailable. ``given`` is the second factor, where there is one."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, throttle: Throttle, devices: Devices, clock: Clock
+        self,
+        database: Database,
+        passwords: Passwords,
+        proofs: Proofs,
+        throttle: Throttle,
+        devices: Devices,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._passwords = passwords
+        self._proofs = proofs
         self._throttle = throttle
         self._devices = devices
         self._clock = clock
@@ -85,21 +93,25 @@ class Credentials:
                 raise _gone()
             return await self._set_password(connection, owner, hashed, now, but=None)
 
-    async def change_password(self, signed: Signed, old: str, new: str) -> str:
+    async def change_password(self, signed: Signed, old: str, new: str, given: str = "") -> str:
         """The new cookie of this browser. This session goes on, the others end."""
         owner, now = await self._confirmed(signed, old)
         await asyncio.to_thread(passwords.check, new, (owner.name, owner.email))
         hashed = await self._passwords.hash(new)
+        await self._proofs.spend(signed, now)
         async with self._database.begin() as connection:
             await _still(connection, signed, owner)
+            await self._proofs.check_if_wanted(connection, signed, given, now)
             return await self._set_password(connection, owner, hashed, now, but=signed.session_id)
 
-    async def change_email(self, signed: Signed, password: str, email: str) -> None:
+    async def change_email(self, signed: Signed, password: str, email: str, given: str = "") -> None:
         """A link goes to the new address; until it is used, the old one stays."""
         wanted = parse_email(email)
         owner, now = await self._confirmed(signed, password)
+        await self._proofs.spend(signed, now)
         async with self._database.begin() as connection:
             await _still(connection, signed, owner)
+            await self._proofs.check_if_wanted(connection, signed, given, now)
             await self._throttle.spend(connection, FOR_ONE_EMAIL, now, "email to", wanted.key)
             await connection.execute(
                 update(person).where(person.c.account_id == owner.account_id).values(wanted_email=wanted.address)

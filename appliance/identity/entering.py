@@ -1,4 +1,4 @@
-"""Signing in by password; where there is a second factor, it is still to be given then.
+"""Signing in: by a password, and then by the second factor where there is one; or by a passkey, which is both.
 
 What a stranger tries is slowed down, and the owner still gets in.
 """
@@ -6,16 +6,17 @@ What a stranger tries is slowed down, and the owner still gets in.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.identity import sessions
+from appliance.identity import passkeys, sessions
 from appliance.identity.devices import Devices
 from appliance.identity.emails import compared
 from appliance.identity.errors import WrongCredentials
 from appliance.identity.origin import Origin
+from appliance.identity.passkeys import Passkeys
 from appliance.identity.passwords import Passwords
-from appliance.identity.second import is_wanted
+from appliance.identity.proofs import is_wanted
 from appliance.identity.tables import person
 from appliance.identity.throttle import Rate, Throttle
 from appliance.mail import queue
@@ -45,10 +46,17 @@ class Entering:
     """Raises WrongCredentials, TooManyTries, DatabaseUnavailable."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, throttle: Throttle, devices: Devices, clock: Clock
+        self,
+        database: Database,
+        passwords: Passwords,
+        passkeys: Passkeys,
+        throttle: Throttle,
+        devices: Devices,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._passwords = passwords
+        self._passkeys = passkeys
         self._throttle = throttle
         self._devices = devices
         self._clock = clock
@@ -56,8 +64,9 @@ class Entering:
     async def sign_in(self, email: str, password: str, origin: Origin, device: str | None = None) -> Entered:
         """The same is done, and takes as long, whether or not there is such an account."""
         now, email_key = self._clock(), compared(email)
+        named = person.c.email_key == email_key
         async with self._database.begin() as connection:
-            found = await _find(connection, email_key, lock=False)
+            found = await _find(connection, named, lock=False)
             known = self._devices.name_of(device, found.account_id, found.password) if found else None
             if known:
                 await self._throttle.spend(connection, FROM_ONE_DEVICE, now, "enter by", known)
@@ -66,16 +75,41 @@ class Entering:
                 await self._throttle.spend(connection, BY_STRANGERS, now, "enter as", email_key)
         right = await self._passwords.is_right(password, found.password if found else None)
         async with self._database.begin() as connection:
-            if not right or found is None or await _find(connection, email_key, lock=True) != found:
+            if not right or found is None or await _find(connection, named, lock=True) != found:
                 raise WrongCredentials("The email or the password is not right.")
             wanted = await is_wanted(connection, found.account_id)
-            token = await sessions.begin(connection, found.account_id, found.role, origin, now, incomplete=wanted)
-            if not known:
-                about = found.account_id
-                await queue.enqueue(connection, NEW_DEVICE, found.email, found.language, now, about)
-        if not known or device is None:
-            device = self._devices.new(found.account_id, found.password)
-        return Entered(token, device, wanted)
+            return await self._begin(connection, found, origin, device, incomplete=wanted)
+
+    async def by_passkey(self, given: str, origin: Origin, device: str | None = None) -> Entered:
+        """``given`` is what the passkey signed, as JSON. It is both factors."""
+        now = self._clock()
+        async with self._database.begin() as connection:
+            await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
+        async with self._database.begin() as connection:
+            account_id = await passkeys.owner(connection, given)
+            found = await _find(connection, person.c.account_id == account_id, lock=True)
+            if found is None:
+                raise WrongCredentials("This passkey is not known here.")
+            await self._passkeys.use(connection, found.account_id, None, given, now)
+            return await self._begin(connection, found, origin, device, incomplete=False)
+
+    async def _begin(
+        self,
+        connection: AsyncConnection,
+        found: "_Person",
+        origin: Origin,
+        device: str | None,
+        *,
+        incomplete: bool,
+    ) -> Entered:
+        now, about = self._clock(), found.account_id
+        known = self._devices.name_of(device, about, found.password)
+        token = await sessions.begin(connection, about, found.role, origin, now, incomplete=incomplete)
+        if known is None:
+            await queue.enqueue(connection, NEW_DEVICE, found.email, found.language, now, about)
+        if known is None or device is None:
+            device = self._devices.new(about, found.password)
+        return Entered(token, device, incomplete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +121,7 @@ class _Person:
     role: str
 
 
-async def _find(connection: AsyncConnection, email_key: str, *, lock: bool) -> _Person | None:
+async def _find(connection: AsyncConnection, which: ColumnElement[bool], *, lock: bool) -> _Person | None:
     """``lock``: nothing about how they sign in changes until the transaction ends.
 
     A lock is written to the log of the database, which takes time: where it would tell who has an account, none.
@@ -96,7 +130,7 @@ async def _find(connection: AsyncConnection, email_key: str, *, lock: bool) -> _
     query = (
         select(*columns, account.c.role)
         .join(account, account.c.id == person.c.account_id)
-        .where(person.c.email_key == email_key, person.c.password.is_not(None))
+        .where(which, person.c.password.is_not(None))
     )
     if lock:
         query = query.with_for_update(read=True, of=person)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.identity import credentials, entering, inviting, joining, second
+from appliance.identity import credentials, entering, inviting, joining, proofs, second
 from appliance.identity.tables import applicant, person
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
@@ -16,7 +16,7 @@ from billing.clock import Clock
 
 KEY_MADE = "key made"
 """The kind of mail; it is about the account."""
-BEYOND_A_PASSWORD = (credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON)
+BEYOND_A_PASSWORD = (credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON, second.PASSKEY_ADDED)
 """What the owner of the old address, or of the password, cannot take back alone."""
 
 
@@ -152,14 +152,25 @@ class Letters:
                 ),
             ),
             second.SECOND_FACTOR_ON: (
-                say("Your second factor is on"),
+                say("Your authenticator is on"),
                 say("To sign in at {service} now takes a code from your authenticator too.", service=service),
             ),
             second.SECOND_FACTOR_OFF: (
-                say("Your second factor is off"),
-                say("To sign in at {service} now takes the password alone.", service=service),
+                say("Your authenticator is off"),
+                say("To sign in at {service} no longer takes a code from your authenticator.", service=service),
             ),
-            second.RECOVERY_CODE_USED: (
+            second.PASSKEY_ADDED: (
+                say("A passkey was added"),
+                say(
+                    "Your account at {service} has a new passkey. Whoever has it can sign in without a password.",
+                    service=service,
+                ),
+            ),
+            second.PASSKEY_REMOVED: (
+                say("A passkey was removed"),
+                say("Your account at {service} has one passkey less.", service=service),
+            ),
+            proofs.RECOVERY_CODE_USED: (
                 say("A recovery code was used"),
                 say(
                     "Somebody signed in at {service} by one of your recovery codes. It is used up.",

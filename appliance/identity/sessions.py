@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import WrongCredentials
 from appliance.identity.origin import Origin
-from appliance.identity.tables import acceptance, authenticator, person, session
+from appliance.identity.tables import acceptance, authenticator, passkey, person, session
 from appliance.identity.tokens import digest, new_token
 from billing.customers.keys import end_playground_key
 from billing.database.tables import account
@@ -97,7 +97,7 @@ async def complete(connection: AsyncConnection, session_id: int) -> str:
 async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed | None:
     """Whoever is signed in by the token. One that is over is none."""
     columns = (person.c.name, person.c.email, person.c.language, account.c.role, account.c.status)
-    second = authenticator.c.secret.is_not(None).label("second")
+    second = has_second_factor(session.c.account_id).label("second")
     newest = select(func.max(acceptance.c.terms)).where(acceptance.c.account_id == session.c.account_id)
     accepted = newest.scalar_subquery().label("accepted")
     of_session = (session.c.id.label("session_id"), *(session.c[name] for name in _OF_SESSION))
@@ -105,7 +105,6 @@ async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed
         select(*of_session, *columns, second, accepted)
         .join(person, person.c.account_id == session.c.account_id)
         .join(account, account.c.id == session.c.account_id)
-        .join(authenticator, authenticator.c.account_id == session.c.account_id, isouter=True)
         .where(session.c.digest == digest(token), session.c.ends_at > now)
     )
     found = (await connection.execute(query)).mappings().one_or_none()
@@ -116,6 +115,12 @@ async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed
         seen = update(session).where(session.c.id == row["session_id"]).values(seen_at=now)
         await connection.execute(seen)
     return Signed(**row)
+
+
+def has_second_factor(account_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Of a query: whether the account has an authenticator that counts, or a passkey."""
+    by_code = exists().where(authenticator.c.account_id == account_id, authenticator.c.secret.is_not(None))
+    return or_(by_code, exists().where(passkey.c.account_id == account_id))
 
 
 def must_be_complete(signed: Signed) -> None:

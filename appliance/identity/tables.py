@@ -117,6 +117,32 @@ authenticator = Table(
     " yet; last_step is the last of 30 seconds since 1970 of which a code was used",
 )
 
+passkey = Table(
+    "passkey",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("account_id", ForeignKey("person.account_id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("credential", LargeBinary, nullable=False, unique=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    moment("created_at"),
+    moment("used_at", nullable=True),
+    comment="of WebAuthn: credential is its id, public_key in COSE's form; sign_count is what it counted last",
+)
+
+challenge = Table(
+    "challenge",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("session_id", ForeignKey("session.id", ondelete="CASCADE"), index=True),
+    Column("adding", Boolean, nullable=False),
+    moment("expires_at"),
+    Index("ix_challenge_expires_at", "expires_at"),
+    prefixes=["UNLOGGED"],
+    comment="what a passkey is to sign, once: in a session, or to begin one; adding is for one that is new",
+)
+
 recovery_code = Table(
     "recovery_code",
     metadata,

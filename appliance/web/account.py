@@ -70,7 +70,8 @@ class AccountPages:
     async def password(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         try:
-            device = await self._credentials.change_password(visitor.person, form["old"], form["new"])
+            given = form["passkey"] or form["code"]
+            device = await self._credentials.change_password(visitor.person, form["old"], form["new"], given)
         except IdentityError as error:
             return await self._shown(visitor, status_of(error), password=error.said(visitor.say))
         answer = go(f"{HERE}?done=password")
@@ -80,7 +81,8 @@ class AccountPages:
     async def email(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         try:
-            await self._credentials.change_email(visitor.person, form["password"], form["email"])
+            given = form["passkey"] or form["code"]
+            await self._credentials.change_email(visitor.person, form["password"], form["email"], given)
         except IdentityError as error:
             return await self._shown(visitor, status_of(error), email=error.said(visitor.say))
         return go(f"{HERE}?done=email")

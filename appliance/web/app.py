@@ -24,7 +24,9 @@ from appliance.identity.entering import Entering
 from appliance.identity.first import First
 from appliance.identity.joining import Joining
 from appliance.identity.origin import Origin
+from appliance.identity.passkeys import Passkeys
 from appliance.identity.passwords import Passwords
+from appliance.identity.proofs import Authenticators, Proofs
 from appliance.identity.second import SecondFactor
 from appliance.identity.throttle import Throttle
 from appliance.inbox.messages import Inbox
@@ -84,8 +86,11 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     render = Renderer(settings.site, static, HERE / "templates", HERE.parent / "console" / "templates").page
     database = Database(settings.sqlalchemy_url, application_name="appliance-site", pool_size=8)
     throttle, devices, passwords = Throttle(pepper), Devices(pepper), Passwords()
-    credentials = Credentials(database, passwords, throttle, devices, clock)
-    second = SecondFactor(database, credentials, throttle, pepper, clock)
+    authenticators = Authenticators(pepper)
+    passkeys = Passkeys(settings.site_url, settings.site.name, throttle, pepper)
+    proofs = Proofs(database, throttle, authenticators, passkeys)
+    credentials = Credentials(database, passwords, proofs, throttle, devices, clock)
+    second = SecondFactor(database, credentials, proofs, authenticators, passkeys, clock)
     first = First(database, passwords, throttle, pepper, OPERATOR, clock)
 
     @asynccontextmanager
@@ -98,7 +103,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     store = PostgresStore(database)
     standings = Standings(store, clock)
     inbox = Inbox(database, throttle, standings, settings.site.contact, clock)
-    entering = Entering(database, passwords, throttle, devices, clock)
+    entering = Entering(database, passwords, passkeys, throttle, devices, clock)
     joining = Joining(database, passwords, throttle, clock, invited=settings.site.sign_up == "invitation")
     for room in (
         FrontPages(render, legal, settings, declared, database, clock),

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import IdentityError
-from appliance.identity.tables import acceptance, authenticator, person, session
+from appliance.identity.tables import acceptance, authenticator, passkey, person, session
 from appliance.identity.throttle import Rate, Throttle
 from appliance.inbox.tables import message
 from appliance.site.audience import Audience
@@ -34,11 +34,13 @@ from billing.statements.period import Period, read_usage
 
 PIECE_BYTES = 1 << 16
 ONE_PERSON = Rate(3, timedelta(minutes=10))
-SECRET = frozenset({"digest", "password", "email_key", "secret", "wanted", "last_step"})
-"""Of these there is a digest, or a sealed text, that says nothing of the person."""
+SECRET = frozenset({
+    "digest", "password", "email_key", "secret", "wanted", "last_step", "credential", "public_key", "sign_count",
+})  # fmt: skip
+"""Of these there is a digest, a sealed text or a number, that says nothing of the person."""
 OF_A_PERSON = {
     "person": person, "acceptances": acceptance, "sessions": session, "second_factor": authenticator,
-    "messages": message, "keys": tables.api_key, "credit": tables.lot, "audit": tables.audit,
+    "passkeys": passkey, "messages": message, "keys": tables.api_key, "credit": tables.lot, "audit": tables.audit,
     "notices": tables.notice,
 }  # fmt: skip
 EXPLAINED = """This is all that is kept of you here.
@@ -48,7 +50,8 @@ account.json
   person          your name, email address and language
   acceptances     which versions of the terms you accepted, when, and from which address
   sessions        the browsers in which you are signed in; the network is the address cut short
-  second_factor   whether there is one
+  second_factor   whether there is an authenticator
+  passkeys        how you named them, and when they were made and used; the secret part never leaves your device
   messages        what you wrote to us
   keys            your API keys, by their last characters; of a key itself only a digest is kept
   credit          each lot of credit: where it is from, when it ends, what is left

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from appliance.identity import sessions
 from appliance.identity.credentials import Credentials
-from appliance.identity.entering import Entering
+from appliance.identity.entering import Entered, Entering
 from appliance.identity.errors import IdentityError
 from appliance.identity.second import SecondFactor
 from appliance.identity.sessions import Signed
@@ -41,6 +41,7 @@ class EnteringPages:
         return (
             ("GET", "/sign-in", Audience.ANYBODY, self.sign_in_form),
             ("POST", "/sign-in", Audience.ANYBODY, self.sign_in),
+            ("POST", "/sign-in/passkey", Audience.ANYBODY, self.sign_in_by_passkey),
             ("GET", "/second-factor", Audience.HALF, self.second_factor_form),
             ("POST", "/second-factor", Audience.HALF, self.second_factor),
             ("POST", "/sign-out", Audience.ANYBODY, self.sign_out),
@@ -67,6 +68,20 @@ class EnteringPages:
             return self._render(
                 visitor, "sign-in.html", status_of(error), then=then, email=form["email"], error=said
             )
+        return await self._entered(visitor, entered, then)
+
+    async def sign_in_by_passkey(self, request: Request, visitor: Visitor) -> Response:
+        form = await read_form(request)
+        then, device = local(form["next"]) or "", read(request, Cookie.DEVICE)
+        try:
+            entered = await self._entering.by_passkey(form["passkey"], visitor.origin, device)
+        except IdentityError as error:
+            log.warning("a sign-in from %s failed: %s", visitor.origin.network, type(error).__name__)
+            said = error.said(visitor.say)
+            return self._render(visitor, "sign-in.html", status_of(error), then=then, email="", error=said)
+        return await self._entered(visitor, entered, then)
+
+    async def _entered(self, visitor: Visitor, entered: Entered, then: str) -> Response:
         log.info("a session began from %s", visitor.origin.network)
         if visitor.signed is not None:
             await self._end(visitor.signed)
@@ -84,7 +99,7 @@ class EnteringPages:
         form = await read_form(request)
         then = local(form["next"]) or ""
         try:
-            token = await self._second.enter(visitor.person, form["code"])
+            token = await self._second.enter(visitor.person, form["passkey"] or form["code"])
         except IdentityError as error:
             said = error.said(visitor.say)
             return self._render(visitor, "second-factor.html", status_of(error), then=then, error=said)

@@ -72,15 +72,15 @@ def become_operator(page: Page, site: Served) -> None:
     page.fill("#email", OPERATOR_EMAIL)
     page.fill("#password", PASSWORD)
     page.click("main button")
-    page.fill("#code", site.recovery_codes.pop())
-    page.click("main button")
+    page.fill("[name=code]", site.recovery_codes.pop())
+    page.click("main button:not([type=button])")
     page.wait_for_url("**/dashboard")
 
 
 def set_up_second_factor(page: Page) -> pyotp.TOTP:
     """Ends on the page with the recovery codes."""
     page.fill("#password", PASSWORD)
-    page.click("main button")
+    page.click("button:text-is('Set up')")
     totp = pyotp.TOTP(page.inner_text("code.long"))
     page.fill("#code", totp.now())
     page.click("main button")

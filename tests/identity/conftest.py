@@ -13,7 +13,9 @@ from appliance.identity.devices import Devices
 from appliance.identity.entering import Entered, Entering
 from appliance.identity.joining import Form, Joining
 from appliance.identity.origin import Origin
+from appliance.identity.passkeys import Passkeys
 from appliance.identity.passwords import Cost, Passwords
+from appliance.identity.proofs import Authenticators, Proofs
 from appliance.identity.second import SecondFactor
 from appliance.identity.tables import applicant
 from appliance.identity.throttle import Throttle
@@ -23,6 +25,7 @@ from tests.billing.conftest import TurnedClock
 
 PASSWORD = "correct horse battery staple"
 PEPPER = b"p" * 32
+ADDRESS = "https://site.example"
 HOME = Origin("192.0.2.17", "Firefox on Linux")
 
 
@@ -42,9 +45,11 @@ class Door:
         throttle = Throttle(PEPPER)
         self.joining = Joining(self.database, self.passwords, throttle, self.clock)
         devices = Devices(PEPPER)
-        self.entering = Entering(self.database, self.passwords, throttle, devices, self.clock)
-        self.credentials = Credentials(self.database, self.passwords, throttle, devices, self.clock)
-        self.second = SecondFactor(self.database, self.credentials, throttle, PEPPER, self.clock)
+        authenticators, passkeys = Authenticators(PEPPER), Passkeys(ADDRESS, "The Service", throttle, PEPPER)
+        proofs = Proofs(self.database, throttle, authenticators, passkeys)
+        self.entering = Entering(self.database, self.passwords, passkeys, throttle, devices, self.clock)
+        self.credentials = Credentials(self.database, self.passwords, proofs, throttle, devices, self.clock)
+        self.second = SecondFactor(self.database, self.credentials, proofs, authenticators, passkeys, self.clock)
 
     async def apply(
         self, email: str = "ada@example.com", origin: Origin = HOME, *, name: str = "Ada", password: str = PASSWORD

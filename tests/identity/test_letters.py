@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from appliance.identity import credentials, entering, inviting, joining, second
+from appliance.identity import credentials, entering, inviting, joining, proofs, second
 from appliance.identity.letters import KEY_MADE, Letters, Site
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
@@ -19,7 +19,8 @@ from tests.identity.conftest import HOME, PASSWORD, Door
 SITE = Site("The Service", "https://service.example")
 NEWS = (
     entering.NEW_DEVICE, credentials.PASSWORD_CHANGED, credentials.EMAIL_CHANGED, credentials.EMAIL_CHANGE_ASKED,
-    second.SECOND_FACTOR_ON, second.SECOND_FACTOR_OFF, second.RECOVERY_CODE_USED, KEY_MADE,
+    second.SECOND_FACTOR_ON, second.SECOND_FACTOR_OFF, second.PASSKEY_ADDED, second.PASSKEY_REMOVED,
+    proofs.RECOVERY_CODE_USED, KEY_MADE,
 )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ async def test_news_say_what_happened_and_what_to_do_about_it(door: Door, kind: 
     written = await write(door, one)
     assert written is not None
     assert written.link is not None
-    beyond = kind in (credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON)
+    beyond = kind in (credentials.EMAIL_CHANGED, second.SECOND_FACTOR_ON, second.PASSKEY_ADDED)
     assert written.link[1] == f"https://service.example/{'contact' if beyond else 'forgot'}"
     assert "The Service" in written.paragraphs[0]
     assert not re.search(r"[{}]", " ".join((written.subject, *written.paragraphs)))
@@ -103,7 +104,7 @@ async def test_news_say_what_happened_and_what_to_do_about_it(door: Door, kind: 
 
 def kinds() -> Iterator[str]:
     """All that is put into the queue for identity to write: the constants that are kinds of mail."""
-    for module in (joining, inviting, entering, credentials, second, keys):
+    for module in (joining, inviting, entering, credentials, proofs, second, keys):
         tree = ast.parse(Path(str(module.__file__)).read_text())
         used = {
             node.id
@@ -116,7 +117,11 @@ def kinds() -> Iterator[str]:
 
 
 def is_told(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("queue.enqueue", "_tell")
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        "queue.enqueue",
+        "tell",
+        "self._after_one_is_gone",
+    )
 
 
 def test_every_kind_that_is_queued_is_written() -> None:

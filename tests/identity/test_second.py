@@ -9,7 +9,9 @@ from sqlalchemy import select
 
 from appliance.identity import sessions
 from appliance.identity.errors import TooManyTries, WrongCredentials
-from appliance.identity.second import CODES, RECOVERY_CODE_USED, SECOND_FACTOR_OFF, SECOND_FACTOR_ON
+from appliance.identity.proofs import RECOVERY_CODE_USED
+from appliance.identity.recovery import CODES
+from appliance.identity.second import SECOND_FACTOR_OFF, SECOND_FACTOR_ON
 from appliance.identity.sessions import Signed
 from appliance.identity.tables import authenticator, recovery_code
 from tests.identity.conftest import HOME, PASSWORD, Door
@@ -95,12 +97,12 @@ async def test_codes_cannot_be_guessed_without_end(door: Door) -> None:
 
 async def test_a_recovery_code_stands_in_once_and_the_owner_is_told(door: Door) -> None:
     me, _, codes = await enrol(door)
-    assert await door.second.codes_left(me) == CODES
+    assert (await door.second.factors(me)).codes_left == CODES
     half = await sign_in(door)
     await door.mail()
     await door.second.enter(half, codes[3].upper().replace("-", " "))
     assert [one.kind for one in await door.mail()] == [RECOVERY_CODE_USED]
-    assert await door.second.codes_left(me) == CODES - 1
+    assert (await door.second.factors(me)).codes_left == CODES - 1
     with pytest.raises(WrongCredentials):
         await door.second.enter(await sign_in(door), codes[3])
 

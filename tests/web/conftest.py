@@ -34,6 +34,7 @@ from billing.database.db import Database
 from billing.store.postgres import PostgresStore
 from serving.catalog.declared import declare
 from tests.billing.conftest import TurnedClock
+from tests.identity.authenticator import SoftPasskey
 
 ADDRESS = "https://site.example"
 PASSWORD = "correct horse battery staple"
@@ -158,6 +159,15 @@ class Browser:
         totp = pyotp.TOTP(secret[1])
         begun = await self.post("/account/second-factor/begin", {"code": totp.at(self.house.clock())})
         return totp, re.findall(r"<li><code>([a-z2-7-]+)</code>", begun.text)
+
+    async def add_passkey(self, name: str, code: str = "", password: str = PASSWORD) -> SoftPasskey:
+        """As the page's script does it."""
+        form, fetched = {"name": name, "password": password, "code": code}, {"sec-fetch-site": "same-origin"}
+        asked = await self.client.post("/account/second-factor/new-passkey", data=form, headers=fetched)
+        new = SoftPasskey(ADDRESS)
+        made = await self.post("/account/second-factor/passkeys", form | {"made": new.create(asked.text)})
+        assert made.status == 200, made.words
+        return new
 
     async def second_factor_off_by_hand(self) -> None:
         """As no page lets an operator do it."""
