@@ -29,9 +29,9 @@ Each = Annotated[str, typer.Option(help="Dollars for each.")]
 Model = Annotated[str, typer.Argument(help="The model's id.")]
 
 COLUMNS = {
-    "model": "MODEL", "account_id": "ACCOUNT", "effective_at": "FROM", "ends_at": "UNTIL", "input": "INPUT",
-    "cached_input": "CACHED", "output": "OUTPUT", "request": "REQUEST", "image": "IMAGE",
-    "audio_second": "AUDIO/S",
+    "id": "ID", "model": "MODEL", "account_id": "ACCOUNT", "effective_at": "FROM", "ends_at": "UNTIL",
+    "input": "INPUT", "cached_input": "CACHED", "output": "OUTPUT", "request": "REQUEST", "image": "IMAGE",
+    "audio_second": "AUDIO/S", "withdrawn_at": "TAKEN BACK",
 }  # fmt: skip
 
 
@@ -105,6 +105,20 @@ def schedule(
     transact(work)
     told = "; customers will be told" if account is None else f" for {account}"
     typer.echo(f"{model} costs that from {start.isoformat()} on{told}")
+
+
+@app.command()
+def withdraw(
+    rate: Annotated[int, typer.Argument(help="Its id, as `appliance rate list` shows it.")],
+    reason: Annotated[str, typer.Option(help="Kept.")],
+) -> None:
+    """Take back a rate that is not in force yet; of the list's, customers will be told."""
+
+    async def work(connection: AsyncConnection) -> rates.Version:
+        return await rates.withdraw_rate(connection, rate, system_clock, actor=actor(), reason=reason)
+
+    version = transact(work)
+    typer.echo(f"{version.model} will not cost that from {version.effective_at.isoformat()} on")
 
 
 @app.command("list")

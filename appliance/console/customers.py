@@ -79,10 +79,10 @@ class CustomerPages:
         return self._render(visitor, "customers.html", status, search=search, people=people, error=error)
 
     async def customer(self, request: Request, visitor: Visitor) -> Response:
-        return await self._shown(visitor, _account_id(request), done=request.query_params.get("done", ""))
+        return await self._shown(visitor, account_of(request), done=request.query_params.get("done", ""))
 
     async def move(self, request: Request, visitor: Visitor) -> Response:
-        account_id, form = _account_id(request), await read_form(request)
+        account_id, form = account_of(request), await read_form(request)
         move = MOVES.get(form["move"])
         if move is None:
             raise BadForm
@@ -99,7 +99,7 @@ class CustomerPages:
         return await self._acted(visitor, account_id, act)
 
     async def grant(self, request: Request, visitor: Visitor) -> Response:
-        account_id, form = _account_id(request), await read_form(request)
+        account_id, form = account_of(request), await read_form(request)
 
         async def act() -> None:
             cause, amount = uuid.UUID(form["cause"]), parse_dollars(form["amount"])
@@ -110,7 +110,7 @@ class CustomerPages:
         return await self._acted(visitor, account_id, act)
 
     async def limit(self, request: Request, visitor: Visitor) -> Response:
-        account_id, form = _account_id(request), await read_form(request)
+        account_id, form = account_of(request), await read_form(request)
 
         async def act() -> None:
             names = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
@@ -183,7 +183,8 @@ def _moves(account: Account, say: Say) -> list[tuple[str, str]]:
     return [(name, called[name]) for name in possible]
 
 
-def _account_id(request: Request) -> int:
+def account_of(request: Request) -> int:
+    """The number in the page's path. Raises NothingHere."""
     found = number(request.path_params["account_id"])
     if found is None:
         raise NothingHere

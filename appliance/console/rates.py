@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from appliance.console.customers import actor
 from appliance.console.people import count_told
 from appliance.site.audience import Audience
-from appliance.site.forms import read_form
+from appliance.site.forms import BadForm, number, read_form
 from appliance.site.pages import Routes, go
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
@@ -18,7 +18,7 @@ from billing.clock import Clock
 from billing.database.db import Database
 from billing.errors import BillingError
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR, decimal, parse_rate
-from billing.prices.rates import Prices, Version, change_rate, list_versions, price_list
+from billing.prices.rates import Prices, Version, change_rate, list_versions, price_list, withdraw_rate
 
 HERE = "/console/rates"
 TOKENS = ("input", "cached_input", "output")
@@ -51,6 +51,7 @@ class RatePages:
             ("GET", HERE, Audience.OPERATOR, self.rates),
             ("POST", f"{HERE}/preview", Audience.OPERATOR, self.preview),
             ("POST", HERE, Audience.OPERATOR, self.announce),
+            ("POST", f"{HERE}/withdraw", Audience.OPERATOR, self.withdraw),
         )
 
     async def rates(self, _: Request, visitor: Visitor) -> Response:
@@ -85,19 +86,31 @@ class RatePages:
             return await self._shown(visitor, 400, str(error), form)
         return go(HERE)
 
+    async def withdraw(self, request: Request, visitor: Visitor) -> Response:
+        form = await read_form(request)
+        rate_id = number(form["rate"])
+        if rate_id is None:
+            raise BadForm
+        try:
+            async with self._database.begin() as connection:
+                await withdraw_rate(connection, rate_id, self._clock, actor=actor(visitor), reason=form["reason"])
+        except BillingError as error:
+            return await self._shown(visitor, 400, str(error))
+        return go(HERE)
+
     async def _parse(self, form: Mapping[str, str]) -> Change:
         """Raises ValueError, and Conflict of what is too soon."""
         day = datetime.fromisoformat(form["day"]).replace(tzinfo=UTC)
         async with self._database.begin() as connection:
             versions = await list_versions(connection, form["model"])
-        before = [one for one in versions if one.account_id is None and one.effective_at <= day]
+        before = [one for one in versions if _is_listed(one) and one.effective_at <= day]
         if not before:
             raise ValueError(f"there is no model {form['model']!r} that costs something")
         old, tokens = before[-1], {name: parse_rate(form[name]) for name in TOKENS}
         prices = replace(old.prices, **tokens)
         if day < self._clock() + timedelta(days=self._notice_days):
             raise ValueError(f"a change is announced {self._notice_days} days before")
-        return Change(form["model"], form["day"], day, prices, _written(old.prices), _written(prices))
+        return Change(form["model"], form["day"], day, prices, written(old.prices), written(prices))
 
     async def _shown(
         self, visitor: Visitor, status: int = 200, error: str = "", form: Mapping[str, str] | None = None
@@ -106,23 +119,29 @@ class RatePages:
         async with self._database.begin() as connection:
             listed = await price_list(connection, self._clock)
             versions = await list_versions(connection)
-        announced = [one for one in versions if one.account_id is None and one.effective_at > now]
+        announced = [one for one in versions if _is_listed(one) and one.effective_at > now]
         first_day = (now + timedelta(days=self._notice_days + 1)).date()
         return self._render(
             visitor,
             "rates.html",
             status,
-            listed=[(model, _written(one.current.prices)) for model, one in listed.items()],
-            announced=[(one, _written(one.prices)) for one in sorted(announced, key=_when)],
+            listed=[(model, written(one.current.prices)) for model, one in listed.items()],
+            announced=[(one, written(one.prices)) for one in sorted(announced, key=_when)],
             first_day=first_day.isoformat(),
             form=form or {"model": "", "day": "", **dict.fromkeys(TOKENS, "")},
             error=error,
         )
 
 
+def _is_listed(version: Version) -> bool:
+    """Of the list, and not taken back."""
+    return version.account_id is None and version.withdrawn_at is None
+
+
 def _when(version: Version) -> tuple[datetime, str]:
     return version.effective_at, version.model
 
 
-def _written(prices: Prices) -> dict[str, str]:
+def written(prices: Prices) -> dict[str, str]:
+    """Dollars for a million tokens, by their names."""
     return {name: decimal(getattr(prices, name), MICRODOLLARS_PER_DOLLAR) for name in TOKENS}

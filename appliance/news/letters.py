@@ -24,6 +24,7 @@ class NewsLetters:
         self._kinds: Mapping[str, Callable[[Body, Say, str], Letter]] = {
             "budget": self._budget,
             "rate_change": self._rate_change,
+            "rate_withdrawn": self._rate_withdrawn,
             "lot_ends": self._lot_ends,
             "standing": self._standing,
             "terms": self._terms,
@@ -71,6 +72,14 @@ class NewsLetters:
         sentences.append(say("Credit that you have keeps its value in dollars."))
         link = say("Models and prices"), self._site.url("/models")
         return Letter(say("The price of {model} changes", model=body["model"]), tuple(sentences), link)
+
+    def _rate_withdrawn(self, body: Body, say: Say, language: str) -> Letter:
+        day = format_date(datetime.fromisoformat(body["effective_at"]), "long", locale=locale_of(language))
+        values = {"model": body["model"], "day": day}
+        sentence = say("The change of the price of {model} that was announced for {day} is taken back.", **values)
+        link = say("Models and prices"), self._site.url("/models")
+        subject = say("The price of {model} does not change", model=body["model"])
+        return Letter(subject, (sentence, say("What it costs until then, it costs after it too.")), link)
 
     def _lot_ends(self, body: Body, say: Say, language: str) -> Letter:
         day = format_date(datetime.fromisoformat(body["ends_at"]), "long", locale=locale_of(language))

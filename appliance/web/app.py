@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from appliance import secrets
 from appliance.bootstrap import OPERATOR
+from appliance.console.agreements import AgreementPages
 from appliance.console.customers import CustomerPages
 from appliance.console.inbox import InboxPages
 from appliance.console.overview import OverviewPages
@@ -119,6 +120,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
         OverviewPages(render, database, directory, clock),
         CustomerPages(render, database, standings, Credit(store, clock), clock),
         InboxPages(render, database, inbox),
+        AgreementPages(render, database, clock),
         RatePages(render, database, settings.billing.rate_notice_days, clock),
         AccountPages(render, credentials, database, clock),
         SecurityPages(render, second, settings.site),

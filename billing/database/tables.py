@@ -140,11 +140,19 @@ rate = Table(
     Column("request", BigInteger, nullable=False, server_default="0"),
     Column("image", BigInteger, nullable=False, server_default="0"),
     Column("audio_second", BigInteger, nullable=False, server_default="0"),
-    UniqueConstraint("model", "account_id", "effective_at", postgresql_nulls_not_distinct=True),
+    Index("ix_rate_model_account_id_effective_at", "model", "account_id", "effective_at"),
     CheckConstraint("least(input, cached_input, output, request, image, audio_second) >= 0", name="not_negative"),
     CheckConstraint("ends_at IS NULL OR account_id IS NOT NULL", name="only_negotiated_ends"),
     comment="append-only; micro-dollars per million tokens, nano-dollars per request, image, second of audio;"
     " account_id is whose negotiated rate it is",
+)
+
+rate_withdrawal = Table(
+    "rate_withdrawal",
+    metadata,
+    Column("rate_id", ForeignKey("rate.id"), primary_key=True),
+    moment("at"),
+    comment="append-only: a rate that was announced and taken back before it took effect; who and why is in audit",
 )
 
 HOUSE = ("payments", "grants", "plans", "revenue", "expired", "forfeited", "disputed", "written_off")
@@ -342,4 +350,4 @@ carried_forward = Table(
     comment="append-only: credits less debits of a ledger account, of archived transfers of a year",
 )
 
-APPEND_ONLY = ("transfer", "usage", "rate", "audit", "day_seal", "archive", "carried_forward")
+APPEND_ONLY = ("transfer", "usage", "rate", "rate_withdrawal", "audit", "day_seal", "archive", "carried_forward")

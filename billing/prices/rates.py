@@ -2,6 +2,7 @@
 
 Terms: "We will notify you of model rate changes, and such changes will take effect on the date specified in the
 notification." A change is announced so many days before, a policy value; an emergency is at once, and on record.
+What was announced can be taken back as long as it is not in force: it stays on record, and everybody is told.
 """
 
 import json
@@ -9,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, Select, insert, select
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
@@ -19,6 +19,11 @@ from billing.database import tables
 from billing.database.db import execute
 from billing.errors import Conflict, NotFound
 from billing.prices.pricing import Rate
+
+TOO_LATE = timedelta(minutes=5)
+"""Before a rate takes effect: clocks of several machines differ, and a transaction takes its time."""
+WITHDRAWN = "rate taken back"
+"""What a withdrawal is called in the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,10 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """``account_id`` is whose negotiated rate it is; one of the list has none."""
+    """``account_id`` is whose negotiated rate it is; one of the list has none.
+
+    One that was taken back has ``withdrawn_at``, and was never in force.
+    """
 
     id: int
     model: str
@@ -53,6 +61,7 @@ class Version:
     request: int
     image: int
     audio_second: int
+    withdrawn_at: datetime | None
 
     @property
     def prices(self) -> Prices:
@@ -74,9 +83,9 @@ async def rates_in_force(connection: AsyncConnection, clock: Clock) -> dict[str,
 
 async def price_list(connection: AsyncConnection, clock: Clock) -> dict[str, Listed]:
     """What everybody may know: the list rates in force, by model, with the next change of each."""
-    now, table = clock(), tables.rate
+    now, of = clock(), tables.rate.c
     current = await _versions_in_force(connection, now)
-    following = await _one_a_model(connection, table.c.effective_at > now, table.c.effective_at.asc())
+    following = await _one_a_model(connection, of.effective_at > now, of.effective_at.asc())
     return {model: Listed(version, following.get(model)) for model, version in current.items()}
 
 
@@ -84,14 +93,12 @@ async def list_versions(
     connection: AsyncConnection, model: str | None = None, account_id: int | None = None
 ) -> list[Version]:
     """Past and to come, by model and date: all of them, or a model's, or those negotiated for an account."""
-    table = tables.rate
-    query = select(*(table.c[name] for name in Version.__slots__)).order_by(
-        table.c.model, table.c.account_id.nulls_first(), table.c.effective_at
-    )
+    of = tables.rate.c
+    query = _versions().order_by(of.model, of.account_id.nulls_first(), of.effective_at, of.id)
     if model is not None:
-        query = query.where(table.c.model == model)
+        query = query.where(of.model == model)
     if account_id is not None:
-        query = query.where(table.c.account_id == account_id)
+        query = query.where(of.account_id == account_id)
     return [Version(**row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -136,7 +143,7 @@ async def change_rate(
             f"a change of {model}'s rate must be announced {notice_days} days before: "
             f"{(now + timedelta(days=notice_days)).isoformat(timespec='minutes')} at the earliest"
         )
-    await _insert(connection, model, prices, effective_at, now)
+    rate_id = await _insert(connection, model, prices, effective_at, now)
     if emergency is not None:
         await _record(connection, now, actor, "rate set in an emergency", None, model, emergency)
     if old is not None:
@@ -146,14 +153,7 @@ async def change_rate(
             "old": asdict(old.prices),
             "new": asdict(prices),
         }
-        subject = f"{model} {effective_at.isoformat()}"
-        await execute(
-            connection,
-            "INSERT INTO notice (created_at, kind, subject, body) VALUES ($1, 'rate_change', $2, $3::text::jsonb)",
-            now,
-            subject,
-            json.dumps(body),
-        )
+        await _announce(connection, "rate_change", f"rate {rate_id}", body, now)
 
 
 async def negotiate_rate(
@@ -191,6 +191,35 @@ async def negotiate_rate(
     await _record(connection, now, actor, "rate negotiated", account_id, model, reason)
 
 
+async def withdraw_rate(
+    connection: AsyncConnection, rate_id: int, clock: Clock, *, actor: str, reason: str
+) -> Version:
+    """Takes back a version that is not in force yet. What it would have cost is told to nobody again.
+
+    Of the list's it is announced, queued for mail, to all who were told of the change. Raises NotFound; Conflict
+    if it was taken back before, or takes effect within ``TOO_LATE``: it may be charged already.
+    """
+    now = clock()
+    if not reason.strip():
+        raise Conflict("a reason is needed")
+    await _one_at_a_time(connection)
+    query = _versions().where(tables.rate.c.id == rate_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no rate {rate_id}")
+    version = Version(**row)
+    if version.withdrawn_at is not None:
+        raise Conflict("this rate was taken back before")
+    if version.effective_at <= now + TOO_LATE:
+        raise Conflict("a rate that is in force, or about to be, cannot be taken back: announce another change")
+    await connection.execute(insert(tables.rate_withdrawal).values(rate_id=rate_id, at=now))
+    await _record(connection, now, actor, WITHDRAWN, version.account_id, f"rate {rate_id}", reason)
+    if version.account_id is None:
+        body = {"model": version.model, "effective_at": version.effective_at.isoformat()}
+        await _announce(connection, "rate_withdrawn", f"rate {rate_id}", body, now)
+    return version
+
+
 async def _insert(
     connection: AsyncConnection,
     model: str,
@@ -199,17 +228,38 @@ async def _insert(
     announced_at: datetime,
     account_id: int | None = None,
     ends_at: datetime | None = None,
-) -> None:
+) -> int:
+    """Its id. Raises Conflict if the moment has a version that was not taken back."""
+    of = tables.rate.c
+    whose = of.model == model, of.account_id.is_not_distinct_from(account_id), of.effective_at == effective_at
+    await _one_at_a_time(connection)
+    if (await connection.execute(_versions().where(*whose, _stands()))).first() is not None:
+        raise Conflict(f"{model} has a rate from {effective_at.isoformat()} on already")
     row = {
         "model": model, "account_id": account_id, "effective_at": effective_at, "announced_at": announced_at,
         "ends_at": ends_at,
     }  # fmt: skip
-    try:
-        await connection.execute(insert(tables.rate).values(**row, **asdict(prices)))
-    except IntegrityError as error:
-        if getattr(error.orig, "sqlstate", None) == "23505":
-            raise Conflict(f"{model} has a rate from {effective_at.isoformat()} on already") from None
-        raise
+    made = insert(tables.rate).values(**row, **asdict(prices)).returning(of.id)
+    return int((await connection.execute(made)).scalar_one())
+
+
+async def _one_at_a_time(connection: AsyncConnection) -> None:
+    """Whoever changes rates waits for one another; nobody who reads them does."""
+    await execute(connection, "LOCK TABLE rate IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def _announce(
+    connection: AsyncConnection, kind: str, subject: str, body: Mapping[str, object], now: datetime
+) -> None:
+    """To everybody, by mail."""
+    await execute(
+        connection,
+        "INSERT INTO notice (created_at, kind, subject, body) VALUES ($1, $2, $3, $4::text::jsonb)",
+        now,
+        kind,
+        subject,
+        json.dumps(body),
+    )
 
 
 async def _record(
@@ -228,22 +278,34 @@ async def _record(
 
 
 async def _versions_in_force(connection: AsyncConnection, moment: datetime) -> dict[str, Version]:
-    table = tables.rate
-    return await _one_a_model(connection, table.c.effective_at <= moment, table.c.effective_at.desc())
+    of = tables.rate.c
+    return await _one_a_model(connection, of.effective_at <= moment, of.effective_at.desc())
 
 
 async def _one_a_model(
     connection: AsyncConnection, condition: ColumnElement[bool], order: ColumnElement[datetime]
 ) -> dict[str, Version]:
-    """The first list version of each model, in the order given."""
-    table = tables.rate
+    """The first list version of each model that stands, in the order given."""
+    of = tables.rate.c
     query = (
-        select(*(table.c[name] for name in Version.__slots__))
-        .where(condition, table.c.account_id.is_(None))
-        .ext(distinct_on(table.c.model))
-        .order_by(table.c.model, order)
+        _versions()
+        .where(condition, of.account_id.is_(None), _stands())
+        .ext(distinct_on(of.model))
+        .order_by(of.model, order)
     )
     return {row["model"]: Version(**row) for row in (await connection.execute(query)).mappings()}
+
+
+def _versions() -> Select[tuple[object, ...]]:
+    """Of every version what Version has."""
+    rate, withdrawal = tables.rate, tables.rate_withdrawal
+    own = [rate.c[name] for name in Version.__slots__ if name != "withdrawn_at"]
+    joined = rate.join(withdrawal, withdrawal.c.rate_id == rate.c.id, isouter=True)
+    return select(*own, withdrawal.c.at.label("withdrawn_at")).select_from(joined)
+
+
+def _stands() -> ColumnElement[bool]:
+    return tables.rate_withdrawal.c.rate_id.is_(None)
 
 
 def _rate(version: Version) -> Rate:

@@ -63,6 +63,13 @@ STATE_RULES: dict[str, str] = {
         FROM account a LEFT JOIN (SELECT account_id, count(*) AS holds FROM hold GROUP BY 1) h
             ON h.account_id = a.id
         WHERE a.open_holds <> coalesce(h.holds, 0)""",
+    "a rate is taken back before it takes effect, and on record": """
+        SELECT coalesce('rate ' || w.rate_id, a.subject), 1::bigint,
+               (w.at < r.effective_at AND a.subject IS NOT NULL)::int::bigint
+        FROM rate_withdrawal w JOIN rate r ON r.id = w.rate_id
+        FULL JOIN (SELECT subject, at FROM audit WHERE action = 'rate taken back') a
+            ON a.subject = 'rate ' || w.rate_id AND a.at = w.at
+        WHERE w.rate_id IS NULL OR a.subject IS NULL OR w.at >= r.effective_at""",
     "no account is overdrawn": """
         SELECT 'account ' || id, 0::bigint, balance_nanodollars - held_nanodollars
         FROM account
@@ -102,6 +109,9 @@ RECORD_RULES: dict[str, str] = {
                 FROM usage u JOIN rate r ON r.id = u.rate_id
             ) priced
         ) rounded WHERE cost_nanodollars <> expected""",
+    "a rate that was taken back is charged to nobody": """
+        SELECT 'request ' || u.request_id, 0::bigint, u.cost_nanodollars
+        FROM usage u JOIN rate_withdrawal w ON w.rate_id = u.rate_id""",
     "a transfer is between ledger accounts that exist": """
         SELECT 'transfer ' || t.cause, 2::bigint, (d.id IS NOT NULL)::int + (c.id IS NOT NULL)::int
         FROM transfer t

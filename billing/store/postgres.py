@@ -53,6 +53,7 @@ WITH asking AS MATERIALIZED (
     SELECT m.model, v.id FROM (SELECT DISTINCT model FROM asking) m CROSS JOIN LATERAL (
         SELECT id FROM rate
         WHERE rate.model = m.model AND rate.account_id IS NULL AND rate.effective_at <= $3
+          AND NOT EXISTS (SELECT FROM rate_withdrawal w WHERE w.rate_id = rate.id)
         ORDER BY rate.effective_at DESC LIMIT 1
     ) v
 )
@@ -66,6 +67,7 @@ LEFT JOIN LATERAL (
     SELECT id FROM rate
     WHERE a.negotiated AND rate.model = r.model AND rate.account_id = a.id
       AND rate.effective_at <= $3 AND (rate.ends_at IS NULL OR $3 < rate.ends_at)
+      AND NOT EXISTS (SELECT FROM rate_withdrawal w WHERE w.rate_id = rate.id)
     ORDER BY rate.effective_at DESC LIMIT 1
 ) n ON true
 ORDER BY a.id

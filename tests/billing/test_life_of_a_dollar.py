@@ -190,6 +190,10 @@ CORRUPTIONS = {
         UPDATE transfer SET debit_id = (SELECT id FROM ledger_account WHERE kind = 'grants') WHERE kind = 'usage'""",
     "a request costs its tokens at the rate of its admission": "UPDATE usage SET completion_tokens = 2",
     "a month's spending is what was admitted in it": "UPDATE account SET month_spent_nanodollars = 0",
+    "a rate is taken back before it takes effect, and on record":
+        "INSERT INTO rate_withdrawal (rate_id, at) SELECT id, effective_at - interval '1 hour' FROM rate",
+    "a rate that was taken back is charged to nobody":
+        "INSERT INTO rate_withdrawal (rate_id, at) SELECT id, now() FROM rate",
     "a transfer is between ledger accounts that exist": "UPDATE transfer SET debit_id = 999 WHERE kind = 'usage'",
     "a transfer goes where its kind says": "UPDATE transfer SET kind = 'grant' WHERE kind = 'purchase'",
     "a request belongs to an account, a key of it and a rate": "UPDATE usage SET key_id = 999",

@@ -1,12 +1,13 @@
 """Prices: announced before they change, and charged as they were at admission."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.database.db import fetch
-from billing.errors import Conflict
+from billing.database.db import execute, fetch
+from billing.errors import Conflict, NotFound
 from billing.prices import rates
 from billing.prices.pricing import Tokens
 from billing.prices.rates import Prices
@@ -131,6 +132,93 @@ async def test_the_price_list_shows_what_is_in_force_and_the_next_change_and_nob
     async with bank.database.begin() as connection:
         listed = (await rates.price_list(connection, bank.clock))[MODEL]
     assert (listed.current.prices, listed.next) == (even_dearer, None)
+
+
+async def withdraw(bank: Bank, rate_id: int, reason: str = "a typing error") -> None:
+    async with bank.database.begin() as connection:
+        await rates.withdraw_rate(connection, rate_id, bank.clock, actor="kari", reason=reason)
+
+
+async def newest(bank: Bank) -> rates.Version:
+    async with bank.database.begin() as connection:
+        return max(await rates.list_versions(connection), key=lambda version: version.id)
+
+
+async def test_a_change_that_was_taken_back_is_never_charged_and_everybody_is_told(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    await change(bank, DEARER, 14)
+    await withdraw(bank, (await newest(bank)).id)
+    async with bank.database.begin() as connection:
+        listed = (await rates.price_list(connection, bank.clock))[MODEL]
+        notices = await fetch(connection, "SELECT kind, account_id, body FROM notice ORDER BY id")
+        (entry,) = await fetch(connection, "SELECT actor, action, reason FROM audit")
+    assert listed.next is None
+    assert [(one.kind, one.account_id) for one in notices] == [("rate_change", None), ("rate_withdrawn", None)]
+    assert notices[1].body == {"model": MODEL, "effective_at": notices[0].body["effective_at"]}
+    assert tuple(entry) == ("kari", "rate taken back", "a typing error")
+    bank.clock.turn(days=20)
+    admitted = await customer.admitted()
+    assert (await customer.settle(admitted, Tokens(10, 0, 10))).cost == 5_000
+    assert await bank.discrepancies() == []
+
+
+async def test_a_moment_that_became_free_has_another_version_once(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    await change(bank, DEARER, 14)
+    with pytest.raises(Conflict, match="already"):
+        await change(bank, Prices(300_000, 60_000, 900_000), 14)
+    await withdraw(bank, (await newest(bank)).id)
+    await change(bank, Prices(300_000, 60_000, 900_000), 14)
+    with pytest.raises(Conflict, match="already"):
+        await change(bank, DEARER, 14)
+    bank.clock.turn(days=14)
+    assert (await customer.admitted()).rate.output == 900_000
+
+
+async def test_of_two_who_set_a_rate_at_once_for_the_same_moment_one_succeeds(bank: Bank) -> None:
+    tries = [change(bank, Prices(one, one, one), 14) for one in (1, 2, 3)]
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in outcomes) == ["Conflict", "Conflict", "NoneType"]
+
+
+async def test_what_is_in_force_or_about_to_be_is_not_taken_back_and_nothing_twice(bank: Bank) -> None:
+    await change(bank, DEARER, 14)
+    announced = await newest(bank)
+    with pytest.raises(Conflict, match="reason"):
+        await withdraw(bank, announced.id, " ")
+    with pytest.raises(NotFound):
+        await withdraw(bank, announced.id + 1)
+    with pytest.raises(Conflict, match="in force"):
+        await withdraw(bank, announced.id - 1)
+    bank.clock.turn(days=14, minutes=-5)
+    with pytest.raises(Conflict, match="about to be"):
+        await withdraw(bank, announced.id)
+    bank.clock.turn(seconds=-1)
+    await withdraw(bank, announced.id)
+    with pytest.raises(Conflict, match="before"):
+        await withdraw(bank, announced.id)
+
+
+async def test_an_agreement_that_is_to_come_can_be_taken_back_and_is_told_to_nobody(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    async with bank.database.begin() as connection:
+        await negotiate(bank, connection, customer.account_id, Prices(1, 1, 1), start=2, end=9)
+    await withdraw(bank, (await newest(bank)).id)
+    bank.clock.turn(days=3)
+    assert (await customer.admitted()).rate.input == 100_000
+    async with bank.database.begin() as connection:
+        assert await fetch(connection, "SELECT id FROM notice") == []
+
+
+async def test_a_withdrawal_of_which_only_the_record_is_left_shows(bank: Bank) -> None:
+    await change(bank, DEARER, 14)
+    await withdraw(bank, (await newest(bank)).id)
+    async with bank.database.begin() as connection:
+        await execute(connection, "SET session_replication_role = replica")
+        await execute(connection, "DELETE FROM rate_withdrawal")
+        await execute(connection, "SET session_replication_role = origin")
+    (found,) = await bank.discrepancies()
+    assert found.rule == "a rate is taken back before it takes effect, and on record"
 
 
 async def test_an_announcement_compares_with_what_will_be_in_force_until_then(bank: Bank) -> None:

@@ -128,3 +128,33 @@ async def test_a_change_of_price_is_seen_before_it_is_announced(house: House) ->
         (_, announced) = await list_versions(connection, "smollm2")
     assert announced.prices == Prices(120_000, 20_000, 500_000, image=5)
     assert (await operator.post("/console/rates", form)).status == 400
+    back = {"rate": str(announced.id), "reason": "a typing error"}
+    assert (await operator.post("/console/rates/withdraw", back | {"reason": " "})).status == 400
+    assert "$0.50" not in (await operator.post("/console/rates/withdraw", back)).words
+    assert {letter.subject for _, letter in await house.letters()} == {"The price of smollm2 does not change"}
+    assert (await operator.post("/console/rates/withdraw", back)).status == 400
+    assert (await operator.post("/console/rates", form)).status == 200
+
+
+async def test_a_price_is_agreed_on_with_one_customer(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await operator.become_operator()
+    async with house.database.begin() as connection:
+        await first_rates(connection, {"smollm2": Prices(100_000, 20_000, 400_000, image=5)}, house.clock)
+    here = f"/console/customers/{await number_of(house)}/prices"
+    day = (house.clock() + timedelta(days=3)).date().isoformat()
+    form = {"model": "smollm2", "input": "0.05", "cached_input": "0.01", "output": "0.20", "reason": "a contract"}
+    for wrong in ({"model": "none"}, {"input": "-1"}, {"reason": " "}, {"from": "soon"}, {"until": "2020-01-01"}):
+        assert (await operator.post(here, form | wrong)).status == 400, wrong
+    assert "$0.20" in (await operator.post(here, form)).words
+    await operator.post(here, form | {"from": day, "output": "0.30"})
+    async with house.database.begin() as connection:
+        now, later = await list_versions(connection, account_id=await number_of(house))
+    assert now.prices == Prices(50_000, 10_000, 200_000, image=5)
+    back = {"rate": str(later.id), "reason": "not agreed on"}
+    other = f"/console/customers/{await number_of(house) + 1}/prices/withdraw"
+    assert (await operator.post(other, back)).status == 400
+    assert "taken back" in (await operator.post(f"{here}/withdraw", back)).words
+    assert (await operator.post(f"{here}/withdraw", back | {"rate": str(now.id)})).status == 400
+    assert "a contract" in (await operator.get(f"/console/customers/{await number_of(house)}")).words
