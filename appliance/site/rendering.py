@@ -16,6 +16,7 @@ from appliance.site.visitor import Visitor
 from appliance.texts import locale_of
 from billing.prices.money import NANODOLLARS_PER_DOLLAR, format_dollars
 
+GIB = 1 << 30
 NANODOLLARS_PER_CENT = NANODOLLARS_PER_DOLLAR // 100
 
 
@@ -72,6 +73,10 @@ class Formats:
 
     def number(self, value: float) -> str:
         return format_decimal(value, locale=self._locale)
+
+    def bytes(self, value: int) -> str:
+        """In gibibytes, which are what GPUs are sold by."""
+        return f"{format_decimal(value / GIB, '0.0', locale=self._locale)} GiB"
 
     def day(self, moment: date) -> str:
         return format_date(moment, "medium", locale=self._locale)

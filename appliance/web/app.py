@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from appliance import secrets
 from appliance.bootstrap import OPERATOR
+from appliance.console.activity import ActivityPages
 from appliance.console.agreements import AgreementPages
 from appliance.console.customers import CustomerPages
 from appliance.console.inbox import InboxPages
@@ -117,6 +118,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
         StandingPages(render, database, inbox, standings, credentials, clock),
         DataPages(render, database, throttle, clock),
         ContactPages(render, inbox, settings.site.messages_days),
+        ActivityPages(render, database, directory, clock),
         OverviewPages(render, database, directory, clock),
         CustomerPages(render, database, standings, Credit(store, clock), clock),
         InboxPages(render, database, inbox),

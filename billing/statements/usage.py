@@ -26,6 +26,18 @@ class Usage:
     ended: str
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A request that was admitted and is not charged yet; ``amount_nanodollars`` is what is held for it."""
+
+    request_id: UUID
+    account_id: int
+    created_at: datetime
+    model: str
+    endpoint: str
+    amount_nanodollars: int
+
+
 _TABLE = tables.usage
 _COLUMNS = [_TABLE.c.created_at.label(name) if name == "time" else _TABLE.c[name] for name in Usage.__slots__]
 
@@ -36,6 +48,13 @@ async def list_usage(connection: AsyncConnection, limit: int, account_id: int | 
     if account_id is not None:
         query = query.where(_TABLE.c.account_id == account_id)
     return [Usage(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def list_running(connection: AsyncConnection, limit: int) -> list[Running]:
+    """Newest first."""
+    hold = tables.hold
+    query = select(*(hold.c[name] for name in Running.__slots__)).order_by(hold.c.request_id.desc()).limit(limit)
+    return [Running(**row) for row in (await connection.execute(query)).mappings()]
 
 
 async def find_usage(connection: AsyncConnection, request_id: UUID, account_id: int) -> Usage | None:

@@ -24,6 +24,8 @@ REREAD_SECONDS = 0.1
 class Replica:
     """``running`` and ``waiting`` are requests at the last look; ``endpoint`` is ``http://host:port``.
 
+    ``memory_used`` and ``memory_total`` are bytes of its GPUs; without one, its own of the machine's, and 0.
+
     ``model`` is the one that it serves, which is another one than was asked for where it is a fallback.
     """
 
@@ -34,6 +36,8 @@ class Replica:
     draining: bool
     node: str = ""
     model: str = ""
+    memory_used: int = 0
+    memory_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class ModelView:
     start_seconds: float = 0.0
     """How long its last start took; 0 if that is not known."""
     fallbacks: tuple[str, ...] = ()
+    wanted: int = 0
+    """Replicas that it should have."""
+    tokens_per_second: float = 0.0
+    """Written over the last seconds, by all replicas."""
 
     @property
     def answers(self) -> bool:
@@ -142,14 +150,22 @@ def _stands_in(other: ModelView, view: ModelView, path: str) -> bool:
 
 def _view(model: str, entry: Mapping[str, Any]) -> ModelView:
     fields = ("id", "endpoint", "running", "waiting", "draining", "node")
+    later = ("memory_used", "memory_total")
     return ModelView(
         state=entry["state"],
         message=entry["message"],
         context_length=entry["context_length"],
         traits=msgspec.convert(entry["traits"], Traits),
         replicas=tuple(
-            Replica(**{field: replica[field] for field in fields}, model=model) for replica in entry["replicas"]
+            Replica(
+                **{field: replica[field] for field in fields},
+                **{field: replica[field] for field in later if field in replica},
+                model=model,
+            )
+            for replica in entry["replicas"]
         ),
         start_seconds=entry.get("start_seconds", 0.0),
         fallbacks=tuple(entry.get("fallbacks", ())),
+        wanted=entry.get("wanted", 0),
+        tokens_per_second=entry.get("tokens_per_second", 0.0),
     )

@@ -36,6 +36,7 @@ from serving.partner import start as partner
 from serving.placement.plan import WITHOUT_REPLACEMENT
 from serving.replica import silence
 from serving.replica.description import MOST_STILL_ASKED_SECONDS, STILL_ASKED_SECONDS, Description, Told
+from serving.replica.footprint import Footprint, on_gpus, on_processors
 from serving.replica.guard import Guard
 from serving.replica.progress import Progress
 from serving.weights.preparing import on_this_node
@@ -44,6 +45,7 @@ DEPLOYMENT = "Replica"
 HEALTH_CHECK_PERIOD_SECONDS = 1.0
 HEALTH_CHECK_TIMEOUT_SECONDS = 10.0
 DRAIN_POLL_SECONDS = 0.1
+WEIGH_SECONDS = 15.0
 SOME_CPU = 0.01
 """Of what needs nothing, Ray does not care where it is; all else takes its turn on the nodes."""
 
@@ -72,6 +74,7 @@ class Replica:
         self._version = version
         self._leaving = False
         self._progress = Progress()
+        self._footprint = Footprint()
         home = home_of_this_node()
         self._journal = FileJournal(meters_directory(home, model.id), self._id)
         self._marks = MarkFile(meters_directory(home, model.id), self._id)
@@ -94,6 +97,7 @@ class Replica:
         self._engine.guard.left = partial(left_here, home / "meters")
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         self._marking = asyncio.create_task(keep_marks(self._book, self._marks))
+        self._weighing = asyncio.create_task(self._weigh(on_gpu=gpus > 0))
         self._started = True
 
     def describe(self) -> dict[str, Any]:
@@ -107,6 +111,9 @@ class Replica:
             running=self._book.in_flight - waiting,
             waiting=waiting,
             begun=self._book.begun,
+            written=self._book.written,
+            memory_used=self._footprint.used,
+            memory_total=self._footprint.total,
             leaving=self._leaving,
             draining=self._engine.guard.draining,
             trouble=self._engine.trouble,
@@ -114,6 +121,13 @@ class Replica:
         told = Told(description, msgspec.to_builtins(self._engine.traits))
         document: dict[str, Any] = msgspec.to_builtins(told)
         return document
+
+    async def _weigh(self, *, on_gpu: bool) -> None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        look = partial(on_gpus, visible) if on_gpu else on_processors
+        while True:
+            self._footprint = await asyncio.to_thread(look)
+            await asyncio.sleep(WEIGH_SECONDS)
 
     async def check_health(self) -> None:
         """Raises if the engine is dead or hangs, or the port is closed; Ray then replaces this replica.
@@ -144,6 +158,7 @@ class Replica:
         self._server.should_exit = True
         await self._serving
         self._marking.cancel()
+        self._weighing.cancel()
         self._marks.close()
         self._journal.close()
         await self._engine.stop()

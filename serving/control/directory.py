@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from serving.catalog.models import Model
+from serving.control.pace import Pace
 from serving.files import write_whole
 from serving.replica.description import MOST_STILL_ASKED_SECONDS, Description, Told
 
@@ -50,6 +51,7 @@ class ModelState:
         self.traits: dict[str, Any] = {}
         self.replicas: Sequence[Description] = ()
         self._begun: dict[str, int] = {}
+        self._pace = Pace()
         self._drain = Drain(model.drain_seconds)
 
     @property
@@ -78,6 +80,7 @@ class ModelState:
             "fallbacks": self.model.fallbacks,
             "replicas": self.replicas,
             "start_seconds": self.start_seconds,
+            "tokens_per_second": self._pace.per_second,
             "wanted": self.wanted,
             "ready": self.ready,
             "settled": self.ready == self.wanted == len(self.replicas) and not self.preparing,
@@ -129,6 +132,7 @@ class ModelState:
 
     def _take(self, replicas: Sequence[Description]) -> None:
         """One that is leaving, and takes requests yet, gets them until its successor is known."""
+        self._pace.see({one.id: one.written for one in replicas}, time.monotonic())
         replaced = not self.wanted or any(not (one.draining or one.leaving) for one in replicas)
         self.replicas = [one.as_seen(draining=one.draining or (replaced and one.leaving)) for one in replicas]
 

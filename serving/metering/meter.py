@@ -278,6 +278,7 @@ class MeterBook:
         self._ends: dict[str, asyncio.Event] = {}
         self.begun = 0
         """Requests ever."""
+        self._written = 0
 
     @property
     def in_flight(self) -> int:
@@ -286,6 +287,12 @@ class MeterBook:
     @property
     def waiting(self) -> int:
         return sum(request.waiting for request in self._running.values())
+
+    @property
+    def written(self) -> int:
+        """Tokens ever, those of running answers too."""
+        running = (sequence for request in self._running.values() for sequence in request.sequences)
+        return self._written + sum(sequence.completion_tokens for sequence in running)
 
     def running(self) -> list[Request]:
         return list(self._running.values())
@@ -315,6 +322,7 @@ class MeterBook:
         What is refused costs nothing, though the engine may have begun with another one of its prompts.
         """
         del self._running[request.id]
+        self._written += sum(sequence.completion_tokens for sequence in request.sequences)
         meter = request.totals(ended) if ended != "refused" else Request(request.id, request.limits).totals(ended)
         self._ended[request.id] = (self._clock(), meter)
         self._ended.move_to_end(request.id)

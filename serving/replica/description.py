@@ -13,7 +13,9 @@ MOST_STILL_ASKED_SECONDS = 30.0
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """``begun`` are its requests ever, ``running`` and ``waiting`` those of now.
+    """``begun`` are its requests ever, ``running`` and ``waiting`` those of now; ``written`` its tokens ever.
+
+    ``memory_used`` and ``memory_total`` are bytes, as ``serving.replica.footprint`` has them.
 
     One that is ``leaving`` was stopped and takes requests yet; one that is ``draining`` gets none. What an earlier
     version did not say has a default: its replicas are taken over as they run.
@@ -28,6 +30,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     begun: int
     leaving: bool = False
     draining: bool = False
+    written: int = 0
+    memory_used: int = 0
+    memory_total: int = 0
     trouble: str = ""
     """What keeps a partner from answering."""
 

@@ -34,8 +34,8 @@ FOR_CUSTOMERS = (
     "/account/email?link=x", "/terms/accept", "/nothing",
 )  # fmt: skip
 FOR_OPERATORS = (
-    "/console", "/console/customers", "/console/customers/3", "/console/customers/3/prices",
-    "/console/rates", "/console/inbox", "/console/audit",
+    "/console", "/console/models", "/console/activity", "/console/customers", "/console/customers/3",
+    "/console/customers/3/prices", "/console/rates", "/console/inbox", "/console/audit",
 )  # fmt: skip
 OPERATOR_EMAIL = "op@example.com"
 

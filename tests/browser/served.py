@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -21,6 +22,7 @@ from appliance.identity.first import first_link
 from appliance.settings import Settings, load_settings
 from billing.database import migrations
 from serving.catalog.declared import declare
+from serving.control.directory import Publisher
 from tests.appliance.postgres_server import running_cluster
 from tests.browser.sample import make_sample
 from tests.ports import free_port
@@ -60,6 +62,7 @@ def served_site() -> Iterator[Served]:
         declare(settings.declared, settings.models)
         with ThreadPoolExecutor(1) as aside:  # Playwright has an event loop in this thread
             aside.submit(lambda: asyncio.run(_fill(settings))).result()
+        publish(settings)
         with (home / "site.log").open("wb") as log:
             command = [sys.executable, "-m", "appliance", "site"]
             process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=log)
@@ -69,6 +72,35 @@ def served_site() -> Iterator[Served]:
         finally:
             process.terminate()
             process.wait()
+
+
+def publish(settings: Settings) -> None:
+    """What a system would say of its models that has one of them on two GPUs."""
+
+    def replica(name: str, host: str, **more: int) -> dict[str, Any]:
+        plain = {"id": name, "endpoint": f"http://{host}:41234", "draining": False, "node": host}
+        return plain | {"running": 0, "waiting": 0} | more
+
+    gpu = 80 << 30
+    models: dict[str, dict[str, Any]] = {
+        "smollm2": {
+            "replicas": [
+                replica("d1x9kc02", "10.0.0.1", running=31, waiting=4, memory_used=71 << 30, memory_total=gpu),
+                replica("p7m30tq5", "10.0.0.2", running=28, memory_used=70 << 30, memory_total=gpu),
+            ],
+            "tokens_per_second": 4183.2,
+        },
+        "minilm": {"replicas": [replica("z0a5f8n1", "10.0.0.2", running=2, memory_used=1 << 30)]},
+    }  # fmt: skip
+    common = {
+        "state": "ready",
+        "message": "",
+        "context_length": 8192,
+        "traits": {"template_tokens": 70},
+        "wanted": 1,
+    }
+    described = {name: {**common, **found, "wanted": len(found["replicas"])} for name, found in models.items()}
+    Publisher(settings.directory).publish(described, published_at=time.time())
 
 
 async def _fill(settings: Settings) -> None:

@@ -1,10 +1,22 @@
 """What an operator does in the console."""
 
+import asyncio
 import re
+import uuid
 from datetime import timedelta
 
+from billing.charging.admission import Admission, Admitted, Request
+from billing.charging.settlement import Ended, Metered, Settlement
 from billing.customers.accounts import find_account, get_account
+from billing.customers.keys import create_key, digest
+from billing.database.partitions import make_partitions
+from billing.ids import new_id
+from billing.ledger.credit import Credit
+from billing.prices.pricing import Tokens
 from billing.prices.rates import Prices, first_rates, list_versions
+from billing.store.postgres import PostgresStore
+from serving.client.published import REREAD_SECONDS
+from tests.browser.served import publish
 from tests.web.conftest import PASSWORD, House
 
 MOVES = (
@@ -87,6 +99,43 @@ async def number_of(house: House) -> int:
         account = await find_account(connection, "ada@example.com")
     assert account is not None
     return account.id
+
+
+async def test_what_runs_and_what_ended_is_seen_and_nothing_of_what_was_said(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await operator.become_operator()
+    number, store = await number_of(house), PostgresStore(house.database)
+    await Credit(store, house.clock).purchase(number, 10**9, "Stripe", uuid.uuid4())
+    async with house.database.begin() as connection:
+        await make_partitions(connection, house.clock)
+        await first_rates(connection, {"smollm2": Prices(100_000, 20_000, 400_000)}, house.clock)
+        _, text = await create_key(connection, number, "laptop", b"p" * 32, house.clock)
+    for answered in (True, False):
+        request = Request(
+            new_id(house.clock()), digest(b"p" * 32, text), "smollm2", "/v1/chat/completions", 70, 30
+        )
+        assert isinstance(await Admission(store, house.clock).admit(request), Admitted)
+        if answered:
+            metered = Metered(request.id, number, Tokens(61, 0, 17), Ended.COMPLETE)
+            await Settlement(store, house.clock).settle(metered)
+    house.clock.turn(seconds=42)
+    shown = (await operator.get("/console/activity")).words
+    assert re.search(r"Running .* 42 ada@example.com smollm2 /v1/chat/completions \$0\.\d+", shown)
+    assert re.search(r"Ended last .* ada@example.com smollm2 /v1/chat/completions 61 17 \$0\.\d+ complete", shown)
+
+
+async def test_the_models_are_seen_with_their_queue_their_pace_and_their_memory(house: House) -> None:
+    operator = house.browser()
+    await operator.become_operator()
+    assert "There are none yet." in (await operator.get("/console/models")).words
+    publish(house.settings)
+    await asyncio.sleep(REREAD_SECONDS)
+    shown = (await operator.get("/console/models")).words
+    assert "Replicas 2 / 2 Running 59 In the queue 4 Tokens a second 4,183" in shown
+    assert "d1x9kc02 10.0.0.1 31 4 71.0 GiB / 80.0 GiB of its GPUs" in shown
+    assert "z0a5f8n1 10.0.0.2 2 0 1.0 GiB no GPU" in shown
+    assert "smollm2 ready 2 59 4 4,183" in (await operator.get("/console")).words
 
 
 async def test_whoever_is_invited_signs_up_with_the_address_of_the_mail(house: House) -> None:
