@@ -3,6 +3,7 @@
 from fastapi import Request
 from fastapi.responses import Response
 
+from appliance.console.today import Today
 from appliance.inbox.messages import count_open
 from appliance.site.audience import Audience
 from appliance.site.pages import Routes
@@ -11,6 +12,7 @@ from appliance.site.visitor import Visitor
 from billing.clock import Clock
 from billing.customers.accounts import recent_audit
 from billing.database.db import Database
+from billing.statements import closing
 from billing.statements.money import read_money
 from serving.client.published import Directory
 
@@ -22,6 +24,7 @@ class OverviewPages:
         self._render = render
         self._database = database
         self._directory = directory
+        self._today = Today(database, clock)
         self._clock = clock
 
     def routes(self) -> Routes:
@@ -34,8 +37,16 @@ class OverviewPages:
         async with self._database.snapshot() as connection:
             money = await read_money(connection, self._clock())
             waiting = await count_open(connection)
-        views = self._directory.models()
-        return self._render(visitor, "console.html", money=money, waiting=waiting, views=views)
+            checked = await closing.newest(connection)
+        return self._render(
+            visitor,
+            "console.html",
+            money=money,
+            today=await self._today.charged(),
+            waiting=waiting,
+            checked=checked,
+            views=self._directory.models(),
+        )
 
     async def audit(self, _: Request, visitor: Visitor) -> Response:
         async with self._database.begin() as connection:

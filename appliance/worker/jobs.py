@@ -24,6 +24,8 @@ from billing.proof import seals as chain
 from billing.proof.archive import archive_year, drop_archived_months, years_due
 from billing.proof.reconciliation import reconcile
 from billing.proof.seals import BrokenSeal
+from billing.statements import closing
+from billing.statements.closing import Closing
 from billing.statements.period import Period
 
 log = logging.getLogger(__name__)
@@ -130,18 +132,24 @@ class Jobs:
             log.error("the books are not what was metered: %s", describe(difference))
         requests = sum(group.requests for group in found.groups)
         log.info("%s is reconciled: %d requests, %d differences", yesterday, requests, found.count)
-        await self._verify("all", None)
+        discrepancies = await self._verify("all", None)
         async with self._database.snapshot() as connection:
-            self._report_seals("all", await chain.verify_seals(connection))
+            broken = await chain.verify_seals(connection)
+        self._report_seals("all", broken)
+        result = Closing(yesterday, requests, found.count, discrepancies, len(broken), self._clock())
+        async with self._database.begin() as connection:
+            await closing.record(connection, result)
         self._closed = yesterday
 
-    async def _verify(self, scope: str, since: datetime | None) -> None:
+    async def _verify(self, scope: str, since: datetime | None) -> int:
+        """How many rules of the books are broken, and where."""
         async with self._database.snapshot() as connection:
             discrepancies = await ledger.verify(connection, since)
         self._metrics.ledger_discrepancies.labels(scope).set(len(discrepancies))
         self._metrics.ledger_checked_at.labels(scope).set(self._clock().timestamp())
         for found in discrepancies:
             log.error("the books do not balance: %s: %s", found.rule, found.subject)
+        return len(discrepancies)
 
     def _report_seals(self, scope: str, broken: Sequence[BrokenSeal]) -> None:
         self._metrics.seals_broken.labels(scope).set(len(broken))

@@ -326,6 +326,18 @@ day_seal = Table(
     comment="append-only: SHA-256 over the day's records and the day before",
 )
 
+closing = Table(
+    "closing",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("differences", BigInteger, nullable=False),
+    Column("discrepancies", BigInteger, nullable=False),
+    Column("broken_seals", BigInteger, nullable=False),
+    moment("closed_at"),
+    comment="what the newest check of a day that is over found: of meters, charges, transfers, books and seals",
+)
+
 archive = Table(
     "archive",
     metadata,

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.charging.limits import month_of
 from billing.database.db import fetch
+from billing.ids import lowest_id
 
 ENDS_SOON = timedelta(days=30)
 _SUMS = """
@@ -37,6 +38,13 @@ class Money:
     held: int
     owed: int
     ending: int
+
+
+async def charged_since(connection: AsyncConnection, moment: datetime) -> int:
+    """Nano-dollars, for requests that were admitted since then. Reads each of them."""
+    query = "SELECT coalesce(sum(cost_nanodollars), 0)::bigint AS charged FROM usage WHERE request_id >= $1"
+    (row,) = await fetch(connection, query, lowest_id(moment))
+    return int(row.charged)
 
 
 async def read_money(connection: AsyncConnection, now: datetime) -> Money:

@@ -1,6 +1,6 @@
 """What the worker does in the background, each job on a real database."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from billing.database.db import execute, fetch
 from billing.ids import new_id
 from billing.ledger.sweep import Sweeper
 from billing.prices.pricing import Tokens
+from billing.statements import closing
 from serving.metering.journal import FileJournal, meters_directory
 from serving.metering.meter import Meter
 from tests.billing.conftest import MODEL, Bank, bank
@@ -41,6 +42,13 @@ class Worker:
         return self.registry.get_sample_value(f"appliance_{name}", labels)
 
 
+async def closed(bank: Bank) -> closing.Closing:
+    async with bank.database.begin() as connection:
+        found = await closing.newest(connection)
+    assert found is not None
+    return found
+
+
 async def test_a_day_that_is_over_is_reconciled_once_and_any_difference_is_an_alarm(
     bank: Bank, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -64,9 +72,12 @@ async def test_a_day_that_is_over_is_reconciled_once_and_any_difference_is_an_al
     for scope in ("recent", "all"):
         assert worker.gauge("ledger_discrepancies", scope=scope) == 0
         assert worker.gauge("seals_broken", scope=scope) == 0
+    first = await closed(bank)
+    assert (first.day, first.requests, first.differences, first.agrees) == (date(2026, 1, 31), 2, 1, False)
     bank.clock.turn(days=1)
     await worker.jobs.close_day()
     assert worker.gauge("reconciliation_differences") == 0
+    assert (await closed(bank)).agrees
 
 
 async def test_books_that_do_not_balance_are_an_alarm_within_minutes_or_at_night(
@@ -86,6 +97,7 @@ async def test_books_that_do_not_balance_are_an_alarm_within_minutes_or_at_night
     await worker.jobs.close_day()
     assert worker.gauge("ledger_discrepancies", scope="recent") == 0
     assert worker.gauge("ledger_discrepancies", scope="all") == 1
+    assert ((await closed(bank)).discrepancies, (await closed(bank)).agrees) == (1, False)
 
 
 async def test_what_is_due_is_deleted_and_archived(bank: Bank, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 
 from billing.charging.admission import Admission, Admitted, Request
@@ -14,6 +15,8 @@ from billing.ids import new_id
 from billing.ledger.credit import Credit
 from billing.prices.pricing import Tokens
 from billing.prices.rates import Prices, first_rates, list_versions
+from billing.statements import closing
+from billing.statements.closing import Closing
 from billing.store.postgres import PostgresStore
 from serving.client.published import REREAD_SECONDS
 from tests.browser.served import publish
@@ -136,6 +139,19 @@ async def test_the_models_are_seen_with_their_queue_their_pace_and_their_memory(
     assert "d1x9kc02 10.0.0.1 31 4 71.0 GiB / 80.0 GiB of its GPUs" in shown
     assert "z0a5f8n1 10.0.0.2 2 0 1.0 GiB no GPU" in shown
     assert "smollm2 ready 2 59 4 4,183" in (await operator.get("/console")).words
+
+
+async def test_the_overview_says_whether_the_books_of_the_last_day_agree(house: House) -> None:
+    operator = house.browser()
+    await operator.become_operator()
+    assert "The books are checked once a day is over." in (await operator.get("/console")).words
+    found = Closing(house.clock().date() - timedelta(days=1), 1234, 0, 0, 0, house.clock())
+    async with house.database.begin() as connection:
+        await closing.record(connection, replace(found, differences=3))
+    assert "do not agree: 3 requests differ" in (await operator.get("/console")).words
+    async with house.database.begin() as connection:
+        await closing.record(connection, found)
+    assert "agree: 1,234 requests, as they were metered" in (await operator.get("/console")).words
 
 
 async def test_whoever_is_invited_signs_up_with_the_address_of_the_mail(house: House) -> None:
