@@ -1,7 +1,9 @@
 """From signing up to the first answer, and from a suspension to its end, on the stack that `up` starts."""
 
+import asyncio
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -9,16 +11,20 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import first_link, link_of_mail, site_url
 from tests.browser.sample import PASSWORD
 from tests.browser.screenshots import set_up_second_factor
+from tests.scenarios.nowhere import assert_nowhere
 from tests.scenarios.system import System
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 EMAIL = "grace@example.com"
+CANARY = "zqplayground5512"
 
 
 def test_from_signing_up_to_an_answer_a_suspension_and_back(browser: Browser, page: Page, system: System) -> None:
     sign_up(page, system)
     key = make_key(page)
-    ask(page)
+    answer = ask(page)
+    said = [CANARY, *(line[-40:] for line in answer.splitlines() if len(line) >= 40)]
+    ThreadPoolExecutor(1).submit(lambda: asyncio.run(assert_nowhere(system, *said))).result()
     assert "Paris" in answer_to_curl(page, key)
     see_the_cost(page)
     operator = become_operator(browser, system)
@@ -71,18 +77,19 @@ def make_key(page: Page) -> str:
     return page.inner_text("#key")
 
 
-def ask(page: Page) -> None:
-    """In the playground: an answer that streams, what it took, and a page that forgets."""
+def ask(page: Page) -> str:
+    """In the playground: an answer that streams, what it took, and a page that forgets; the answer."""
     page.goto("/playground")
-    page.fill("#most", "20")
-    page.fill("#text", "What is the capital of France?")
+    page.fill("#most", "60")
+    page.fill("#text", f"My secret is {CANARY}. What is the capital of France?")
     page.press("#text", "Enter")
     facts = page.locator(".turn.model small")
     expect(facts).to_have_text(re.compile(r"\d+ tokens in, \d+ out · \$0\.\d+ · first token after \d+\.\d+ s"))
-    assert page.inner_text(".turn.model p")
-    assert "What is the capital of France?" in page.inner_text("#playground")
+    answer = page.inner_text(".turn.model p")
+    assert CANARY in page.inner_text("#playground")
     page.reload()
     assert page.locator(".turn").count() == 0
+    return answer
 
 
 def see_the_cost(page: Page) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from tests.conftest import Figure
 from tests.scenarios.conftest import PARTNERS_KEY
+from tests.scenarios.nowhere import assert_nowhere, files_with
 from tests.scenarios.system import System, books_balance, gather_limited, stream, write_models
 from tests.scenarios.test_models import SHIPPED
-from tests.scenarios.test_zero_retention import CANARY, assert_nowhere, files_with
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
 
