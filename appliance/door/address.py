@@ -9,6 +9,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAMED = "appliance.named"
 """In a request's scope: its client is whom a trusted proxy names."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+NOWHERE = ipaddress.IPv4Address(0)
+"""Of a request that has no address, such as one through a Unix socket: all of these are one."""
+KEPT_BITS = {4: 24, 6: 48}
 
 
 def parsed(text: str) -> Address | None:
@@ -43,6 +46,11 @@ def forwarded_for(headers: Iterable[tuple[bytes, bytes]], trusted: Sequence[Netw
         if not is_in(address, trusted):
             return address
     return None
+
+
+def cut_short(address: Address) -> str:
+    """As much of it as is ever written down: the network of a provider and a town, and not whose line."""
+    return str(ipaddress.ip_network((address, KEPT_BITS[address.version]), strict=False))
 
 
 def counted_as(address: Address) -> str:

@@ -1,5 +1,6 @@
 """The only wiring of the gateway: settings in, ASGI application out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from appliance.gateway.observe import metrics_router
 from appliance.gateway.openapi import openapi_router
 from appliance.gateway.paths import meant
 from appliance.gateway.relay import Relay
+from appliance.gateway.sightings import LAST_SECONDS, Sightings
 from appliance.gateway.usage import usage_router
 from appliance.settings import Settings
 from billing.charging.admission import Admission
@@ -155,9 +157,13 @@ class Gateway:
             aside := Aside(),
             settings.gateway.body_limit_bytes,
             metrics,
+            sightings := Sightings(database, metrics.sightings_dropped.inc, system_clock),
         )
+        writing = asyncio.create_task(sightings.keep_writing())
         yield
         await books.drain(settings.gateway.shutdown_seconds)
+        writing.cancel()
+        await sightings.write(LAST_SECONDS)
         aside.close()
         await engine_client.close()
         await database.close()

@@ -83,6 +83,8 @@ class Hangup:
 class Exchange:
     """One request and what became of it. Times are ``time.perf_counter()``; ``model`` is "" if not offered.
 
+    ``caller`` is the digest of the key that was sent, if one was; admission says whether it is one that is known.
+
     ``passed_bytes`` are those of the answer's body that are on their way to the client.
     """
 
@@ -90,6 +92,8 @@ class Exchange:
     endpoint: Endpoint
     send: Send
     model: str = ""
+    caller: bytes = b""
+    caller_is_known: bool = False
     status: int | None = None
     cut_off: str | None = None
     writing_since: float | None = None

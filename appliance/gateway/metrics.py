@@ -65,6 +65,10 @@ class GatewayMetrics:
         self._refused = Counter(
             "appliance_connections_refused", "Connections that ended at the door.", ("reason",), registry=registry
         )
+        self.sightings_dropped = Counter(
+            "appliance_sightings_dropped", "Requests that the review of sharing and spam does not see.",
+            registry=registry,
+        )  # fmt: skip
 
     def observe_refusal(self, reason: str) -> None:
         """At the door, before anything of a request is known."""

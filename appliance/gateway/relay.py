@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import aiohttp
 from msgspec.structs import replace
 
-from appliance.errors import ApiError, InternalError, InvalidRequest, Unavailable
+from appliance.errors import ApiError, InternalError, InvalidKey, InvalidRequest, Unavailable
 from appliance.gateway import caller
 from appliance.gateway.asgi import (
     CLIENT_CLOSED,
@@ -38,6 +38,7 @@ from appliance.gateway.metrics import GatewayMetrics
 from appliance.gateway.priority import priority_of
 from appliance.gateway.reading import read_body
 from appliance.gateway.refusals import as_error, limit_headers
+from appliance.gateway.sightings import Sightings
 from appliance.gateway.sse import StreamTail
 from billing.charging.admission import Admitted, Refusal, Request
 from billing.charging.batch import QueueFull
@@ -95,6 +96,7 @@ class Relay:
         aside: Aside,
         body_limit_bytes: int,
         metrics: GatewayMetrics,
+        sightings: Sightings,
     ) -> None:
         self._books = books
         self._aside = aside
@@ -103,6 +105,7 @@ class Relay:
         self._cold = Cold(engine_client.directory, wanted)
         self._body_limit_bytes = body_limit_bytes
         self._metrics = metrics
+        self._sightings = sightings
         self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,9 +121,19 @@ class Relay:
             await exchange.fail(InternalError("Something went wrong on our side."))
         finally:
             self._metrics.observe(exchange)
+            self._note(exchange, scope)
+
+    def _note(self, exchange: Exchange, scope: Scope) -> None:
+        """Where the key is used from; nothing of a key that is none."""
+        status = exchange.status or 0
+        if exchange.caller and status != InvalidKey.status:
+            address = scope["client"][0] if scope["client"] else ""
+            refused = 400 <= status < 500
+            self._sightings.saw(exchange.caller, address, known=exchange.caller_is_known, refused=refused)
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         key = caller.require_key(scope["headers"], anthropic=exchange.endpoint.dialect == "anthropic")
+        exchange.caller = self._books.digest(key)
         body = await read_body(scope, receive, self._body_limit_bytes, lambda: self._require_known(key))
         content_type = _content_type(scope) if exchange.endpoint.body is Body.AUDIO else JSON
         asked = Asked(body, content_type, await self._aside.parse(exchange.endpoint, body, content_type))
@@ -146,7 +159,7 @@ class Relay:
             )
         request = Request(
             id=exchange.id,
-            key_digest=self._books.digest(key),
+            key_digest=exchange.caller,
             model=exchange.model,
             endpoint=exchange.endpoint.path,
             prompt_limit=_prompt_limit(parsed, view, len(asked.body)),
@@ -162,6 +175,7 @@ class Relay:
                 decision = await self._books.admit(await self._counted(request, asked, view))
         except (DatabaseUnavailable, QueueFull):
             raise Unavailable("Accounts cannot be read at the moment.") from None
+        exchange.caller_is_known = isinstance(decision, Admitted) or decision.reason is not Refusal.INVALID_KEY
         exchange.limit_headers = limit_headers(decision.limits)
         if isinstance(decision, Admitted):
             return decision

@@ -3,9 +3,8 @@
 import ipaddress
 from dataclasses import dataclass
 
-from appliance.door.address import parsed
+from appliance.door.address import NOWHERE, cut_short, parsed
 
-KEPT_BITS = {4: 24, 6: 48}
 BROWSERS = {
     "Edg": "Edge", "OPR/": "Opera", "SamsungBrowser": "Samsung Internet", "Firefox": "Firefox", "FxiOS": "Firefox",
     "CriOS": "Chrome", "Chrome": "Chrome", "Safari": "Safari", "curl": "curl",
@@ -15,8 +14,6 @@ SYSTEMS = {
     "CrOS": "ChromeOS", "Linux": "Linux",
 }  # fmt: skip
 """The first that is named counts: most name others after it."""
-NOWHERE = ipaddress.IPv4Address(0)
-"""Of a request that has no address, such as one through a Unix socket: all of these are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +32,8 @@ class Origin:
 
     @property
     def network(self) -> str:
-        """The address cut short: whose provider and town, and not whose line."""
-        address = ipaddress.ip_address(self.address)
-        return str(ipaddress.ip_network((address, KEPT_BITS[address.version]), strict=False))
+        """The address cut short."""
+        return cut_short(ipaddress.ip_address(self.address))
 
 
 def described(agent: str) -> str:

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import appliance.identity.tables
 import appliance.inbox.tables
-import appliance.mail.tables  # noqa: F401 -- all add to the tables
+import appliance.mail.tables
+import appliance.review.tables  # noqa: F401 -- all add to the tables
 from billing.charging.admission import Admission, Admitted, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock
