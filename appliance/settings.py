@@ -73,6 +73,23 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accent: Annotated[str, msgspec.Meta(pattern="^#[0-9a-fA-F]{6}$")] = "#1f5fbf"
 
 
+Signal = Literal["networks", "refused", "travel"]
+
+
+class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `review` of appliance.yaml: what counts as a sign of sharing or spam, and what follows."""
+
+    networks: Annotated[int, msgspec.Meta(ge=2)] = 12
+    networks_within_an_hour: Annotated[int, msgspec.Meta(ge=1)] = 4
+    refused: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    refused_percent: Annotated[float, msgspec.Meta(ge=0, lt=100)] = 90
+    travel_km: Annotated[float, msgspec.Meta(ge=0)] = 500
+    travel_km_per_hour: Annotated[float, msgspec.Meta(gt=0)] = 1000
+    places: str = ""
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=366)] = 30
+    suspend: tuple[Signal, ...] = ()
+
+
 class MailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `mail` of appliance.yaml. Without a server, mail goes into `$APPLIANCE_HOME/outbox`."""
 
@@ -90,6 +107,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ray: RaySettings = RaySettings()
     billing: BillingSettings = BillingSettings()
     site: SiteSettings = SiteSettings()
+    review: ReviewSettings = ReviewSettings()
     mail: MailSettings = MailSettings()
 
 
@@ -108,6 +126,7 @@ class Settings:
     ray: RaySettings
     billing: BillingSettings
     site: SiteSettings
+    review: ReviewSettings
     mail: MailSettings
     config_folder: Path
     """Of appliance.yaml: the files that it names are relative to it."""
@@ -178,6 +197,11 @@ class Settings:
     def archive(self) -> Path:
         """Where records go when they leave the database."""
         return self.home / "archive"
+
+    @property
+    def places(self) -> Path | None:
+        """The database that says where a network is, if the operator has one."""
+        return self.config_folder / self.review.places if self.review.places else None
 
     @property
     def outbox(self) -> Path:
@@ -257,6 +281,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         ray=parsed.ray,
         billing=parsed.billing,
         site=parsed.site,
+        review=parsed.review,
         mail=parsed.mail,
         config_folder=file.resolve().parent,
         metrics_networks=_networks("metrics_networks", parsed.gateway.metrics_networks),

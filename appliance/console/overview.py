@@ -5,6 +5,7 @@ from fastapi.responses import Response
 
 from appliance.console.today import Today
 from appliance.inbox.messages import count_open
+from appliance.review.findings import count_findings
 from appliance.site.audience import Audience
 from appliance.site.pages import Routes
 from appliance.site.rendering import Render
@@ -38,12 +39,14 @@ class OverviewPages:
             money = await read_money(connection, self._clock())
             waiting = await count_open(connection)
             checked = await closing.newest(connection)
+            findings = await count_findings(connection)
         return self._render(
             visitor,
             "console.html",
             money=money,
             today=await self._today.charged(),
             waiting=waiting,
+            findings=findings,
             checked=checked,
             views=self._directory.models(),
         )

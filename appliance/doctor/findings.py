@@ -46,6 +46,8 @@ class Facts:
     site_port_user: Literal["free", "appliance", "other"]
     site_address: str
     site_lacks: tuple[str, ...]
+    places: str
+    places_error: str | None
     disk_free_gib: float
     memory_available_gib: float
     database: Literal["embedded", "external"]
@@ -66,6 +68,7 @@ def examine(facts: Facts) -> list[Finding]:
         _gpu,
         _ports,
         _site,
+        _review,
         _disk,
         _memory,
         _database,
@@ -128,6 +131,14 @@ def _site(facts: Facts) -> Finding:
         return Finding("site", "ok", facts.site_address or "for this machine alone, without site.address")
     found = f"{facts.site_address} has {', '.join(facts.site_lacks)}"
     return Finding("site", "warn", found, "; ".join(missing[one] for one in facts.site_lacks))
+
+
+def _review(facts: Facts) -> Finding:
+    if facts.places_error:
+        advice = "put the file there, or correct review.places in appliance.yaml; until then no travel is seen"
+        return Finding("review", "warn", facts.places_error, advice)
+    found = "impossible travel is looked for" if facts.places else "without review.places no travel is looked for"
+    return Finding("review", "ok", found)
 
 
 def _disk(facts: Facts) -> Finding:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from appliance.doctor.findings import Facts
 from appliance.door.address import parsed
+from appliance.identity.places import Places, PlacesUnreadable
 from appliance.postgres import PostgresError, find_binaries
 from appliance.settings import Settings, SettingsError, load_settings
 from appliance.supervisor.census import alive
@@ -48,6 +49,8 @@ def probe(env: Mapping[str, str], here: Path) -> Facts:
         site_port_user=_port_user(settings, settings.site_port if settings else 0, running=running),
         site_address=settings.site.address if settings else "",
         site_lacks=_site_lacks(settings),
+        places=settings.review.places if settings else "",
+        places_error=_places_error(settings),
         disk_free_gib=shutil.disk_usage(_existing(home)).free / GIB,
         memory_available_gib=psutil.virtual_memory().available / GIB,
         database="external" if external else "embedded",
@@ -109,6 +112,14 @@ def _site_lacks(settings: Settings | None) -> tuple[str, ...]:
         "no contact": not site.contact,
     }
     return tuple(name for name, is_so in lacks.items() if is_so)
+
+
+def _places_error(settings: Settings | None) -> str | None:
+    try:
+        Places(settings.places if settings else None)
+    except PlacesUnreadable as error:
+        return str(error)
+    return None
 
 
 def _port_user(settings: Settings | None, port: int, *, running: bool) -> Literal["free", "appliance", "other"]:

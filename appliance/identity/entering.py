@@ -10,12 +10,14 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity import passkeys, sessions
+from appliance.identity.arrivals import NEW_COUNTRY, NEW_DEVICE, is_elsewhere
 from appliance.identity.devices import Devices
 from appliance.identity.emails import compared
 from appliance.identity.errors import WrongCredentials
 from appliance.identity.origin import Origin
 from appliance.identity.passkeys import Passkeys
 from appliance.identity.passwords import Passwords
+from appliance.identity.places import Places
 from appliance.identity.proofs import is_wanted
 from appliance.identity.tables import person
 from appliance.identity.throttle import Rate, Throttle
@@ -28,8 +30,6 @@ FROM_ONE_NETWORK = Rate(30, timedelta(seconds=10))
 BY_STRANGERS = Rate(10, timedelta(minutes=1))
 """For one account, from browsers that it does not know."""
 FROM_ONE_DEVICE = Rate(10, timedelta(minutes=1))
-NEW_DEVICE = "new device"
-"""The kind of mail; it is about the account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Entering:
         passkeys: Passkeys,
         throttle: Throttle,
         devices: Devices,
+        places: Places,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -59,6 +60,7 @@ class Entering:
         self._passkeys = passkeys
         self._throttle = throttle
         self._devices = devices
+        self._places = places
         self._clock = clock
 
     async def sign_in(self, email: str, password: str, origin: Origin, device: str | None = None) -> Entered:
@@ -102,13 +104,16 @@ class Entering:
         *,
         incomplete: bool,
     ) -> Entered:
-        now, about = self._clock(), found.account_id
-        known = self._devices.name_of(device, about, found.password)
-        token = await sessions.begin(connection, about, found.role, origin, now, incomplete=incomplete)
-        if known is None:
-            await queue.enqueue(connection, NEW_DEVICE, found.email, found.language, now, about)
+        """The owner hears of a browser that the account does not know, and of one that it knows elsewhere."""
+        now, owner = self._clock(), found.account_id
+        known = self._devices.name_of(device, owner, found.password)
+        elsewhere = known is not None and await is_elsewhere(connection, self._places, owner, origin)
+        token = await sessions.begin(connection, owner, found.role, origin, now, incomplete=incomplete)
+        if known is None or elsewhere:
+            kind, about = NEW_COUNTRY if known else NEW_DEVICE, await sessions.id_of(connection, token)
+            await queue.enqueue(connection, kind, found.email, found.language, now, about)
         if known is None or device is None:
-            device = self._devices.new(about, found.password)
+            device = self._devices.new(owner, found.password)
         return Entered(token, device, incomplete)
 
 

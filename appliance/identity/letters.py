@@ -4,14 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from babel import Locale
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.identity import credentials, entering, inviting, joining, proofs, second
+from appliance.identity import arrivals, credentials, inviting, joining, proofs, second
+from appliance.identity.places import Places
 from appliance.identity.tables import applicant, person
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
-from appliance.texts import Say, speaker
+from appliance.texts import Say, known, locale_of, speaker
 from billing.clock import Clock
 
 KEY_MADE = "key made"
@@ -32,14 +34,17 @@ class Site:
 
 
 class Letters:
-    def __init__(self, site: Site, clock: Clock) -> None:
+    def __init__(self, site: Site, places: Places, clock: Clock) -> None:
         self._site = site
+        self._places = places
         self._clock = clock
         self._kinds: Mapping[str, Callable[[AsyncConnection, Mail, Say], Awaitable[Letter | None]]] = {
             joining.CONFIRM_EMAIL: self._confirm_email,
             inviting.INVITED: self._invited,
             credentials.RESET_PASSWORD: self._reset_password,
             credentials.CONFIRM_CHANGE: self._confirm_change,
+            arrivals.NEW_DEVICE: self._arrived,
+            arrivals.NEW_COUNTRY: self._arrived,
         }
 
     async def write(self, connection: AsyncConnection, one: Mail) -> Letter | None:
@@ -122,16 +127,32 @@ class Letters:
             (say("Confirm"), self._site.url("/account/email", link=link)),
         )
 
-    def _news(self, kind: str, say: Say) -> Letter:
+    async def _arrived(self, connection: AsyncConnection, one: Mail, say: Say) -> Letter:
         service = self._site.name
-        texts = {
-            entering.NEW_DEVICE: (
+        subject, sentence = {
+            arrivals.NEW_DEVICE: (
                 say("A new browser signed in"),
                 say(
                     "Somebody signed in to your account at {service} in a browser that it did not know.",
                     service=service,
                 ),
             ),
+            arrivals.NEW_COUNTRY: (
+                say("A sign-in from another country"),
+                say(
+                    "Somebody signed in to your account at {service} from another country than before.",
+                    service=service,
+                ),
+            ),
+        }[one.kind]
+        where = await arrivals.country_of(connection, self._places, one.about or 0)
+        country = Locale.parse(locale_of(known(one.language))).territories.get(where, where)
+        told = (say("Its address is of this country: {country}.", country=country),) if where else ()
+        return self._with_alarm(one.kind, say, subject, sentence, *told)
+
+    def _news(self, kind: str, say: Say) -> Letter:
+        service = self._site.name
+        texts = {
             KEY_MADE: (
                 say("An API key was made"),
                 say("Your account at {service} has a new API key.", service=service),
@@ -178,10 +199,12 @@ class Letters:
                 ),
             ),
         }
-        subject, sentence = texts[kind]
+        return self._with_alarm(kind, say, *texts[kind])
+
+    def _with_alarm(self, kind: str, say: Say, subject: str, *sentences: str) -> Letter:
         if kind in BEYOND_A_PASSWORD:
             alarm, link = say("If it was not you, please write to us at once."), (say("Write to us"), "/contact")
         else:
             alarm = say("If it was not you, choose a new password at once: that ends every session.")
             link = (say("Choose a new password"), "/forgot")
-        return Letter(subject, (sentence, alarm), (link[0], self._site.url(link[1])))
+        return Letter(subject, (*sentences, alarm), (link[0], self._site.url(link[1])))

@@ -86,6 +86,12 @@ async def begin(
     return token
 
 
+async def id_of(connection: AsyncConnection, token: str) -> int:
+    """Of a session that has begun."""
+    query = select(session.c.id).where(session.c.digest == digest(token))
+    return int((await connection.execute(query)).scalar_one())
+
+
 async def complete(connection: AsyncConnection, session_id: int) -> str:
     """The second factor was given. The session has a new token: whoever saw the one before it has nothing."""
     token = new_token()

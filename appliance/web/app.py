@@ -20,6 +20,7 @@ from appliance.console.customers import CustomerPages
 from appliance.console.inbox import InboxPages
 from appliance.console.overview import OverviewPages
 from appliance.console.rates import RatePages
+from appliance.console.review import ReviewPages
 from appliance.identity.credentials import Credentials
 from appliance.identity.devices import Devices
 from appliance.identity.entering import Entering
@@ -28,6 +29,7 @@ from appliance.identity.joining import Joining
 from appliance.identity.origin import Origin
 from appliance.identity.passkeys import Passkeys
 from appliance.identity.passwords import Passwords
+from appliance.identity.places import open_places
 from appliance.identity.proofs import Authenticators, Proofs
 from appliance.identity.second import SecondFactor
 from appliance.identity.throttle import Throttle
@@ -105,7 +107,8 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     store = PostgresStore(database)
     standings = Standings(store, clock)
     inbox = Inbox(database, throttle, standings, settings.site.contact, clock)
-    entering = Entering(database, passwords, passkeys, throttle, devices, clock)
+    places = open_places(settings.places)
+    entering = Entering(database, passwords, passkeys, throttle, devices, places, clock)
     joining = Joining(database, passwords, throttle, clock, invited=settings.site.sign_up == "invitation")
     for room in (
         FrontPages(render, legal, settings, declared, database, clock),
@@ -123,6 +126,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
         CustomerPages(render, database, standings, Credit(store, clock), clock),
         InboxPages(render, database, inbox),
         AgreementPages(render, database, clock),
+        ReviewPages(render, database, clock),
         RatePages(render, database, settings.billing.rate_notice_days, clock),
         AccountPages(render, credentials, database, clock),
         SecurityPages(render, second, settings.site),

@@ -22,6 +22,7 @@ from appliance.identity.errors import IdentityError
 from appliance.identity.tables import acceptance, authenticator, passkey, person, session
 from appliance.identity.throttle import Rate, Throttle
 from appliance.inbox.tables import message
+from appliance.review.tables import finding, sighting
 from appliance.site.audience import Audience
 from appliance.site.pages import Routes
 from appliance.site.rendering import Render, status_of
@@ -41,7 +42,7 @@ SECRET = frozenset({
 OF_A_PERSON = {
     "person": person, "acceptances": acceptance, "sessions": session, "second_factor": authenticator,
     "passkeys": passkey, "messages": message, "keys": tables.api_key, "credit": tables.lot, "audit": tables.audit,
-    "notices": tables.notice,
+    "notices": tables.notice, "sightings": sighting, "findings": finding,
 }  # fmt: skip
 EXPLAINED = """This is all that is kept of you here.
 
@@ -57,6 +58,8 @@ account.json
   credit          each lot of credit: where it is from, when it ends, what is left
   audit           what was done with your account, by whom and why
   notices         what you were told by mail
+  sightings       from which networks your keys were used, by the hour; each is an address cut short
+  findings        what looked like sharing or spam to us, and why
 
 usage.csv
   A line for each request: when, which model, how many tokens, what it cost (nano-dollars). What was asked and

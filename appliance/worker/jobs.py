@@ -8,6 +8,7 @@ from pathlib import Path
 from appliance.identity import retention
 from appliance.inbox import messages
 from appliance.news.telling import notice_ends
+from appliance.review.looking import Review
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.reconciling import describe, read_meters
 from appliance.worker.recovery import Recovery
@@ -44,6 +45,7 @@ class Jobs:
         meters: Path,
         archive: Path,
         messages_kept: timedelta,
+        review: Review,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -54,6 +56,7 @@ class Jobs:
         self._meters = meters
         self._archive = archive
         self._messages_kept = messages_kept
+        self._review = review
         self._clock = clock
         self._closed: date | None = None
 
@@ -113,9 +116,14 @@ class Jobs:
             now = self._clock()
             await notice_ends(connection, now)
             await messages.forget(connection, now, self._messages_kept)
+            await self._review.forget(connection, now)
             if emails := await retention.forget(connection, now):
                 await messages.forget_writers(connection, emails)
                 log.info("people of %d emails are forgotten", len(emails))
+
+    async def review(self) -> None:
+        if found := await self._review.run_once():
+            log.warning("%d findings are new on the review list", found)
 
     async def verify(self) -> None:
         await self._verify("recent", self._clock() - RECENT)

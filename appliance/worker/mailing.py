@@ -6,6 +6,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.letters import Letters, Site
+from appliance.identity.places import Places
 from appliance.inbox.letters import KINDS as INBOX_KINDS
 from appliance.inbox.letters import InboxLetters
 from appliance.mail.letter import Letter, Sender
@@ -14,6 +15,7 @@ from appliance.mail.sending import Sending, Write
 from appliance.mail.way import Outbox, Smtp, Way
 from appliance.news.letters import NewsLetters
 from appliance.news.telling import NEWS, tell
+from appliance.review.letters import FOUND, ReviewLetters
 from appliance.settings import Settings
 from billing.clock import Clock
 from billing.database.db import Database
@@ -24,11 +26,11 @@ log = logging.getLogger(__name__)
 
 
 class Mailing:
-    def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
+    def __init__(self, database: Database, settings: Settings, places: Places, clock: Clock) -> None:
         site = Site(settings.site.name, settings.site_url)
         sender = Sender(settings.site.name, settings.mail.sender)
         self._database = database
-        self._sending = Sending(database, way_of(settings), writer(site, clock), sender, clock)
+        self._sending = Sending(database, way_of(settings), writer(site, places, clock), sender, clock)
         self._outbox = settings.outbox
         self._clock = clock
 
@@ -47,13 +49,16 @@ class Mailing:
                 file.unlink()
 
 
-def writer(site: Site, clock: Clock) -> Write:
+def writer(site: Site, places: Places, clock: Clock) -> Write:
     """Each kind of mail is written by the room that it is of."""
-    of_identity, of_inbox, of_news = Letters(site, clock), InboxLetters(site), NewsLetters(site)
+    of_identity, of_inbox, of_news = Letters(site, places, clock), InboxLetters(site), NewsLetters(site)
+    of_review = ReviewLetters(site)
 
     async def write(connection: AsyncConnection, one: Mail) -> Letter | None:
         if one.kind == NEWS:
             return await of_news.write(connection, one)
+        if one.kind == FOUND:
+            return await of_review.write(connection, one)
         room = of_inbox if one.kind in INBOX_KINDS else of_identity
         return await room.write(connection, one)
 

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from appliance import secrets
+from appliance.identity.places import open_places
+from appliance.review.looking import Review
 from appliance.settings import Settings
 from appliance.worker.jobs import Jobs
 from appliance.worker.mailing import Mailing
@@ -32,6 +34,7 @@ RECOVERY_PERIOD_SECONDS = 2.0
 MAIL_PERIOD_SECONDS = 1.0
 SWEEP_PERIOD_SECONDS = 60.0
 VERIFY_PERIOD_SECONDS = 300.0
+REVIEW_PERIOD_SECONDS = 300.0
 DAILY_PERIOD_SECONDS = 3600.0
 WORKER_LOCK = 723_241_500
 POOL_SIZE = 24
@@ -56,16 +59,18 @@ async def run(settings: Settings) -> None:
     engine_client = EngineClient(Directory(settings.directory), secrets.read(settings.secrets).cluster_secret)
     store = PostgresStore(database)
     recovery = Recovery(database, Settlement(store, system_clock), engine_client, settings.meters, system_clock)
+    places = open_places(settings.places)
     metrics = WorkerMetrics(CollectorRegistry())
     does = Jobs(
         database,
         recovery,
         Sweeper(store, system_clock),
-        Standings(store, system_clock),
+        standings := Standings(store, system_clock),
         metrics,
         settings.meters,
         settings.archive,
         timedelta(days=settings.site.messages_days),
+        Review(database, standings, places, settings.review, settings.site.contact, system_clock),
         system_clock,
     )
     jobs: tuple[Job, ...] = (
@@ -77,11 +82,12 @@ async def run(settings: Settings) -> None:
         Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
     )
     if settings.is_first_node:  # it has the journals of all nodes, the archive, and what is set of mail and people
-        mailing = Mailing(database, settings, system_clock)
+        mailing = Mailing(database, settings, places, system_clock)
         jobs += (
             Job("mail", MAIL_PERIOD_SECONDS, mailing.run_once),
             Job("outbox", DAILY_PERIOD_SECONDS, mailing.clear_outbox),
             Job("retention", SWEEP_PERIOD_SECONDS, does.forget),
+            Job("review", REVIEW_PERIOD_SECONDS, does.review),
             Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
             Job("archive", DAILY_PERIOD_SECONDS, does.archive),
         )

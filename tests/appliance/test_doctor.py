@@ -22,6 +22,8 @@ HEALTHY = Facts(
     site_port_user="free",
     site_address="",
     site_lacks=("no mail server", "the example terms", "no contact"),
+    places="",
+    places_error=None,
     disk_free_gib=100.0,
     memory_available_gib=16.0,
     database="embedded",
@@ -55,6 +57,7 @@ def test_a_healthy_machine_needs_no_advice() -> None:
         ({"port_user": "other"}, "ports", "fail", "make up PORT=8080"),
         ({"site_port_user": "other"}, "ports", "fail", "make up SITE_PORT=8080"),
         ({"site_address": "https://example.com"}, "site", "warn", "mail.server"),
+        ({"places_error": "/x.mmdb cannot be read"}, "review", "warn", "review.places"),
         ({"disk_free_gib": 5.0}, "disk", "warn", "APPLIANCE_HOME"),
         ({"disk_free_gib": 1.0}, "disk", "fail", "APPLIANCE_HOME"),
         ({"memory_available_gib": 4.0}, "memory", "warn", "kv_cache_gib"),
@@ -86,3 +89,11 @@ def test_programs_and_people_read_the_same_findings() -> None:
     findings = examine(replace(HEALTHY, ray_version=None))
     assert [entry["check"] for entry in json.loads(as_json(findings))] == [f.check for f in findings]
     assert "run `make up`" in "\n".join(as_lines(findings))
+
+
+def test_that_no_travel_is_looked_for_is_said() -> None:
+    (plain,) = [one for one in examine(HEALTHY) if one.check == "review"]
+    (with_file,) = [one for one in examine(replace(HEALTHY, places="city.mmdb")) if one.check == "review"]
+    assert (plain.found, with_file.found) == (
+        "without review.places no travel is looked for", "impossible travel is looked for"
+    )  # fmt: skip

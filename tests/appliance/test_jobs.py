@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from appliance.identity.places import Places
+from appliance.review.looking import Review
+from appliance.settings import ReviewSettings
 from appliance.worker.jobs import Jobs
 from appliance.worker.metrics import WorkerMetrics
 from billing.database.db import execute, fetch
@@ -35,6 +38,7 @@ class Worker:
             home / "meters",
             home / "archive",
             timedelta(days=180),
+            Review(bank.database, bank.standings, Places(None), ReviewSettings(), "", bank.clock),
             bank.clock,
         )
 

@@ -35,7 +35,7 @@ FOR_CUSTOMERS = (
 )  # fmt: skip
 FOR_OPERATORS = (
     "/console", "/console/models", "/console/activity", "/console/customers", "/console/customers/3",
-    "/console/customers/3/prices", "/console/rates", "/console/inbox", "/console/audit",
+    "/console/customers/3/prices", "/console/rates", "/console/inbox", "/console/review", "/console/audit",
 )  # fmt: skip
 OPERATOR_EMAIL = "op@example.com"
 

@@ -15,6 +15,7 @@ from appliance.identity.joining import Form, Joining
 from appliance.identity.origin import Origin
 from appliance.identity.passkeys import Passkeys
 from appliance.identity.passwords import Cost, Passwords
+from appliance.identity.places import Places
 from appliance.identity.proofs import Authenticators, Proofs
 from appliance.identity.second import SecondFactor
 from appliance.identity.tables import applicant
@@ -40,6 +41,7 @@ class Door:
     database: Database
     passwords: Passwords
     clock: TurnedClock = field(default_factory=TurnedClock)
+    places: Places = field(default_factory=lambda: Places(None))
 
     def __post_init__(self) -> None:
         throttle = Throttle(PEPPER)
@@ -47,7 +49,9 @@ class Door:
         devices = Devices(PEPPER)
         authenticators, passkeys = Authenticators(PEPPER), Passkeys(ADDRESS, "The Service", throttle, PEPPER)
         proofs = Proofs(self.database, throttle, authenticators, passkeys)
-        self.entering = Entering(self.database, self.passwords, passkeys, throttle, devices, self.clock)
+        self.entering = Entering(
+            self.database, self.passwords, passkeys, throttle, devices, self.places, self.clock
+        )
         self.credentials = Credentials(self.database, self.passwords, proofs, throttle, devices, self.clock)
         self.second = SecondFactor(self.database, self.credentials, proofs, authenticators, passkeys, self.clock)
 

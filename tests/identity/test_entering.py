@@ -4,18 +4,22 @@ import asyncio
 import statistics
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
 from appliance.identity import sessions
-from appliance.identity.entering import NEW_DEVICE
+from appliance.identity.arrivals import NEW_COUNTRY, NEW_DEVICE
 from appliance.identity.errors import TooManyTries, WrongCredentials
 from appliance.identity.origin import Origin
 from appliance.identity.passwords import Passwords
+from appliance.identity.places import Places
 from appliance.identity.tables import person
+from billing.database.db import Database
 from billing.database.tables import account
 from tests.identity.conftest import HOME, PASSWORD, Door
+from tests.places import write_places
 
 
 async def test_the_right_password_opens_and_the_owner_hears_of_a_new_browser_only(door: Door) -> None:
@@ -196,3 +200,24 @@ async def test_checking_a_password_takes_as_long_for_nobody() -> None:
             times[who].append(time.process_time() - began)
     somebody, nobody = (statistics.median(times[who]) for who in ("somebody", "nobody"))
     assert 0.5 < nobody / somebody < 2
+
+
+async def test_a_known_browser_in_another_country_is_told_of_and_another_network_is_not(
+    fresh_url: str, passwords: Passwords, tmp_path: Path
+) -> None:
+    places = Places(write_places(tmp_path / "places.mmdb"))
+    door = Door(Database(fresh_url, pool_size=8), passwords, places=places)
+    entered = await door.join()
+    told = []
+    for address in ("203.0.113.7", "100.64.1.1", "198.51.100.7", "198.51.100.8", "192.0.2.9"):
+        origin = Origin(address, "Firefox on Linux")
+        await door.entering.sign_in("ada@example.com", PASSWORD, origin, entered.device)
+        told.append([one.kind for one in await door.mail()])
+    assert told == [[], [], [NEW_COUNTRY], [], []]
+    await door.database.close()
+
+
+async def test_without_a_database_of_places_no_country_is_news(door: Door) -> None:
+    entered = await door.join()
+    await door.entering.sign_in("ada@example.com", PASSWORD, Origin("198.51.100.7", "x"), entered.device)
+    assert await door.mail() == []

@@ -7,18 +7,24 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pytest
+from sqlalchemy import update
 
-from appliance.identity import credentials, entering, inviting, joining, proofs, second
+from appliance.identity import arrivals, credentials, entering, inviting, joining, proofs, second
 from appliance.identity.letters import KEY_MADE, Letters, Site
+from appliance.identity.origin import Origin
+from appliance.identity.places import Places
+from appliance.identity.tables import person
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
 from appliance.texts import LANGUAGES
 from appliance.web import keys
 from tests.identity.conftest import HOME, PASSWORD, Door
+from tests.places import write_places
 
 SITE = Site("The Service", "https://service.example")
 NEWS = (
-    entering.NEW_DEVICE, credentials.PASSWORD_CHANGED, credentials.EMAIL_CHANGED, credentials.EMAIL_CHANGE_ASKED,
+    arrivals.NEW_DEVICE, arrivals.NEW_COUNTRY,
+    credentials.PASSWORD_CHANGED, credentials.EMAIL_CHANGED, credentials.EMAIL_CHANGE_ASKED,
     second.SECOND_FACTOR_ON, second.SECOND_FACTOR_OFF, second.PASSKEY_ADDED, second.PASSKEY_REMOVED,
     proofs.RECOVERY_CODE_USED, KEY_MADE,
 )  # fmt: skip
@@ -26,7 +32,7 @@ NEWS = (
 
 async def write(door: Door, one: Mail) -> Letter | None:
     async with door.database.begin() as connection:
-        return await Letters(SITE, door.clock).write(connection, one)
+        return await Letters(SITE, door.places, door.clock).write(connection, one)
 
 
 async def letter(door: Door) -> Letter:
@@ -133,3 +139,17 @@ def test_every_kind_that_is_queued_is_written() -> None:
         credentials.CONFIRM_CHANGE,
     }
     assert set(kinds()) == written
+
+
+@pytest.mark.parametrize(("language", "country"), [("en", "Japan"), ("nb", "Japan"), ("xx", "Japan")])
+async def test_a_sign_in_is_told_with_its_country_where_that_is_known(
+    door: Door, tmp_path: Path, language: str, country: str
+) -> None:
+    door.places = Places(write_places(tmp_path / "places.mmdb"))
+    await door.join()
+    async with door.database.begin() as connection:
+        await connection.execute(update(person).values(language=language))
+    await door.entering.sign_in("ada@example.com", PASSWORD, Origin("198.51.100.7", "x"))
+    assert country in " ".join((await letter(door)).paragraphs)
+    await door.entering.sign_in("ada@example.com", PASSWORD, Origin("100.64.1.1", "x"))
+    assert len((await letter(door)).paragraphs) == 2

@@ -12,6 +12,8 @@ from sqlalchemy import text
 
 from appliance.identity import credentials
 from appliance.identity.errors import TooManyTries
+from appliance.review.looking import Review
+from appliance.settings import ReviewSettings
 from appliance.worker.jobs import Jobs
 from appliance.worker.metrics import WorkerMetrics
 from billing.customers.keys import create_key
@@ -29,7 +31,9 @@ def jobs(door: Door, home: Path) -> Jobs:
     nobody: Any = None
     standings = Standings(PostgresStore(door.database), door.clock)
     metrics = WorkerMetrics(CollectorRegistry())
-    return Jobs(door.database, nobody, nobody, standings, metrics, home, home, timedelta(days=180), door.clock)
+    review = Review(door.database, standings, door.places, ReviewSettings(), "", door.clock)
+    kept = timedelta(days=180)
+    return Jobs(door.database, nobody, nobody, standings, metrics, home, home, kept, review, door.clock)
 
 
 async def everything(door: Door) -> dict[str, str]:

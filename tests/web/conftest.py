@@ -20,6 +20,7 @@ from appliance import secrets
 from appliance.bootstrap import OPERATOR
 from appliance.identity.first import first_link
 from appliance.identity.letters import Site as Named
+from appliance.identity.places import Places
 from appliance.identity.tables import authenticator
 from appliance.mail import queue
 from appliance.mail.letter import Letter
@@ -54,7 +55,7 @@ class House:
 
     async def letters(self) -> list[tuple[str, Letter]]:
         """All mail that the worker would send now, to whom and what."""
-        written, write = [], writer(Named("Appliance", ADDRESS), self.clock)
+        written, write = [], writer(Named("Appliance", ADDRESS), Places(None), self.clock)
         async with self.database.begin() as connection:
             await tell(connection, self.clock())
             while (one := await queue.claim(connection, self.clock())) is not None:

@@ -5,11 +5,17 @@ from datetime import timedelta
 from io import BytesIO
 from zipfile import ZipFile
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from appliance.identity import retention
+from appliance.identity.places import Places
 from appliance.inbox import messages
+from appliance.review import sightings
+from appliance.review.looking import Review
+from appliance.review.sightings import HOUR_SECONDS, Count, Place
+from appliance.settings import ReviewSettings
 from billing.customers.accounts import find_account
+from billing.database.tables import api_key
 from tests.web.conftest import PASSWORD, Browser, House
 
 CANARY = "Ada Byron King"
@@ -88,12 +94,15 @@ async def test_after_thirty_days_nothing_of_the_person_is_left_anywhere(house: H
     ada = house.browser()
     await full_life(house, ada)
     number = await account_of(house, EMAIL)
-    assert await tables_with(house, CANARY, EMAIL, "192.0.2.")
+    named = {table for table, _ in await tables_with(house, CANARY, EMAIL, "192.0.2.")}
+    assert {"person", "session", "message", "sighting", "finding"} <= named
     await ada.post("/account/delete", {"password": PASSWORD})
     house.clock.turn(days=30)
     await house.standings().delete(number, "appliance")
+    looking = Review(house.database, house.standings(), Places(None), ReviewSettings(), "", house.clock)
     async with house.database.begin() as connection:
         emails = await retention.forget(connection, house.clock())
+        await looking.forget(connection, house.clock())
         await messages.forget_writers(connection, emails)
     assert not await tables_with(house, CANARY, EMAIL, "192.0.2.", "laptop of Ada")
     assert (await ada.sign_in(EMAIL)).status == 401
@@ -112,6 +121,8 @@ async def test_all_that_is_kept_of_a_person_can_be_downloaded(house: House) -> N
     assert document["person"][0]["name"] == CANARY
     for kept in ("keys", "passkeys"):
         assert [one["name"] for one in document[kept]] == ["laptop of Ada"]
+    assert "192.0.2.0/24" in [one["network"] for one in document["sightings"]]
+    assert [one["signal"] for one in document["findings"]] == ["networks"]
     assert document["acceptances"][0]["address"] == "192.0.2.17"
     assert usage.startswith("request_id,")
     assert all(name in explained for name in document)
@@ -139,6 +150,19 @@ async def full_life(house: House, ada: Browser) -> None:
     await house.standings().suspend(number, "operator", "a reason")
     await ada.post("/standing/appeal", {"text": f"I am {CANARY}, {EMAIL}."})
     await house.standings().resume(number, "operator", "a reason")
+    await sighted(house, number)
+
+
+async def sighted(house: House, number: int) -> None:
+    """The key was used from many networks, and that was found."""
+    async with house.database.begin() as connection:
+        query = select(api_key.c.digest).where(api_key.c.account_id == number)
+        (digest, *_) = (await connection.execute(query)).scalars().all()
+        hour = int(house.clock().timestamp()) // HOUR_SECONDS
+        networks = ("192.0.2.0/24", *(f"203.0.{n}.0/24" for n in range(12)))
+        await sightings.add(connection, {Place(digest, one, hour): Count(1) for one in networks})
+    looking = Review(house.database, house.standings(), Places(None), ReviewSettings(), "", house.clock)
+    assert await looking.run_once() == 1
 
 
 async def account_of(house: House, email: str = "ada@example.com") -> int:
