@@ -1,6 +1,5 @@
 """The only wiring of the gateway: settings in, ASGI application out."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ from appliance.gateway.observe import metrics_router
 from appliance.gateway.openapi import openapi_router
 from appliance.gateway.paths import meant
 from appliance.gateway.relay import Relay
-from appliance.gateway.sightings import LAST_SECONDS, Sightings
+from appliance.gateway.sightings import Sightings
 from appliance.gateway.usage import usage_router
 from appliance.settings import Settings
 from billing.charging.admission import Admission
@@ -159,11 +158,9 @@ class Gateway:
             metrics,
             sightings := Sightings(database, metrics.sightings_dropped.inc, system_clock),
         )
-        writing = asyncio.create_task(sightings.keep_writing())
-        yield
-        await books.drain(settings.gateway.shutdown_seconds)
-        writing.cancel()
-        await sightings.write(LAST_SECONDS)
+        async with sightings.written():
+            yield
+            await books.drain(settings.gateway.shutdown_seconds)
         aside.close()
         await engine_client.close()
         await database.close()

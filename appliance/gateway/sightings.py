@@ -6,7 +6,8 @@ minute is lost: nobody is charged by it.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 
 from appliance.door.address import NOWHERE, cut_short, parsed
@@ -48,11 +49,11 @@ class Sightings:
         count.requests += 1
         count.refused += refused
 
-    async def write(self, timeout_seconds: float | None = None) -> None:
+    async def write(self, timeout_seconds: float = PERIOD_SECONDS) -> None:
         """All that was counted so far. If PostgreSQL is away it is kept, within the limit, for the next time."""
         counted, self._counts = self._counts, {}
         try:
-            async with self._database.begin(timeout_seconds or PERIOD_SECONDS) as connection:
+            async with self._database.begin(timeout_seconds) as connection:
                 await sightings.add(connection, counted)
         except DatabaseUnavailable:
             self._put_back(counted)
@@ -62,7 +63,18 @@ class Sightings:
         except Exception:
             log.exception("what was seen of %d keys and networks is lost", len(counted))
 
-    async def keep_writing(self) -> None:
+    @asynccontextmanager
+    async def written(self) -> AsyncIterator[None]:
+        """Within the block now and then, and at its end."""
+        task = asyncio.create_task(self._keep_writing())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await self.write(LAST_SECONDS)
+
+    async def _keep_writing(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_SECONDS)
             await self.write()

@@ -9,12 +9,19 @@ from sqlalchemy import insert
 
 from appliance.bootstrap import OPERATOR, bootstrap
 from appliance.identity.passwords import Passwords
+from appliance.identity.places import Places
 from appliance.identity.tables import acceptance, person
-from appliance.settings import Settings
+from appliance.review import sightings
+from appliance.review.findings import record
+from appliance.review.looking import Review
+from appliance.review.rules import Strange
+from appliance.review.sightings import HOUR_SECONDS, Count, Place
+from appliance.settings import ReviewSettings, Settings
 from billing.charging.admission import Admission, Admitted, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.customers.accounts import create_account
 from billing.customers.keys import create_key, digest
+from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.database.partitions import make_partitions
 from billing.ids import new_id
@@ -67,8 +74,23 @@ async def make_sample(settings: Settings, pepper: bytes) -> None:
             for _ in range(chance.randint(0, 6) * (1 + day // 8)):
                 clock.now = min(today, today - timedelta(days=DAYS - day, minutes=chance.randint(1, 600)))
                 await _ask(store, clock, account.id, chance.choices(keys, (2, 5, 1))[0], pepper, chance)
+        await _share(database, clock, account.id, digest(pepper, keys[0]))
     finally:
         await database.close()
+
+
+async def _share(database: Database, clock: Clock, account_id: int, key: bytes) -> None:
+    """The key is used from many networks, its owner signs in from afar, and both are found."""
+    hour = int(clock().timestamp()) // HOUR_SECONDS
+    seen = {Place(key, f"203.0.{number}.0/24", hour): Count(40, number) for number in range(14)}
+    left = {"at": (clock() - timedelta(minutes=61)).isoformat(), "network": "192.0.2.0/24", "country": "NO"}
+    reached = left | {"at": clock().isoformat(), "network": "198.51.100.0/24", "country": "JP"}
+    travel = Strange(account_id, "travel", {"km": 8406, "minutes": 61, "left": left, "reached": reached}, 1)
+    standings = Standings(PostgresStore(database), clock)
+    async with database.begin() as connection:
+        await sightings.add(connection, seen)
+        await record(connection, travel, clock(), to_suspend=False)
+    assert await Review(database, standings, Places(None), ReviewSettings(), "", clock).run_once() == 1
 
 
 async def _ask(

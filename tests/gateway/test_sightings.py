@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import uvicorn
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance import secrets
 from appliance.door.protocol import Door
@@ -169,6 +170,28 @@ async def test_while_the_database_is_away_what_is_kept_is_bounded_and_comes_late
     written = await seen(house, customer)
     assert len(written) == MOST
     assert ("10.0.0.0/24", 2, 1) in written
+
+
+async def test_a_write_that_is_broken_off_loses_nothing(house: House) -> None:
+    customer = await house.customer()
+    counted = Sightings(house.database, Dropped(), system_clock)
+    async with counted.written():
+        counted.saw(digest_of(house, customer), "192.0.2.1", known=True, refused=False)
+        async with house.database.begin() as connection:
+            await connection.execute(text("LOCK TABLE sighting"))
+            writing = asyncio.create_task(counted.write())
+            while not await is_waited_for(connection):
+                await asyncio.sleep(0.01)
+            writing.cancel()
+            await asyncio.wait([writing])
+        assert await seen(house, customer) == []
+    assert await seen(house, customer) == [("192.0.2.0/24", 1, 0)]
+
+
+async def is_waited_for(connection: AsyncConnection) -> bool:
+    """Whether somebody wants the lock that the connection has."""
+    query = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'sighting'::regclass)")
+    return bool((await connection.execute(query)).scalar_one())
 
 
 async def test_whoever_makes_up_keys_takes_no_place_from_real_ones(house: House) -> None:
