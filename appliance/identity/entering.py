@@ -110,8 +110,10 @@ class Entering:
         elsewhere = known is not None and await is_elsewhere(connection, self._places, owner, origin)
         token = await sessions.begin(connection, owner, found.role, origin, now, incomplete=incomplete)
         if known is None or elsewhere:
-            kind, about = NEW_COUNTRY if known else NEW_DEVICE, await sessions.id_of(connection, token)
-            await queue.enqueue(connection, kind, found.email, found.language, now, about)
+            about = await sessions.id_of(connection, token)
+            await queue.enqueue(
+                connection, NEW_COUNTRY if known else NEW_DEVICE, found.email, found.language, now, about
+            )
         if known is None or device is None:
             device = self._devices.new(owner, found.password)
         return Entered(token, device, incomplete)

@@ -16,6 +16,7 @@ from tests.scenarios.conftest import PARTNERS_KEY
 from tests.scenarios.nowhere import assert_nowhere, files_with
 from tests.scenarios.system import System, books_balance, gather_limited, stream, write_models
 from tests.scenarios.test_models import SHIPPED
+from tests.scenarios.test_zero_retention import CANARY
 
 pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
 
