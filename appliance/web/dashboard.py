@@ -12,7 +12,7 @@ from appliance.site.audience import Audience
 from appliance.site.pages import Routes
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
-from appliance.web.chart import bars
+from appliance.web.chart import bars, share
 from billing.clock import Clock
 from billing.customers.accounts import get_account, list_lots
 from billing.customers.keys import list_keys
@@ -56,7 +56,10 @@ class DashboardPages:
             total=total_of(lines),
             days=days,
             highest=max(total.cost_nanodollars for _, total in days),
-            chart=bars([total.cost_nanodollars for _, total in days], visitor.say("Spend per day")),
+            most_tokens=max(map(_tokens, (total for _, total in days))),
+            spend=bars([total.cost_nanodollars for _, total in days], visitor.say("Spend per day")),
+            tokens=bars([_tokens(total) for _, total in days], visitor.say("Tokens per day")),
+            share=share,
             models=_dearest(lines, lambda line: line.model),
             by_key=_dearest(lines, lambda line: line.key_id),
             recent=recent,
@@ -70,6 +73,10 @@ async def _lines(connection: AsyncConnection, period: Period, account_id: int) -
     except NotFound:
         period = Period(date(period.last.year, 1, 1), period.last)
     return await summarize(connection, period, (By.DAY, By.MODEL, By.KEY), account_id)
+
+
+def _tokens(line: Line) -> int:
+    return line.prompt_tokens + line.completion_tokens
 
 
 def _by_day(lines: Sequence[Line], period: Period) -> list[tuple[date, Line]]:

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import first_link, link_of_mail, site_url
 from tests.browser.sample import PASSWORD
-from tests.browser.screenshots import set_up_second_factor
+from tests.browser.screenshots import FOLDER, set_up_second_factor
 from tests.scenarios.nowhere import assert_nowhere
 from tests.scenarios.system import System
 
@@ -81,11 +81,16 @@ def ask(page: Page) -> str:
     """In the playground: an answer that streams, what it took, and a page that forgets; the answer."""
     page.goto("/playground")
     page.fill("#most", "60")
-    page.fill("#text", f"My secret is {CANARY}. What is the capital of France?")
+    page.fill("#text", "What is the capital of France?")
     page.press("#text", "Enter")
-    facts = page.locator(".turn.model small")
+    expect(page.locator(".turn.model small")).to_contain_text("first token after")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=FOLDER / "playground-answer.png")
+    page.fill("#text", f"My secret is {CANARY}. What is the capital of Norway?")
+    page.press("#text", "Enter")
+    facts = page.locator(".turn.model small").nth(1)
     expect(facts).to_have_text(re.compile(r"\d+ tokens in, \d+ out · \$0\.\d+ · first token after \d+\.\d+ s"))
-    answer = page.inner_text(".turn.model p")
+    answer = "\n".join(page.locator(".turn.model p").all_inner_texts())
     assert CANARY in page.inner_text("#playground")
     page.reload()
     assert page.locator(".turn").count() == 0
@@ -96,7 +101,7 @@ def see_the_cost(page: Page) -> None:
     page.goto("/dashboard")
     expect(page.locator("main")).to_contain_text("playground")
     expect(page.locator("main")).to_contain_text("laptop")
-    assert page.locator("section:last-of-type tbody tr").count() == 2
+    assert page.locator("section:last-of-type tbody tr").count() == 3
 
 
 def become_operator(browser: Browser, system: System) -> Page:
