@@ -48,7 +48,8 @@ async def resolve(connection: AsyncConnection, account: str) -> Account:
 
 
 def describe(account: Account) -> dict[str, Any]:
-    document = as_document(account)
+    document = as_document(account) | {"month_spent_nanodollars": account.spent(system_clock())}
+    del document["month"]
     document["balance"] = format_dollars(account.balance_nanodollars)
     document["held"] = format_dollars(account.held_nanodollars)
     document["owed"] = format_dollars(account.owed_nanodollars)

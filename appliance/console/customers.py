@@ -160,6 +160,7 @@ class CustomerPages:
             trail=trail,
             moves=_moves(account, visitor.say),
             cause=uuid.uuid4(),
+            now=self._clock(),
             error=error,
             done=bool(done),
         )

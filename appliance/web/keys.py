@@ -20,6 +20,7 @@ from appliance.site.pages import Routes, go
 from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
 from billing.clock import Clock
+from billing.customers.accounts import get_account
 from billing.customers.keys import PLAYGROUND, Key, create_key, limits_of_keys, list_keys, revoke_key, set_end
 from billing.customers.standing import Limits, Standings
 from billing.database.db import Database
@@ -113,10 +114,20 @@ class KeyPages:
         async with self._database.begin() as connection:
             keys = [key for key in await list_keys(connection, account_id) if key.purpose != PLAYGROUND]
             limits = await limits_of_keys(connection, account_id)
+            account = await get_account(connection, account_id)
         good, gone = ([key for key in keys if key.is_good(now) is is_good] for is_good in (True, False))
         gone = gone[-MOST_SHOWN:][::-1]
         return self._render(
-            visitor, "keys.html", status, keys=good, gone=gone, limits=limits, lasts=LASTS, error=error
+            visitor,
+            "keys.html",
+            status,
+            account=account,
+            keys=good,
+            gone=gone,
+            limits=limits,
+            lasts=LASTS,
+            now=now,
+            error=error,
         )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.charging.limits import month_of
 from billing.clock import Clock
 from billing.customers.standing import Limits
 from billing.database import tables
@@ -18,7 +19,10 @@ ADDRESS_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Amounts in nano-dollars; limits are None where there is none."""
+    """Amounts in nano-dollars; limits are None where there is none.
+
+    ``month_spent_nanodollars`` is of ``month`` (12 x year + month - 1), the last in which anything was charged.
+    """
 
     id: int
     name: str
@@ -34,10 +38,15 @@ class Account:
     tokens_per_minute: int | None
     concurrent_requests: int | None
     budget_nanodollars: int | None
+    month: int
     month_spent_nanodollars: int
     priority: int
     billing_address: str | None
     delete_at: datetime | None
+
+    def spent(self, now: datetime) -> int:
+        """Nano-dollars, in the calendar month (UTC) that it is."""
+        return self.month_spent_nanodollars if self.month == month_of(now) else 0
 
 
 _COLUMNS = [tables.account.c[name] for name in Account.__slots__]

@@ -15,6 +15,7 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.charging.limits import month_of
 from billing.clock import Clock
 from billing.database import tables
 from billing.errors import Conflict, NotFound
@@ -144,12 +145,17 @@ async def list_keys(connection: AsyncConnection, account_id: int | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """A key's own; None is no limit. Amounts in nano-dollars, of this calendar month."""
+    """A key's own; None is no limit. Amounts in nano-dollars, of ``month`` as an account's are."""
 
     key_id: int
     requests_per_minute: int | None
     budget_nanodollars: int | None
+    month: int
     month_spent_nanodollars: int
+
+    def spent(self, now: datetime) -> int:
+        """Nano-dollars, in the calendar month (UTC) that it is."""
+        return self.month_spent_nanodollars if self.month == month_of(now) else 0
 
 
 async def limits_of_keys(connection: AsyncConnection, account_id: int) -> dict[int, KeyLimits]:

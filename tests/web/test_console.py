@@ -10,7 +10,9 @@ from billing.charging.admission import Admission, Admitted, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.customers.accounts import find_account, get_account
 from billing.customers.keys import create_key, digest
+from billing.customers.standing import Limits
 from billing.database.partitions import make_partitions
+from billing.database.tables import account
 from billing.ids import new_id
 from billing.ledger.credit import Credit
 from billing.prices.pricing import Tokens
@@ -126,6 +128,21 @@ async def test_what_runs_and_what_ended_is_seen_and_nothing_of_what_was_said(hou
     shown = (await operator.get("/console/activity")).words
     assert re.search(r"Running .* 42 ada@example.com smollm2 /v1/chat/completions \$0\.\d+", shown)
     assert re.search(r"Ended last .* ada@example.com smollm2 /v1/chat/completions 61 17 \$0\.\d+ complete", shown)
+
+
+async def test_a_new_month_begins_with_nothing_spent(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    number = await number_of(house)
+    await operator.become_operator()
+    await house.standings().set_limits(number, "operator", Limits(requests_per_minute=60, budget=10**9))
+    for month, spent in ((house.clock(), "$0.25"), (house.clock() - timedelta(days=32), "$0.00")):
+        values = {"month": 12 * month.year + month.month - 1, "month_spent_nanodollars": 250_000_000}
+        async with house.database.begin() as connection:
+            await connection.execute(account.update().where(account.c.id == number).values(**values))
+        shown = (await ada.get("/keys")).words
+        assert f"60 requests a minute $1.00 a month, of which {spent} is used" in shown
+        assert f"Charged this month {spent}" in (await operator.get(f"/console/customers/{number}")).words
 
 
 async def test_the_models_are_seen_with_their_queue_their_pace_and_their_memory(house: House) -> None:
