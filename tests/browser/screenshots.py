@@ -1,9 +1,15 @@
-"""``make screenshots``: every page, on a telephone and on a desk, by day and by night, into var/screenshots."""
+"""``make screenshots``: every page, on a telephone and on a desk, by day and by night, into var/screenshots.
 
+With ``ARGS=best`` those of the README, into docs/pictures; the playground's is made by its test, with a real
+answer.
+"""
+
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pyotp
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -14,6 +20,8 @@ from tests.browser.served import Served, served_site
 FOLDER = Path("var/screenshots")
 SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
 CHROMIUM = "/usr/bin/chromium"
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 FOR_ALL = (
     "/",
     "/models",
@@ -36,6 +44,12 @@ FOR_CUSTOMERS = (
 FOR_OPERATORS = (
     "/console", "/console/models", "/console/activity", "/console/customers", "/console/customers/3",
     "/console/customers/3/prices", "/console/rates", "/console/inbox", "/console/review", "/console/audit",
+)  # fmt: skip
+PLAYGROUND = FOLDER / "playground-answer.png"
+PICTURES = Path("docs/pictures")
+BEST: tuple[tuple[str, str, Scheme], ...] = (
+    ("/dashboard", "desktop", "light"), ("/dashboard", "phone", "dark"), ("/docs", "desktop", "light"),
+    ("/console/models", "desktop", "dark"), ("/console/customers/3", "desktop", "light"),
 )  # fmt: skip
 OPERATOR_EMAIL = "op@example.com"
 
@@ -92,15 +106,45 @@ def main(wanted: Sequence[str]) -> int:
     """``wanted`` are paths; without any, all of them."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with served_site() as site, chromium() as browser:
-        for size, (width, height) in SIZES.items():
-            for scheme in ("light", "dark"):
-                context = browser.new_context(
-                    viewport={"width": width, "height": height}, color_scheme=scheme, base_url=site.url
-                )
-                _shoot(context, site, f"{size}-{scheme}", wanted)
-                context.close()
+        if list(wanted) == ["best"]:
+            return _shoot_best(browser, site)
+        for size in SIZES:
+            for scheme in SCHEMES:
+                with _looking(browser, site, size, scheme) as context:
+                    _shoot(context, site, f"{size}-{scheme}", wanted)
     sys.stdout.write(f"{len(list(FOLDER.glob('*.png')))} pictures are in {FOLDER}\n")
     return 0
+
+
+@contextmanager
+def _looking(browser: Browser, site: Served, size: str, scheme: Scheme) -> Iterator[BrowserContext]:
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, base_url=site.url
+    )
+    yield context
+    context.close()
+
+
+def _shoot_best(browser: Browser, site: Served) -> int:
+    """What is seen of each without scrolling."""
+    PICTURES.mkdir(exist_ok=True)
+    for path, size, scheme in BEST:
+        with _looking(browser, site, size, scheme) as context:
+            page = context.new_page()
+            if path in FOR_OPERATORS:
+                become_operator(page, site)
+            elif path in FOR_CUSTOMERS:
+                sign_in(page, site)
+            page.goto(path)
+            page.screenshot(path=PICTURES / f"{_name(path)}-{size}.png")
+    if PLAYGROUND.exists():
+        shutil.copy(PLAYGROUND, PICTURES / "playground.png")
+    return 0
+
+
+def _name(path: str) -> str:
+    return path.partition("?")[0].strip("/").replace("/", "-") or "front"
 
 
 def _shoot(context: BrowserContext, site: Served, kind: str, wanted: Sequence[str]) -> None:
@@ -116,7 +160,7 @@ def _shoot(context: BrowserContext, site: Served, kind: str, wanted: Sequence[st
         for path in paths:
             if not wanted or path in wanted:
                 page.goto(path)
-                keep(path.partition("?")[0].strip("/").replace("/", "-") or "front")
+                keep(_name(path))
         if enter is sign_in and (not wanted or "/keys" in wanted):
             page.goto("/keys")
             page.fill("#name", "telephone")

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import first_link, link_of_mail, site_url
 from tests.browser.sample import PASSWORD
-from tests.browser.screenshots import FOLDER, set_up_second_factor
+from tests.browser.screenshots import FOLDER, PLAYGROUND, set_up_second_factor
 from tests.scenarios.nowhere import assert_nowhere
 from tests.scenarios.system import System
 
@@ -85,7 +85,7 @@ def ask(page: Page) -> str:
     page.press("#text", "Enter")
     expect(page.locator(".turn.model small")).to_contain_text("first token after")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=FOLDER / "playground-answer.png")
+    page.screenshot(path=PLAYGROUND)
     page.fill("#text", f"My secret is {CANARY}. What is the capital of Norway?")
     page.press("#text", "Enter")
     facts = page.locator(".turn.model small").nth(1)
