@@ -1,12 +1,14 @@
 """``make clients``: other people's clients and suites against ``appliance up``; ``ARGS=langchain`` for some.
 
-Each suite gets its own environment below ``var/clients``, with the newest packages there are. What is skipped
+Each suite gets its own environment below ``var/clients``, with the newest packages there are. ``ARGS=scripts`` is
+of another kind: TypeScript, in one exact version, reads the site's own scripts, without a system. What is skipped
 says why; anything that fails ends the command with status 1. Figures go to ``var/clients.json``, reports to
 ``var/clients/*.xml``.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,9 @@ from tests.scenarios.system import System, running
 SUITES = Path(__file__).parent / "suites"
 PLAIN_WORDS = Path(__file__).parents[2] / "appliance/gateway/plain_words.py"
 SHAPES = Path(__file__).parent / "shapes"
+STATIC = Path(__file__).parents[2] / "appliance/web/static"
 NODE = "node"
+SCRIPTS = "scripts"
 ENVIRONMENTS = Path("var/clients").resolve()
 PYTHON_SUITES: Mapping[str, tuple[str, ...]] = {
     "openai": ("openai",),
@@ -48,24 +52,30 @@ class Outcome:
 
 
 def main(wanted: list[str]) -> int:
-    names = wanted or [*PYTHON_SUITES, *NODE_SUITES]
-    if unknown := set(names) - PYTHON_SUITES.keys() - NODE_SUITES.keys():
-        raise SystemExit(f"there is no suite {', '.join(unknown)}: {', '.join([*PYTHON_SUITES, *NODE_SUITES])}")
-    outcomes = {}
-    with started() as system:
-        environment = customer(system)
-        for name in names:
-            say(f"{name}: preparing")
-            command = prepare(name)
-            say(f"{name}: running")
-            outcomes[name] = run(command, environment, ENVIRONMENTS / f"{name}.xml")
-            show(name, outcomes[name])
-        system.wait_until_no_holds(30)
-        system.appliance("ledger", "verify")
-        say("the books balance")
+    known = [SCRIPTS, *PYTHON_SUITES, *NODE_SUITES]
+    names = wanted or known
+    if unknown := set(names) - set(known):
+        raise SystemExit(f"there is no suite {', '.join(unknown)}: {', '.join(known)}")
+    outcomes = {name: outcome_of(name, {}) for name in names if name == SCRIPTS}
+    if clients := [name for name in names if name != SCRIPTS]:
+        with started() as system:
+            environment = customer(system)
+            outcomes |= {name: outcome_of(name, environment) for name in clients}
+            system.wait_until_no_holds(30)
+            system.appliance("ledger", "verify")
+            say("the books balance")
     figures = {name: asdict(outcome) for name, outcome in outcomes.items()}
     Path("var/clients.json").write_text(json.dumps(figures, indent=2))
     return 1 if any(one.failed for one in outcomes.values()) else 0
+
+
+def outcome_of(name: str, environment: dict[str, str]) -> Outcome:
+    say(f"{name}: preparing")
+    command = prepare(name)
+    say(f"{name}: running")
+    outcome = run(command, environment, ENVIRONMENTS / f"{name}.xml")
+    show(name, outcome)
+    return outcome
 
 
 @contextmanager
@@ -92,14 +102,15 @@ def customer(system: System) -> dict[str, str]:
 
 def prepare(name: str) -> list[str]:
     """Installs what the suite needs; the command that runs it."""
+    if name == SCRIPTS:
+        folder = node_folder(SCRIPTS)
+        shutil.rmtree(folder / STATIC.name, ignore_errors=True)
+        (folder / STATIC.name).mkdir()
+        for file in STATIC.glob("*.js"):
+            shutil.copy(file, folder / STATIC.name)
+        return node_test(folder / "types.test.mjs")
     if name in NODE_SUITES:
-        folder = ENVIRONMENTS / NODE
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in (SUITES / NODE).iterdir():
-            (folder / file.name).write_bytes(file.read_bytes())
-        quietly(["npm", "install", "--no-audit", "--no-fund"], folder)
-        test = str(folder / NODE_SUITES[name])
-        return ["node", "--test", "--test-reporter=junit", test]
+        return node_test(node_folder(NODE) / NODE_SUITES[name])
     folder = ENVIRONMENTS / name
     if not (folder / "bin/pip").exists():
         venv.create(folder, with_pip=True)
@@ -112,6 +123,20 @@ def prepare(name: str) -> list[str]:
         str(folder / "bin/python"), "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={folder}",
         f"--confcutdir={folder}", "-p", "no:cacheprovider", *asyncio_mode, str(suite), "--junitxml",
     ]  # fmt: skip
+
+
+def node_folder(name: str) -> Path:
+    """A copy of the suites of that name, with the packages that they need."""
+    folder = ENVIRONMENTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (SUITES / name).iterdir():
+        shutil.copy(file, folder)
+    quietly(["npm", "install", "--no-audit", "--no-fund"], folder)
+    return folder
+
+
+def node_test(file: Path) -> list[str]:
+    return ["node", "--test", "--test-reporter=junit", str(file)]
 
 
 def quietly(command: list[str], folder: Path) -> None:
