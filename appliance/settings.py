@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from appliance.door.headers import Headers, strict_transport
 from appliance.door.limits import Limits
 from appliance.postgres import embedded_url
 from serving.catalog.models import Model, ModelsError, parse_models
@@ -64,6 +65,7 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "Appliance"
     address: Annotated[str, msgspec.Meta(pattern=r"^(https://[^/\s?#]+)?$")] = ""
     api_address: Annotated[str, msgspec.Meta(pattern=r"^(https://[^/\s?#]+)?$")] = ""
+    hsts_subdomains: bool = True
     company: str = ""
     contact: str = ""
     messages_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 180
@@ -225,6 +227,16 @@ class Settings:
             return self.site.address
         own = self.host in (*EVERYWHERE, "127.0.0.1", "::1")
         return f"http://localhost:{self.site_port}" if own else _reached(self.host, self.site_port)
+
+    @property
+    def api_transport(self) -> Headers:
+        """What holds browsers to TLS where the API is."""
+        return strict_transport(self.site.api_address, subdomains=self.site.hsts_subdomains)
+
+    @property
+    def site_transport(self) -> Headers:
+        """The same for the pages."""
+        return strict_transport(self.site.address, subdomains=self.site.hsts_subdomains)
 
     @property
     def demo(self) -> Path:

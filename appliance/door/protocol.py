@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from appliance.door.address import NAMED, counted_as, forwarded_for, is_in, parsed
 from appliance.door.answers import answers
 from appliance.door.census import Census, Refusal
+from appliance.door.headers import Headers
 from appliance.door.limits import Limits
 
 LINGER_SECONDS = 1.0
@@ -31,11 +32,13 @@ CHUNK_FRAME_BYTES = 16
 class Door:
     """Of one process: what its connections have in common."""
 
-    def __init__(self, limits: Limits, refused: Callable[[str], None], opened: Callable[[int], None]) -> None:
-        """``refused`` is told each refusal, ``opened`` how many connections are open."""
+    def __init__(
+        self, limits: Limits, headers: Headers, refused: Callable[[str], None], opened: Callable[[int], None]
+    ) -> None:
+        """Its refusals have ``headers``. ``refused`` is told each, ``opened`` how many connections are open."""
         self.limits = limits
         self.census = Census(limits)
-        self.answers = answers(limits)
+        self.answers = answers(limits, headers)
         self.refused = refused
         self.opened = opened
         self.lingering = 0

@@ -5,13 +5,17 @@ from typing import Any
 
 import uvicorn
 
+from appliance.door.headers import Headers
 from appliance.door.protocol import Door
 
 
-def serve(app: Any, door: Door, *, fd: int | None, host: str, port: int, shutdown_seconds: int) -> None:
+def serve(
+    app: Any, door: Door, headers: Headers, *, fd: int | None, host: str, port: int, shutdown_seconds: int
+) -> None:
     """On the inherited socket ``fd``, or on ``host`` and ``port``, until SIGTERM or SIGINT.
 
-    Answers that are being written then have ``shutdown_seconds``.
+    Each answer of ``app`` has ``headers`` besides its own. Those that are being written at the end have
+    ``shutdown_seconds``.
     """
     config = uvicorn.Config(
         app,
@@ -25,6 +29,7 @@ def serve(app: Any, door: Door, *, fd: int | None, host: str, port: int, shutdow
         access_log=False,
         server_header=False,
         date_header=True,
+        headers=list(headers),
         proxy_headers=False,
         timeout_keep_alive=int(door.limits.idle_seconds),
         timeout_graceful_shutdown=shutdown_seconds,

@@ -9,6 +9,7 @@ import resource
 from pathlib import Path
 
 from appliance import logs
+from appliance.door.headers import NO_PAGE
 from appliance.door.protocol import Door
 from appliance.door.server import serve
 from appliance.gateway.app import Gateway
@@ -56,6 +57,15 @@ def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
     gateway = Gateway(settings, Path(shared_metrics) if shared_metrics else None)
     limits = settings.door
     allow_files(2 * limits.connections + FILES_BESIDE_CONNECTIONS)
-    door = Door(limits, gateway.metrics.observe_refusal, gateway.metrics.connections_open.set)
+    headers = (*NO_PAGE, *settings.api_transport)
+    door = Door(limits, headers, gateway.metrics.observe_refusal, gateway.metrics.connections_open.set)
     spare_the_collector()
-    serve(gateway, door, fd=fd, host=host, port=port, shutdown_seconds=int(settings.gateway.shutdown_seconds))
+    serve(
+        gateway,
+        door,
+        headers,
+        fd=fd,
+        host=host,
+        port=port,
+        shutdown_seconds=int(settings.gateway.shutdown_seconds),
+    )

@@ -11,6 +11,8 @@ from typing import Any
 
 from fastapi.responses import PlainTextResponse
 
+from appliance.door.headers import Headers
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -18,15 +20,14 @@ App = Callable[[Any, Receive, Send], Awaitable[None]]
 
 READS = ("GET", "HEAD")
 BODY_BYTES = 64 << 10
-YEAR_SECONDS = 31_536_000
 
 
 class Guard:
-    """``api`` is the origin that the playground's page asks; ``site`` the pages' own."""
+    """``api`` is the origin that the playground's page asks; ``transport`` says how browsers are to come."""
 
-    def __init__(self, app: App, site: str, api: str) -> None:
+    def __init__(self, app: App, api: str, transport: Headers) -> None:
         self._app = app
-        self._headers = security_headers(site, api)
+        self._headers = security_headers(api, transport)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,7 +66,7 @@ def is_own(headers: MutableMapping[bytes, bytes]) -> bool:
     return host != b"" and headers.get(b"origin") in (b"https://" + host, b"http://" + host)
 
 
-def security_headers(site: str, api: str) -> Iterable[tuple[bytes, bytes]]:
+def security_headers(api: str, transport: Headers) -> Iterable[tuple[bytes, bytes]]:
     """Nothing runs and nothing is loaded but from this site; what a page shows is kept by nobody."""
     policy = (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'",
@@ -81,6 +82,4 @@ def security_headers(site: str, api: str) -> Iterable[tuple[bytes, bytes]]:
         "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
         "cache-control": "no-store",
     }
-    if site.startswith("https://"):
-        headers["strict-transport-security"] = f"max-age={YEAR_SECONDS}"
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
+    return [(name.encode(), value.encode()) for name, value in (*headers.items(), *transport)]

@@ -136,7 +136,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     audiences(app)
     _answer_errors(app, render)
     beside = _Beside(app, static, metrics)
-    return Site(Guard(beside, settings.site_url, settings.api_url.removesuffix("/v1")), app, database)
+    return Site(Guard(beside, settings.api_url.removesuffix("/v1"), settings.site_transport), app, database)
 
 
 class _Beside:

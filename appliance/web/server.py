@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from appliance import logs
+from appliance.door.headers import NO_PAGE
 from appliance.door.protocol import Door
 from appliance.door.server import serve
 from appliance.settings import Settings
@@ -13,13 +14,16 @@ SHUTDOWN_SECONDS = 5
 
 
 def run(settings: Settings, *, fd: int | None) -> None:
-    """Until SIGTERM or SIGINT. Raises SettingsError."""
+    """Until SIGTERM or SIGINT. The guard has given each page its headers. Raises SettingsError."""
     logs.configure()
     metrics, limits = SiteMetrics(CollectorRegistry()), settings.door
-    door = Door(limits, metrics.observe_refusal, metrics.connections_open.set)
+    door = Door(
+        limits, (*NO_PAGE, *settings.site_transport), metrics.observe_refusal, metrics.connections_open.set
+    )
     serve(
         site_app(settings, metrics).app,
         door,
+        (),
         fd=fd,
         host=settings.host,
         port=settings.site_port,

@@ -17,6 +17,7 @@ import uvicorn
 
 from appliance.door.address import counted_as, forwarded_for, parsed
 from appliance.door.census import Census, Refusal
+from appliance.door.headers import NO_PAGE
 from appliance.door.limits import Limits
 from appliance.door.protocol import Door
 
@@ -85,7 +86,7 @@ async def door(limits: Limits) -> AsyncIterator[Running]:
     def opened(count: int) -> None:
         running.open = count
 
-    guard = Door(limits, lambda reason: running.refused.update([reason]), opened)
+    guard = Door(limits, NO_PAGE, lambda reason: running.refused.update([reason]), opened)
     config = uvicorn.Config(
         seen, http=guard.protocol, log_level="critical", access_log=False, lifespan="off",  # type: ignore[arg-type]
         proxy_headers=False, timeout_keep_alive=int(limits.idle_seconds), timeout_graceful_shutdown=1,
@@ -135,6 +136,14 @@ async def test_a_header_without_end_is_refused_as_it_comes(quick: Running) -> No
     assert status(await quick.say(GET + b"x-long: " + b"a" * 5000)) == 431
     assert status(await quick.say(b"GET /" + b"a" * 5000)) == 431
     assert status(await quick.say(GET + b"".join(b"x-%d: 1\r\n" % i for i in range(30)) + b"\r\n")) == 431
+
+
+async def test_who_is_refused_is_told_to_run_and_to_frame_nothing(quick: Running) -> None:
+    for request in (GET + b"x-long: " + b"a" * 5000, b"GET / HTTP/9\r\n\r\n", GET):
+        answer = await quick.say(request)
+        assert status(answer) in (400, 408, 431)
+        for name, value in NO_PAGE:
+            assert f"\r\n{name}: {value}\r\n".encode() in answer
 
 
 async def test_headers_that_do_not_come_are_given_up_however_slowly_they_drip(quick: Running) -> None:

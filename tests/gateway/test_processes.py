@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
+from appliance.door.headers import NO_PAGE, strict_transport
 from tests.gateway.conftest import House
 from tests.stub_engine import PROMPT_TOKENS
 
@@ -23,12 +24,13 @@ def served_by(folder: Path, kind: str) -> set[str]:
 
 
 @contextmanager
-def two_gateways(house: House, metrics: Path) -> Iterator[str]:
+def two_gateways(house: House, metrics: Path, **more: str) -> Iterator[str]:
     metrics.mkdir()
     env = os.environ | {
         "APPLIANCE_HOME": str(house.settings.home),
         "DATABASE_URL": str(house.settings.database_url),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        **more,
     }
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
@@ -74,3 +76,38 @@ async def test_metrics_are_the_sum_of_all_gateway_processes(house: House, tmp_pa
     assert batches is not None
     assert float(batches[1]) == requests
     assert len(await customer.usage()) == requests
+
+
+async def test_every_answer_tells_a_browser_to_run_and_to_frame_nothing(house: House, tmp_path: Path) -> None:
+    customer = await house.customer()
+    config = tmp_path / "appliance.yaml"
+    config.write_text("site: {api_address: 'https://api.example.com'}")
+    origin = {"origin": "https://page.example", "access-control-request-method": "POST"}
+    with two_gateways(house, tmp_path / "metrics", APPLIANCE_CONFIG=str(config)) as url:
+        house.url = url
+        for request, status in (
+            (customer.post(stream=True), 200),
+            (customer.post(), 200),
+            (customer.post(model="nothing"), 404),
+            (customer.post_raw(b"{"), 400),
+            (house.http.get(f"{url}/v1/models"), 200),
+            (house.http.get(f"{url}/v1/nothing"), 404),
+            (house.http.get(f"{url}/livez"), 200),
+            (house.http.options(f"{url}/v1/models", headers=origin), 200),
+            (house.http.get(f"{url}/", headers={"x-long": "a" * (70 << 10)}), 431),
+        ):
+            async with request as answer:
+                assert answer.status == status
+                for name, value in (
+                    *NO_PAGE,
+                    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+                ):
+                    assert answer.headers.getall(name) == [value]
+                await answer.read()
+
+
+def test_browsers_are_held_to_tls_where_there_is_tls_and_below_it_if_the_operator_lets_them() -> None:
+    assert strict_transport("", subdomains=True) == ()
+    assert strict_transport("http://localhost:8001", subdomains=True) == ()
+    ((_, value),) = strict_transport("https://example.com", subdomains=False)
+    assert value == "max-age=31536000"

@@ -47,6 +47,21 @@ async def test_every_page_tells_the_browser_to_run_nothing_of_others(house: Hous
         )
 
 
+async def test_every_answer_holds_browsers_to_tls_and_is_framed_by_nobody(house: House) -> None:
+    ada = house.browser()
+    answers = [await ada.get(path) for path in ("/", "/nothing", "/livez", "/dashboard")]
+    answers += [
+        await ada.post("/sign-in", fetched="cross-site"),
+        await ada.post("/sign-in", {"email": "x" * 70000}),
+    ]
+    assert [answer.status for answer in answers] == [200, 404, 200, 200, 403, 413]
+    for answer in answers:
+        assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["referrer-policy"] == "same-origin"
+
+
 async def test_cookies_are_kept_to_this_host_and_from_scripts(house: House) -> None:
     ada = house.browser()
     ada.client.follow_redirects = False
