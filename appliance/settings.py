@@ -74,6 +74,12 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     privacy_file: str = ""
     accent: Annotated[str, msgspec.Meta(pattern="^#[0-9a-fA-F]{6}$")] = "#1f5fbf"
 
+    @property
+    def words(self) -> Sequence[str]:
+        """What everybody knows of the service, and would try first as a password."""
+        hosts = (address.removeprefix("https://") for address in (self.address, self.api_address))
+        return (self.name, self.company, *hosts, self.contact)
+
 
 Signal = Literal["networks", "refused", "travel"]
 

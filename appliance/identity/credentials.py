@@ -4,7 +4,6 @@ Each change ends the other sessions, and is told by mail to the address that the
 password every browser is a stranger.
 """
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.identity import passwords, sessions
+from appliance.identity import sessions
 from appliance.identity.devices import Devices
 from appliance.identity.emails import compared, parse_email
 from appliance.identity.errors import LinkInvalid, WrongCredentials
@@ -85,7 +84,7 @@ class Credentials:
         async with self._database.begin() as connection:
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "link from", origin.network)
             owner = await _owner_by(connection, token, RESET_PASSWORD, now)
-        await asyncio.to_thread(passwords.check, password, (owner.name, owner.email))
+        await self._passwords.check(password, (owner.name, owner.email))
         hashed = await self._passwords.hash(password)
         async with self._database.begin() as connection:
             owner = await _owner(connection, owner.account_id, lock=True)
@@ -96,7 +95,7 @@ class Credentials:
     async def change_password(self, signed: Signed, old: str, new: str, given: str = "") -> str:
         """The new cookie of this browser. This session goes on, the others end."""
         owner, now = await self._confirmed(signed, old)
-        await asyncio.to_thread(passwords.check, new, (owner.name, owner.email))
+        await self._passwords.check(new, (owner.name, owner.email))
         hashed = await self._passwords.hash(new)
         await self._proofs.spend(signed, now)
         async with self._database.begin() as connection:

@@ -3,7 +3,6 @@
 It is made of the pepper: nothing has to be kept, and whoever reads it can read the system's secrets already.
 """
 
-import asyncio
 import base64
 import hmac
 
@@ -11,7 +10,7 @@ from sqlalchemy import exists, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from appliance import secrets
-from appliance.identity import passwords, sessions
+from appliance.identity import sessions
 from appliance.identity.emails import parse_email
 from appliance.identity.errors import LinkInvalid
 from appliance.identity.joining import FROM_ONE_NETWORK, person_name
@@ -79,7 +78,7 @@ class First:
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "first from", origin.network)
         if not hmac.compare_digest(link.encode("utf-8", "replace"), self._link.encode()):
             raise LinkInvalid("This link is not right. `appliance up` prints it as long as it is good.")
-        await asyncio.to_thread(passwords.check, password, (called, address.address))
+        await self._passwords.check(password, (called, address.address))
         hashed = await self._passwords.hash(password)
         async with self._database.begin() as connection:
             account = await find_account(connection, self._account)

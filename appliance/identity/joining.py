@@ -5,7 +5,6 @@ same time: what the mail says is decided when it is sent. The link alone opens n
 the browser that applied, or with the password. So nobody gets an account with a password that a stranger chose.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.identity import passwords, sessions
+from appliance.identity import sessions
 from appliance.identity.emails import parse_email
 from appliance.identity.errors import InvalidPersonName, LinkInvalid
 from appliance.identity.inviting import must_be_invited
@@ -77,7 +76,7 @@ class Joining:
             await self._throttle.spend(connection, FOR_ONE_EMAIL, now, "join as", email.key)
             if self._invited:
                 await must_be_invited(connection, email, form.invitation, now)
-        await asyncio.to_thread(passwords.check, form.password, (name, email.address))
+        await self._passwords.check(form.password, (name, email.address))
         hashed, browser, language = await self._passwords.hash(form.password), new_token(), known(form.language)
         row = {
             "name": name, "email": email.address, "email_key": email.key, "password": hashed,

@@ -89,7 +89,7 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     static = Static(HERE / "static", {"theme.css": _theme(settings.site.accent)})
     render = Renderer(settings.site, static, HERE / "templates", HERE.parent / "console" / "templates").page
     database = Database(settings.sqlalchemy_url, application_name="appliance-site", pool_size=8)
-    throttle, devices, passwords = Throttle(pepper), Devices(pepper), Passwords()
+    throttle, devices, passwords = Throttle(pepper), Devices(pepper), Passwords(context=settings.site.words)
     authenticators = Authenticators(pepper)
     passkeys = Passkeys(settings.site_url, settings.site.name, throttle, pepper)
     proofs = Proofs(database, throttle, authenticators, passkeys)

@@ -4,7 +4,9 @@ import html
 import re
 
 import pytest
+from zxcvbn import zxcvbn
 
+from appliance.identity.passwords import LEAST_GUESSES
 from appliance.site.audience import Audience
 from appliance.site.pages import audiences
 from tests.web.conftest import PASSWORD, House
@@ -164,6 +166,16 @@ async def test_nobody_is_told_who_has_an_account(house: House) -> None:
     ):
         has, has_none = ({"email": email, **form} for email in ("ada@example.com", "nobody@example.com"))
         assert await told(path, has) == await told(path, has_none), path
+
+
+@pytest.mark.parametrize("password", ["Site.Example", "Ex4mple AS 2026", "Appliance 2026!", "help@site.example"])
+async def test_what_everybody_knows_of_the_service_is_no_password(house: House, password: str) -> None:
+    assert zxcvbn(password)["guesses"] >= LEAST_GUESSES, "elsewhere it would do"
+    form = {"name": "Ada", "email": "ada@example.net", "password": password, "terms": "2025-10-28"}
+    refused = await house.browser().post("/sign-up", form)
+    assert refused.status == 400
+    assert "too easy to guess" in refused.words
+    assert await house.letters() == []
 
 
 async def test_a_form_is_small_and_of_fields(house: House) -> None:
