@@ -17,6 +17,7 @@ from appliance.commands.session import (
     transact,
 )
 from appliance.identity import sessions
+from appliance.identity.ending import end_everybodys_sessions, end_sessions_of
 from billing.clock import system_clock
 from billing.customers import accounts
 from billing.customers.accounts import Account, Entry
@@ -124,6 +125,25 @@ def mark_for_deletion(account: AccountArgument, reason: Reason) -> None:
 def restore(account: AccountArgument, reason: Reason) -> None:
     """Take a deletion request back."""
     _move(account, Standings.restore, reason)
+
+
+@app.command("sign-out")
+def sign_out(account: AccountArgument, reason: Reason) -> None:
+    """End all sessions of one account. Its keys go on; its owner may sign in again."""
+
+    async def work(connection: AsyncConnection) -> str:
+        owner = await resolve(connection, account)
+        await end_sessions_of(connection, owner.id, actor(), reason, system_clock)
+        return owner.name
+
+    typer.echo(f"all sessions of {transact(work)} have ended")
+
+
+@app.command("sign-out-everybody")
+def sign_out_everybody(reason: Reason) -> None:
+    """End all sessions of all accounts, operators' too. Keys go on."""
+    count = transact(lambda connection: end_everybodys_sessions(connection, actor(), reason, system_clock))
+    typer.echo(f"{count} sessions have ended")
 
 
 @app.command()

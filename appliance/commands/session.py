@@ -40,7 +40,7 @@ def settings_of_first_node() -> Settings:
 
 
 def transact(work: Callable[[AsyncConnection], Awaitable[Result]], *, snapshot: bool = False) -> Result:
-    """Runs ``work`` in one transaction on the operator's database; a BillingError ends the command."""
+    """Runs ``work`` in one transaction on the operator's database; BillingError and ValueError end the command."""
 
     async def run() -> Result:
         database = Database(settings().sqlalchemy_url, application_name="appliance-cli", pool_size=1)
@@ -52,7 +52,7 @@ def transact(work: Callable[[AsyncConnection], Awaitable[Result]], *, snapshot: 
 
     try:
         return asyncio.run(run())
-    except BillingError as error:
+    except (BillingError, ValueError) as error:
         raise fail(str(error)) from None
     except DBAPIError as error:
         raise fail(f"PostgreSQL refused this: {str(error.orig).rpartition('>: ')[2]}") from None

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from appliance.console.people import People, find_people, get_person
 from appliance.identity import sessions
+from appliance.identity.ending import end_sessions_of
 from appliance.identity.errors import IdentityError
 from appliance.identity.inviting import invite
 from appliance.site.audience import Audience
@@ -62,6 +63,7 @@ class CustomerPages:
             ("GET", HERE, Audience.OPERATOR, self.customers),
             ("GET", f"{HERE}/{{account_id}}", Audience.OPERATOR, self.customer),
             ("POST", f"{HERE}/{{account_id}}/standing", Audience.OPERATOR, self.move),
+            ("POST", f"{HERE}/{{account_id}}/sessions", Audience.OPERATOR, self.end_sessions),
             ("POST", f"{HERE}/{{account_id}}/credit", Audience.OPERATOR, self.grant),
             ("POST", f"{HERE}/{{account_id}}/limits", Audience.OPERATOR, self.limit),
             ("POST", "/console/invitations", Audience.OPERATOR, self.invite),
@@ -95,6 +97,15 @@ class CustomerPages:
             if form["move"] in CLOSES:
                 async with self._database.begin() as connection:
                     await sessions.end_all(connection, account_id)
+
+        return await self._acted(visitor, account_id, act)
+
+    async def end_sessions(self, request: Request, visitor: Visitor) -> Response:
+        account_id, form = _account_id(request), await read_form(request)
+
+        async def act() -> None:
+            async with self._database.begin() as connection:
+                await end_sessions_of(connection, account_id, actor(visitor), form["reason"], self._clock)
 
         return await self._acted(visitor, account_id, act)
 
@@ -146,6 +157,7 @@ class CustomerPages:
             except NotFound:
                 raise NothingHere from None
             owner = await get_person(connection, account_id)
+            open_sessions = await sessions.of(connection, account_id, self._clock())
             lots = [lot for lot in await list_lots(connection, account_id) if lot.remaining_nanodollars]
             keys = await list_keys(connection, account_id)
             trail = await recent_audit(connection, TRAIL, account_id)
@@ -155,6 +167,7 @@ class CustomerPages:
             status,
             account=account,
             owner=owner,
+            open_sessions=len(open_sessions),
             lots=lots,
             keys=[key for key in keys if key.is_good(self._clock())],
             trail=trail,

@@ -26,6 +26,8 @@ LIFETIMES = {
     "customer": Lifetime(timedelta(days=7), timedelta(days=30)),
     "operator": Lifetime(timedelta(minutes=30), timedelta(hours=12)),
 }
+MOST_OF_ONE = 50
+"""Sessions of one account. Beyond, the one that was used least recently ends."""
 _OF_SESSION = ("account_id", "seen_at", "incomplete")
 SEEN_EVERY = timedelta(minutes=1)
 """A page more often than that is not worth a write."""
@@ -83,6 +85,7 @@ async def begin(
         "incomplete": incomplete,
     }
     await connection.execute(insert(session).values(**row))
+    await _end_beyond_most(connection, account_id)
     return token
 
 
@@ -90,6 +93,12 @@ async def id_of(connection: AsyncConnection, token: str) -> int:
     """Of a session that has begun."""
     query = select(session.c.id).where(session.c.digest == digest(token))
     return int((await connection.execute(query)).scalar_one())
+
+
+async def _end_beyond_most(connection: AsyncConnection, account_id: int) -> None:
+    newest_first = (session.c.seen_at.desc(), session.c.id.desc())
+    beyond = select(session.c.id).where(session.c.account_id == account_id).order_by(*newest_first)
+    await connection.execute(delete(session).where(session.c.id.in_(beyond.offset(MOST_OF_ONE))))
 
 
 async def complete(connection: AsyncConnection, session_id: int) -> str:

@@ -161,8 +161,15 @@ async def set_billing_address(
     if (await connection.execute(statement)).rowcount != 1:
         raise NotFound(f"there is no account {account_id}")
     action = "billing address removed" if address is None else "billing address set"
-    entry = {"at": clock(), "actor": actor, "action": action, "account_id": account_id}
-    await connection.execute(insert(tables.audit).values(**entry, subject="account", reason="-"))
+    await record(connection, Entry(clock(), actor, action, account_id, "account", "-"))
+
+
+async def record(connection: AsyncConnection, entry: Entry) -> None:
+    """Adds to the audit trail what changes nothing of the books. Raises ValueError without a reason."""
+    if not entry.reason.strip():
+        raise ValueError("a reason is needed")
+    columns = {name: getattr(entry, name) for name in Entry.__slots__}
+    await connection.execute(insert(tables.audit).values(**columns))
 
 
 async def closed_since(connection: AsyncConnection, account_id: int) -> datetime | None:

@@ -107,6 +107,12 @@ async def end_playground_key(connection: AsyncConnection, account_id: int) -> No
     await connection.execute(update(key).where(*mine).values(expires_at=key.c.created_at))
 
 
+async def end_playground_keys(connection: AsyncConnection) -> None:
+    """Everybody's."""
+    key = tables.api_key
+    await connection.execute(update(key).where(key.c.purpose == PLAYGROUND).values(expires_at=key.c.created_at))
+
+
 async def set_end(connection: AsyncConnection, key_id: int, expires_at: datetime | None) -> None:
     """From when on it is good no more; None: it is good until it is revoked."""
     await connection.execute(

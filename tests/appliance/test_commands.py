@@ -77,6 +77,17 @@ def test_a_mistake_gets_a_sentence_and_status_1(run: Any, arguments: tuple[str, 
     assert "Traceback" not in result.output
 
 
+def test_sessions_are_ended_for_a_reason_that_is_on_record(run: Any) -> None:
+    run("account", "create", "alice")
+    assert (
+        "all sessions of alice have ended" in run("account", "sign-out", "alice", "--reason", "lost phone").output
+    )
+    assert "0 sessions have ended" in run("account", "sign-out-everybody", "--reason", "a stolen dump").output
+    assert "lost phone" in run("account", "audit", "alice").output
+    refused = run("account", "sign-out-everybody", "--reason", " ")
+    assert (refused.exit_code, refused.output) == (1, "appliance: a reason is needed\n")
+
+
 def test_usage_is_summed_and_exported(run: Any, tmp_path: Path) -> None:
     run("account", "create", "alice")
     total = json.loads(run("usage", "summary", "--account", "alice", "--json").output)

@@ -11,11 +11,13 @@ from sqlalchemy import update
 
 from appliance.identity import sessions
 from appliance.identity.arrivals import NEW_COUNTRY, NEW_DEVICE
+from appliance.identity.ending import end_everybodys_sessions
 from appliance.identity.errors import TooManyTries, WrongCredentials
 from appliance.identity.origin import Origin
 from appliance.identity.passwords import Passwords
 from appliance.identity.places import Places
 from appliance.identity.tables import person
+from billing.customers.accounts import recent_audit
 from billing.database.db import Database
 from billing.database.tables import account
 from tests.identity.conftest import HOME, PASSWORD, Door
@@ -173,6 +175,34 @@ async def test_a_person_sees_and_ends_sessions_of_their_own_and_of_nobody_else(d
     assert await door.signed(eve.session) is not None
     for made_up in ("", "made up", "\x00", "\ud800"):
         assert await door.signed(made_up) is None
+
+
+async def test_of_many_sessions_the_one_that_was_used_least_recently_ends(door: Door) -> None:
+    eve, ada = await door.join("eve@example.com"), await door.join()
+
+    async def a_minute_later() -> str:
+        door.clock.turn(minutes=1)
+        return (await door.entering.sign_in("ada@example.com", PASSWORD, HOME, ada.device)).session
+
+    unused, *others = [await a_minute_later() for _ in range(sessions.MOST_OF_ONE - 1)]
+    assert await door.signed(ada.session) is not None  # used now: the oldest, and not the longest unused
+    others.append(await a_minute_later())
+    assert await door.signed(unused) is None
+    for session in (ada.session, *others, eve.session):
+        assert await door.signed(session) is not None
+
+
+async def test_an_operator_ends_everybodys_sessions_on_record(door: Door) -> None:
+    people = [await door.join(f"{name}@example.com") for name in ("ada", "eve")]
+    with pytest.raises(ValueError, match="reason"):
+        async with door.database.begin() as connection:
+            await end_everybodys_sessions(connection, "root", "", door.clock)
+    assert None not in [await door.signed(one.session) for one in people]
+    async with door.database.begin() as connection:
+        assert await end_everybodys_sessions(connection, "root", "a stolen dump", door.clock) == 4
+        (entry,) = await recent_audit(connection, 1)
+    assert (entry.actor, entry.subject, entry.reason) == ("root", "everybody", "a stolen dump")
+    assert [await door.signed(one.session) for one in people] == [None, None]
 
 
 async def test_what_is_over_is_not_kept(door: Door) -> None:

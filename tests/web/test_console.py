@@ -6,10 +6,11 @@ import uuid
 from dataclasses import replace
 from datetime import timedelta
 
+from appliance import secrets
 from billing.charging.admission import Admission, Admitted, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.customers.accounts import find_account, get_account
-from billing.customers.keys import create_key, digest
+from billing.customers.keys import create_key, digest, owner_of
 from billing.customers.standing import Limits
 from billing.database.partitions import make_partitions
 from billing.database.tables import account
@@ -88,6 +89,27 @@ async def test_every_act_is_on_record_with_its_reason(house: House) -> None:
         operators = await find_account(connection, "operator")
     assert operators is not None
     assert f"operator {operators.id}" in trail
+
+
+async def test_an_operator_ends_all_sessions_of_one_customer_and_says_why(house: House) -> None:
+    ada, eve, operator = house.browser(), house.browser("198.51.100.2"), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await eve.sign_up("eve@example.com", "Eve")
+    await operator.become_operator()
+    key = (await ada.client.post("/playground/key", headers={"sec-fetch-site": "same-origin"})).json()["key"]
+    here = f"/console/customers/{await number_of(house)}"
+    assert "1 are open" in (await operator.get(here)).words
+    assert (await operator.post(f"{here}/sessions", {"reason": " "})).status == 400
+    assert (await ada.get("/dashboard")).path == "/dashboard"
+    ended = await operator.post(f"{here}/sessions", {"reason": "a stolen laptop"})
+    assert "0 are open" in ended.words
+    assert "sessions ended account a stolen laptop" in ended.words
+    assert (await ada.get("/dashboard")).path == "/sign-in"
+    assert (await eve.get("/dashboard")).path == "/dashboard"
+    async with house.database.begin() as connection:
+        pepper = secrets.read(house.settings.secrets).key_pepper
+        assert await owner_of(connection, digest(pepper, key), house.clock()) is None
+    assert (await operator.post("/console/customers/999999/sessions", {"reason": "x"})).status == 404
 
 
 async def test_an_account_that_is_not_there_is_a_page_that_says_so(house: House) -> None:
