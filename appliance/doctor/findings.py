@@ -32,6 +32,7 @@ class Facts:
     """What is true of this machine now.
 
     `port_user` is 'free', 'appliance' or 'other'; `site_lacks` names what customers of the site would miss;
+    `database_verified` is False if somebody on the network could pass for PostgreSQL;
     `open_ports` are those of the running system that listen for other machines, without the gateway's.
     """
 
@@ -52,6 +53,7 @@ class Facts:
     memory_available_gib: float
     database: Literal["embedded", "external"]
     database_error: str | None
+    database_verified: bool
     ray_version: str | None
     models_missing: tuple[str, ...]
     models_ready: tuple[str, ...]
@@ -162,6 +164,10 @@ def _memory(facts: Facts) -> Finding:
 
 
 def _database(facts: Facts) -> Finding:
+    if facts.database_error is None and not facts.database_verified:
+        found = "external PostgreSQL on another machine, whose certificate is not verified"
+        advice = "write sslmode=verify-full in DATABASE_URL, with sslrootcert=FILE if your own authority signs it"
+        return Finding("database", "warn", found, advice)
     if facts.database_error is None:
         return Finding("database", "ok", f"{facts.database} PostgreSQL")
     advice = {

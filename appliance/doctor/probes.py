@@ -23,6 +23,7 @@ from appliance.postgres import PostgresError, find_binaries
 from appliance.settings import Settings, SettingsError, load_settings
 from appliance.supervisor.census import alive
 from appliance.supervisor.instance import AddressError, AlreadyRunningError, listen, only_instance
+from billing.database.db import SSL, VERIFYING, async_url, reached
 from serving.weights.prepare import PrepareError, ready_directory
 
 GIB = 1 << 30
@@ -55,6 +56,7 @@ def probe(env: Mapping[str, str], here: Path) -> Facts:
         memory_available_gib=psutil.virtual_memory().available / GIB,
         database="external" if external else "embedded",
         database_error=_database_error(settings, running=running),
+        database_verified=settings is None or settings.database_url is None or is_verified(settings.database_url),
         ray_version=_version("ray"),
         models_ready=ready,
         models_missing=missing,
@@ -170,8 +172,17 @@ def _database_error(settings: Settings | None, *, running: bool) -> str | None:
     return None
 
 
+def is_verified(url: str) -> bool:
+    """Whether nobody on the way can pass for the database: it is of this machine, or its certificate counts."""
+    at = async_url(url)
+    hosts = [at.host] if at.host else at.normalized_query.get("host", ())
+    local = all(host.startswith("/") or host == "localhost" or _is_loopback(host) for host in hosts)
+    return local or at.query.get(SSL) in VERIFYING
+
+
 async def _connect(url: str) -> None:
-    engine = create_async_engine(url, connect_args={"timeout": PROBE_SECONDS}, hide_parameters=True)
+    at, tls = reached(url)
+    engine = create_async_engine(at, connect_args={**tls, "timeout": PROBE_SECONDS}, hide_parameters=True)
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))

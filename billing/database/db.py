@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,9 @@ POOL_TIMEOUT_SECONDS = 5
 CLOSE_TIMEOUT_SECONDS = 5
 TRANSACTION_TIMEOUT_SECONDS = 25.0
 
+SSL, SSL_ROOT = "ssl", "sslrootcert"
+VERIFYING = ("verify-full", "verify-ca")
+
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, time-out);
 # and lock_not_available, deadlock_detected, serialization_failure: nothing was done, the same call may succeed.
 _TRANSIENT_CLASSES = ("08", "53", "57")
@@ -36,6 +40,23 @@ def async_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg")
 
 
+def reached(url: str) -> tuple[URL, dict[str, ssl.SSLContext]]:
+    """SQLAlchemy's URL, and what its driver needs besides.
+
+    With ``ssl`` of ``verify-full`` the certificate must be the host's, and signed by whom the file in
+    ``sslrootcert`` names, or else by whom this machine trusts; ``verify-ca`` does without the host's name. Raises
+    OSError if there is no such file.
+    """
+    parsed = async_url(url)
+    mode, file = (parsed.query.get(name) for name in (SSL, SSL_ROOT))
+    parsed = parsed.difference_update_query([SSL_ROOT])
+    if mode not in VERIFYING:
+        return parsed, {}
+    context = ssl.create_default_context(cafile=None if file in (None, "system") else str(file))
+    context.check_hostname = mode == "verify-full"
+    return parsed.difference_update_query([SSL]), {"ssl": context}
+
+
 class Database:
     """Hands out transactions. Every failure to reach PostgreSQL is a DatabaseUnavailable.
 
@@ -44,7 +65,9 @@ class Database:
     """
 
     def __init__(self, url: str, *, application_name: str = "appliance", pool_size: int = 4) -> None:
+        at, tls = reached(url)
         connect_args = {
+            **tls,
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "server_settings": {
                 "application_name": application_name,
@@ -53,14 +76,14 @@ class Database:
             },
         }
         self._engine = create_async_engine(
-            async_url(url),
+            at,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             hide_parameters=True,
             connect_args=connect_args,
         )
-        _, where = self._engine.dialect.create_connect_args(async_url(url))
+        _, where = self._engine.dialect.create_connect_args(at)
         self._connect = functools.partial(
             asyncpg.create_pool,
             **where,

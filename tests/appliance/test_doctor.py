@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from appliance.doctor.findings import Facts, as_json, as_lines, examine, failed
+from appliance.doctor.probes import is_verified
+from appliance.settings import load_settings
 
 HEALTHY = Facts(
     python=(3, 11, 2),
@@ -28,6 +30,7 @@ HEALTHY = Facts(
     memory_available_gib=16.0,
     database="embedded",
     database_error=None,
+    database_verified=True,
     ray_version="2.60.0",
     models_missing=(),
     models_ready=("smollm2",),
@@ -64,6 +67,7 @@ def test_a_healthy_machine_needs_no_advice() -> None:
         ({"memory_available_gib": 1.0}, "memory", "fail", "kv_cache_gib"),
         ({"database_error": "no connection"}, "database", "fail", "database.log"),
         ({"database": "external", "database_error": "no connection"}, "database", "fail", "DATABASE_URL"),
+        ({"database": "external", "database_verified": False}, "database", "warn", "sslmode=verify-full"),
         ({"ray_version": None}, "ray", "fail", "make up"),
         ({"models_missing": ("big",)}, "models", "warn", "make up"),
         ({"open_ports": ("6379 (ray: gcs_server)",)}, "network", "warn", "node_address"),
@@ -97,3 +101,17 @@ def test_that_no_travel_is_looked_for_is_said() -> None:
     assert (plain.found, with_file.found) == (
         "without review.places no travel is looked for", "impossible travel is looked for"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "verified"),
+    [
+        ("db.example.com/d", False), ("10.0.0.5/d?sslmode=require", False), ("/d?host=db.example.com", False),
+        ("10.0.0.5/d?sslmode=verify-full", True), ("10.0.0.5/d?sslmode=verify-ca", True),
+        ("127.0.0.1/d", True), ("localhost/d", True), ("[::1]/d", True), ("/d?host=/var/run/postgresql", True),
+    ],
+)  # fmt: skip
+def test_a_database_beyond_this_machine_must_prove_who_it_is(where: str, verified: bool) -> None:
+    told = load_settings({"DATABASE_URL": f"postgresql://u@{where}"}).database_url
+    assert told is not None
+    assert is_verified(told) == verified

@@ -164,10 +164,11 @@ async def test_the_database_itself_refuses_an_overdraft_and_a_change_of_the_past
     with pytest.raises(DBAPIError, match="no_overdraft"):
         async with bank.database.begin() as connection:
             await connection.execute(overdraw)
-    for table in ("transfer", "usage", "rate"):
+    changes = [f"{verb} {table}" for table in tables.APPEND_ONLY for verb in ("DELETE FROM", "TRUNCATE")]
+    for change in [*changes, "UPDATE audit SET reason = 'another'", "UPDATE usage SET key_id = 1"]:
         with pytest.raises(DBAPIError, match="append-only"):
             async with bank.database.begin() as connection:
-                await execute(connection, f"DELETE FROM {table}")
+                await execute(connection, change)
 
 
 # ruff: noqa: E501

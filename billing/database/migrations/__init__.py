@@ -7,7 +7,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from billing.database.db import async_url
+from billing.database.db import reached
 
 LOCK_TIMEOUT_MS = 5_000
 ADVISORY_LOCK = 7_232_415_001
@@ -15,7 +15,8 @@ ADVISORY_LOCK = 7_232_415_001
 
 async def upgrade(url: str, revision: str = "head") -> None:
     """Brings the database to a version, the newest; concurrent calls wait for each other."""
-    engine = create_async_engine(async_url(url))
+    at, tls = reached(url)
+    engine = create_async_engine(at, connect_args=tls)
     try:
         async with engine.begin() as connection:
             await connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
