@@ -1,9 +1,12 @@
 """Logs without content: an exception is its type and where it happened, never its message.
 
 A message may quote what failed to parse, which is a customer's. What an operator needs is said by the log call.
+What matters to security is an event: one line of ``key=value`` (docs/security.md lists them).
 """
 
+import json
 import logging
+import re
 import sys
 import time
 import traceback
@@ -11,6 +14,22 @@ from types import TracebackType
 
 OURS = ("appliance", "billing", "serving")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+_PLAIN = re.compile(r"[\w.:/{}+-]+", re.ASCII)
+_events = logging.getLogger("appliance.events")
+
+
+def note(event: str, *, bad: bool = False, **facts: str | int | None) -> None:
+    """An event of security, a warning if it is ``bad``. ``facts`` have nobody's name, email or whole address."""
+    line = " ".join(f"{name}={_value(fact)}" for name, fact in {"event": event, **facts}.items())
+    _events.log(logging.WARNING if bad else logging.INFO, "%s", line)
+
+
+def _value(fact: str | int | None) -> str:
+    """What is not of plain letters is quoted as JSON does: no fact ends its line or looks like two."""
+    text = "-" if fact is None else str(fact)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 class ContentFreeFormatter(logging.Formatter):

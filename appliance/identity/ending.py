@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity import sessions
 from appliance.identity.tables import session
+from appliance.logs import note
 from billing.clock import Clock
 from billing.customers.accounts import Entry, get_account, record
 from billing.customers.keys import end_playground_keys
@@ -24,4 +25,5 @@ async def end_everybodys_sessions(connection: AsyncConnection, actor: str, reaso
     ended = await connection.execute(delete(session))
     await end_playground_keys(connection)
     await record(connection, Entry(clock(), actor, "sessions ended", None, "everybody", reason))
+    note("sessions-ended", account="everybody")
     return ended.rowcount

@@ -10,6 +10,7 @@ from appliance.identity.errors import WrongCredentials
 from appliance.identity.origin import Origin
 from appliance.identity.tables import acceptance, authenticator, passkey, person, session
 from appliance.identity.tokens import digest, new_token
+from appliance.logs import note
 from billing.customers.keys import end_playground_key
 from billing.database.tables import account
 
@@ -84,8 +85,10 @@ async def begin(
         "browser": origin.browser,
         "incomplete": incomplete,
     }
-    await connection.execute(insert(session).values(**row))
+    made = await connection.execute(insert(session).values(**row).returning(session.c.id))
     await _end_beyond_most(connection, account_id)
+    whole = "incomplete" if incomplete else "complete"
+    note("session-begun", session=made.scalar_one(), account=account_id, state=whole, network=origin.network)
     return token
 
 
@@ -106,6 +109,7 @@ async def complete(connection: AsyncConnection, session_id: int) -> str:
     token = new_token()
     mine = update(session).where(session.c.id == session_id)
     await connection.execute(mine.values(digest=digest(token), incomplete=False))
+    note("session-completed", session=session_id)
     return token
 
 
@@ -172,12 +176,14 @@ async def end(connection: AsyncConnection, account_id: int, session_id: int) -> 
     mine = delete(session).where(session.c.account_id == account_id, session.c.id == session_id)
     await connection.execute(mine)
     await end_playground_key(connection, account_id)
+    note("session-ended", session=session_id, account=account_id)
 
 
 async def end_all(connection: AsyncConnection, account_id: int, but: int | None = None) -> None:
     """After a change of password, or of standing. ``but`` is the session in which it was changed."""
     await connection.execute(delete(session).where(session.c.account_id == account_id, session.c.id != (but or 0)))
     await end_playground_key(connection, account_id)
+    note("sessions-ended", account=account_id, but=but)
 
 
 async def forget(connection: AsyncConnection, now: datetime) -> None:

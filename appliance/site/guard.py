@@ -12,6 +12,8 @@ from typing import Any
 from fastapi.responses import PlainTextResponse
 
 from appliance.door.headers import Headers
+from appliance.identity.origin import Origin
+from appliance.logs import note
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -36,11 +38,13 @@ class Guard:
         answering = self._with_headers(send)
         headers = dict(scope["headers"])
         if scope["method"] not in READS and not is_own(headers):
+            _note_refused(scope, 403)
             refusal = PlainTextResponse("This form was sent by another site, or not by a browser.\n", 403)
             await refusal(scope, receive, answering)
             return
         length = headers.get(b"content-length", b"0")
         if b"transfer-encoding" in headers or not length.isdigit() or int(length) > BODY_BYTES:
+            _note_refused(scope, 413)
             await PlainTextResponse("This is too much for a form.\n", 413)(scope, receive, answering)
             return
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
@@ -55,6 +59,11 @@ class Guard:
             await send(message)
 
         return sending
+
+
+def _note_refused(scope: Any, status: int) -> None:
+    address, _ = scope.get("client") or ("", 0)
+    note("form-refused", bad=True, status=status, network=Origin(address, "").network)
 
 
 def is_own(headers: MutableMapping[bytes, bytes]) -> bool:

@@ -1,17 +1,15 @@
 """Pages are added here alone: each with who may call it, and none is called by anybody else."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
+from appliance.logs import note
 from appliance.site.audience import Audience, Refusal, refusal
-from appliance.site.forms import local
+from appliance.site.forms import BadForm, local
 from appliance.site.visitor import Visitor, Visitors
-
-log = logging.getLogger(__name__)
 
 Page = Callable[[Request, Visitor], Awaitable[Response]]
 Routes = Sequence[tuple[str, str, Audience, Page]]
@@ -43,7 +41,17 @@ class Pages:
         async def answer(request: Request) -> Response:
             visitor = await self._visitors.of(request)
             refused = refusal(audience, visitor.signed, self._terms)
-            return await page(request, visitor) if refused is None else _turn_away(request, refused, visitor)
+            status = 500
+            try:
+                answered = await page(request, visitor) if refused is None else _turn_away(request, refused)
+                status = answered.status_code
+            except (BadForm, NothingHere) as error:
+                status = 400 if isinstance(error, BadForm) else 404
+                raise
+            finally:
+                if request.method != "GET" or refused is Refusal.NOTHING_HERE:
+                    _note(request, visitor, status, refused)
+            return answered
 
         return answer
 
@@ -63,10 +71,22 @@ def go(path: str) -> RedirectResponse:
     return RedirectResponse(path, SEE_OTHER)
 
 
-def _turn_away(request: Request, refused: Refusal, visitor: Visitor) -> Response:
-    whom = "nobody" if visitor.signed is None else f"account {visitor.signed.account_id}"
+def _note(request: Request, visitor: Visitor, status: int, refused: Refusal | None) -> None:
+    """By the page's own path, never by what was typed. ``account`` is whose session it was."""
+    note(
+        "page",
+        bad=status >= 400 or refused is not None,
+        method=request.method,
+        path=request.scope["route"].path,
+        status=status,
+        refused=None if refused is None else refused.name.lower(),
+        account=None if visitor.signed is None else visitor.signed.account_id,
+        network=visitor.origin.network,
+    )
+
+
+def _turn_away(request: Request, refused: Refusal) -> Response:
     if refused is Refusal.NOTHING_HERE:
-        log.warning("%s %s was refused to %s", request.method, request.scope["route"].path, whom)
         raise NothingHere
     if refused in (Refusal.SIGN_IN, Refusal.SECOND_FACTOR) and request.method == "GET":
         return go(on_the_way(refused.value, f"{request.url.path}?{request.url.query}".rstrip("?")))

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from appliance.settings import Settings
 from appliance.site.audience import Audience
-from appliance.site.forms import BadForm, read_form
+from appliance.site.forms import BadForm
 from appliance.site.pages import Routes
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
@@ -47,7 +47,7 @@ class PlaygroundPages:
         return (
             ("GET", "/playground", Audience.CUSTOMER, self.playground),
             ("POST", "/playground/key", Audience.CUSTOMER, self.key),
-            ("POST", "/playground/cost", Audience.CUSTOMER, self.cost),
+            ("GET", "/playground/cost", Audience.CUSTOMER, self.cost),
         )
 
     async def playground(self, _: Request, visitor: Visitor) -> Response:
@@ -64,7 +64,7 @@ class PlaygroundPages:
     async def cost(self, request: Request, visitor: Visitor) -> Response:
         """What one of the account's own requests was charged; null until it is."""
         try:
-            request_id = UUID((await read_form(request))["request"])
+            request_id = UUID(request.query_params.get("request", ""))
         except ValueError:
             raise BadForm from None
         async with self._database.begin() as connection:

@@ -5,7 +5,9 @@ import gc
 import io
 import logging
 
-from appliance.logs import FORMAT, ContentFreeFormatter
+import pytest
+
+from appliance.logs import FORMAT, ContentFreeFormatter, note
 
 
 def test_an_exceptions_message_is_not_logged_but_its_place_is() -> None:
@@ -28,6 +30,16 @@ def test_an_exceptions_message_is_not_logged_but_its_place_is() -> None:
     assert "request 7 failed" in text
     assert "RuntimeError" in text
     assert "test_logs.py" in text
+
+
+def test_an_event_is_one_line_of_pairs_whatever_is_in_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    note("page", path="/a/{b}", status=404, account=None, network="2001:db8::/48", odd='x\nevent=forged y="1"')
+    (line,) = caplog.messages
+    assert line == (
+        r'event=page path=/a/{b} status=404 account=- network=2001:db8::/48 odd="x\nevent=forged y=\"1\""'
+    )
+    assert caplog.records[0].levelno == logging.INFO
 
 
 async def test_what_a_library_writes_of_an_exception_is_withheld() -> None:

@@ -125,10 +125,10 @@ function turn(who, kind) {
  * @param {string} request
  */
 async function costOf(request) {
-  const body = new URLSearchParams({ request });
+  const asked = new URLSearchParams({ request });
   try {
     for (let tries = 0; tries < 25; tries++) {
-      const answer = await fetch("/playground/cost", { method: "POST", body, redirect: "manual" });
+      const answer = await fetch(`/playground/cost?${asked}`, { redirect: "manual" });
       const cost = answer.ok ? (await answer.json()).cost : null;
       if (cost !== null) return String(cost);
       await new Promise((done) => setTimeout(done, 200));
