@@ -31,7 +31,7 @@ lint: install-dev ## check style, types, the arrows between the packages, and wh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/appliance/test_docs.py tests/appliance/test_promises.py tests/appliance/test_texts.py
+	$(BIN)/python -m pytest -q tests/appliance/test_docs.py tests/appliance/test_promises.py tests/appliance/test_texts.py tests/appliance/test_security.py
 	$(BIN)/lint-imports
 
 format: install-dev ## format the code and put right what ruff can

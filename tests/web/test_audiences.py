@@ -1,7 +1,9 @@
 """Every page by everybody: what the application itself says of each page is what happens."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -115,3 +117,9 @@ def test_a_page_that_says_nothing_of_its_audience_keeps_the_site_from_starting()
 
     with pytest.raises(KeyError):
         audiences(app)
+
+
+async def test_the_documentation_lists_every_page_with_its_audience(house: House) -> None:
+    rows = re.findall(r"^\| ([A-Z_]+) \|[^|]*\|([^|]*)\|$", Path("docs/security.md").read_text(), re.MULTILINE)
+    told = {(audience, path) for audience, paths in rows for path in re.findall("`(.*?)`", paths)}
+    assert told == {(audience.name, path) for (_, path), audience in audiences(house.site.pages).items()}

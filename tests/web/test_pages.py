@@ -1,5 +1,6 @@
 """How pages come: in whose language, with which files, and what they say when something is wrong."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,11 @@ def test_the_operators_text_cannot_bring_markup_of_its_own(tmp_path: Path) -> No
 )  # fmt: skip
 def test_of_a_browser_its_name_is_kept(agent: str, name: str) -> None:
     assert Origin("192.0.2.1", agent).browser == name
+
+
+async def test_what_a_request_costs_is_nothing_until_it_is_charged_and_nothing_of_others(house: House) -> None:
+    ada = house.browser()
+    await ada.sign_up()
+    assert (await ada.get(f"/playground/cost?request={uuid.uuid4()}")).text == '{"cost":null}'
+    for wrong in ("", "?request=", "?request=1"):
+        assert (await ada.get(f"/playground/cost{wrong}")).status == 400
