@@ -174,9 +174,10 @@ async def of(connection: AsyncConnection, account_id: int, now: datetime) -> lis
 async def end(connection: AsyncConnection, account_id: int, session_id: int) -> None:
     """One of the account's own; the key of its playground ends with it."""
     mine = delete(session).where(session.c.account_id == account_id, session.c.id == session_id)
-    await connection.execute(mine)
+    ended = await connection.execute(mine)
     await end_playground_key(connection, account_id)
-    note("session-ended", session=session_id, account=account_id)
+    if ended.rowcount:
+        note("session-ended", session=session_id, account=account_id)
 
 
 async def end_all(connection: AsyncConnection, account_id: int, but: int | None = None) -> None:

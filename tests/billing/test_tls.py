@@ -22,7 +22,7 @@ from billing.database.migrations import upgrade
 from billing.errors import DatabaseUnavailable
 
 SSL_REQUEST_BYTES = 8
-PROTOCOLS = {"SQLAlchemy's": False, "the driver's own": True}
+WAYS = {"SQLAlchemy's": False, "the driver's own": True}
 
 
 def certificate(folder: Path, host: str) -> Path:
@@ -75,7 +75,7 @@ async def front(url: str, identity: Path) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-@pytest.mark.parametrize("raw", PROTOCOLS.values(), ids=PROTOCOLS.keys())
+@pytest.mark.parametrize("raw", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize(
     ("host", "options", "lets_in"),
     [

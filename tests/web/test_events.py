@@ -48,6 +48,8 @@ async def test_every_act_and_every_refusal_is_an_event_of_security(house: House,
     assert (refused["path"], refused["refused"]) == ("/console/customers/{account_id}", "nothing_here")
     await ada.post("/keys", {"name": "theirs"}, fetched="cross-site")
     assert events() == [{"event": "form-refused", "status": "403", "network": "192.0.2.0/24"}]
+    await ada.post("/account/sessions", {"session": "999999"})
+    assert [one["event"] for one in events()] == ["page"]
     await ada.post("/sign-out")
     assert [one["event"] for one in events()] == ["session-ended", "page"]
 
