@@ -101,7 +101,7 @@ class CustomerPages:
         return await self._acted(visitor, account_id, act)
 
     async def end_sessions(self, request: Request, visitor: Visitor) -> Response:
-        account_id, form = _account_id(request), await read_form(request)
+        account_id, form = account_of(request), await read_form(request)
 
         async def act() -> None:
             async with self._database.begin() as connection:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import appliance.identity.tables
 import appliance.inbox.tables
-import appliance.mail.tables  # noqa: F401 -- all add to the tables
+import appliance.mail.tables
+import appliance.review.tables  # noqa: F401 -- all add to the tables
 from appliance import secrets
 from appliance.identity.passwords import FEWEST_CHARACTERS, MOST_CHARACTERS
 from appliance.identity.sessions import LIFETIMES, MOST_OF_ONE

@@ -39,7 +39,7 @@ async def behind_the_door(house: House, *, trusted: bool) -> AsyncIterator[str]:
     """One more gateway of the house, as `server` runs it; what it has seen is written when it has ended."""
     settings = dataclasses.replace(house.settings, trusted_proxies=PROXY if trusted else ())
     gateway, listener = Gateway(settings, None), socket.create_server(("127.0.0.1", 0))
-    door = Door(settings.door, gateway.metrics.observe_refusal, gateway.metrics.connections_open.set)
+    door = Door(settings.door, (), gateway.metrics.observe_refusal, gateway.metrics.connections_open.set)
     config = uvicorn.Config(
         gateway, http=door.protocol, log_level="error", access_log=False, proxy_headers=False,  # type: ignore[arg-type]
         timeout_graceful_shutdown=5,
