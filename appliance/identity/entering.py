@@ -23,13 +23,17 @@ from appliance.identity.tables import person
 from appliance.identity.throttle import Rate, Throttle
 from appliance.mail import queue
 from billing.clock import Clock
-from billing.database.db import Database
+from billing.database.db import Database, fetch
 from billing.database.tables import account
 
 FROM_ONE_NETWORK = Rate(30, timedelta(seconds=10))
 BY_STRANGERS = Rate(10, timedelta(minutes=1))
 """For one account, from browsers that it does not know."""
 FROM_ONE_DEVICE = Rate(10, timedelta(minutes=1))
+_LOOK = """
+SELECT max(account_id) AS account_id, max(password) AS password
+FROM person WHERE email_key = $1 AND password IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +70,19 @@ class Entering:
     async def sign_in(self, email: str, password: str, origin: Origin, device: str | None = None) -> Entered:
         """The same is done, and takes as long, whether or not there is such an account."""
         now, email_key = self._clock(), compared(email)
-        named = person.c.email_key == email_key
         async with self._database.begin() as connection:
-            found = await _find(connection, named, lock=False)
-            known = self._devices.name_of(device, found.account_id, found.password) if found else None
+            account_id, hashed = await _look(connection, email_key)
+            known = self._devices.name_of(device, account_id or 0, hashed or "")
             if known:
                 await self._throttle.spend(connection, FROM_ONE_DEVICE, now, "enter by", known)
             else:
+                self._passwords.must_have_room()
                 await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
                 await self._throttle.spend(connection, BY_STRANGERS, now, "enter as", email_key)
-        right = await self._passwords.is_right(password, found.password if found else None)
+        right = await self._passwords.is_right(password, hashed, stranger=not known)
         async with self._database.begin() as connection:
-            if not right or found is None or await _find(connection, named, lock=True) != found:
+            found = await _hold(connection, person.c.email_key == email_key) if right else None
+            if found is None or (found.account_id, found.password) != (account_id, hashed):
                 raise WrongCredentials("The email or the password is not right.")
             wanted = await is_wanted(connection, found.account_id)
             return await self._begin(connection, found, origin, device, incomplete=wanted)
@@ -89,7 +94,7 @@ class Entering:
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
         async with self._database.begin() as connection:
             account_id = await passkeys.owner(connection, given)
-            found = await _find(connection, person.c.account_id == account_id, lock=True)
+            found = await _hold(connection, person.c.account_id == account_id)
             if found is None:
                 raise WrongCredentials("This passkey is not known here.")
             await self._passkeys.use(connection, found.account_id, None, given, now)
@@ -128,18 +133,23 @@ class _Person:
     role: str
 
 
-async def _find(connection: AsyncConnection, which: ColumnElement[bool], *, lock: bool) -> _Person | None:
-    """``lock``: nothing about how they sign in changes until the transaction ends.
+async def _look(connection: AsyncConnection, email_key: str) -> tuple[int | None, str | None]:
+    """The account and its password's hash; of an email without an account, a row with none of both.
 
-    A lock is written to the log of the database, which takes time: where it would tell who has an account, none.
+    A row more or less takes time, and so does a lock, which is written to the database's log: that would tell.
     """
+    (row,) = await fetch(connection, _LOOK, email_key)
+    return row.account_id, row.password
+
+
+async def _hold(connection: AsyncConnection, which: ColumnElement[bool]) -> _Person | None:
+    """Nothing about how they sign in changes until the transaction ends."""
     columns = (person.c.account_id, person.c.email, person.c.language, person.c.password)
     query = (
         select(*columns, account.c.role)
         .join(account, account.c.id == person.c.account_id)
         .where(which, person.c.password.is_not(None))
+        .with_for_update(read=True, of=person)
     )
-    if lock:
-        query = query.with_for_update(read=True, of=person)
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else _Person(**row)

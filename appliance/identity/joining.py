@@ -70,6 +70,7 @@ class Joining:
         """A token for the browser's cookie. The mail is on its way, whoever has an account already."""
         name, email = person_name(form.name), parse_email(form.email)
         now = self._clock()
+        self._passwords.must_have_room()
         async with self._database.begin() as connection:
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "join from", origin.network)
             await self._throttle.spend(connection, FOR_ONE_EMAIL_FROM, now, "join as", email.key, origin.network)
@@ -77,7 +78,8 @@ class Joining:
             if self._invited:
                 await must_be_invited(connection, email, form.invitation, now)
         await self._passwords.check(form.password, (name, email.address))
-        hashed, browser, language = await self._passwords.hash(form.password), new_token(), known(form.language)
+        hashed = await self._passwords.hash(form.password, stranger=True)
+        browser, language = new_token(), known(form.language)
         row = {
             "name": name, "email": email.address, "email_key": email.key, "password": hashed,
             "language": language, "terms": form.terms, "address": origin.address,

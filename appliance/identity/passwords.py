@@ -1,9 +1,11 @@
-"""Passwords: hashed by Argon2id, a few at a time, off the event loop."""
+"""Passwords: hashed by Argon2id, a few at a time, off the event loop. Strangers wait for each other alone."""
 
 import asyncio
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from unicodedata import normalize
@@ -12,7 +14,7 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import PwdlibError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from appliance.identity.errors import WeakPassword
+from appliance.identity.errors import TooManyTries, WeakPassword
 
 FEWEST_CHARACTERS, MOST_CHARACTERS = 10, 256
 LEAST_GUESSES = 10**8
@@ -24,8 +26,11 @@ _NO_TEXT = re.compile("[\ud800-\udfff]")
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 CONTEXT_WORDS = ("appliance", "password", "passord", "login", "account", "konto", "credit", "kreditt", "api key")
 """Besides the names of the service."""
-AT_ONCE = 2
-"""Each takes the memory of its cost."""
+AT_ONCE, STRANGERS_AT_ONCE = 2, 1
+"""Each takes the memory of its cost, and a processor: whoever is known finds one free."""
+STRANGERS_IN_LINE = 20
+"""About a second's worth. Whoever comes then comes again."""
+COME_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +71,57 @@ def _words(texts: Iterable[str]) -> list[str]:
 
 
 class Passwords:
-    """Judges, hashes and compares. The last two take as long for somebody who has no account."""
+    """Judges, hashes and compares. The last two take as long for somebody who has no account.
+
+    ``stranger``: nothing shows yet that it is somebody, neither a session nor a link nor a known browser. Raises
+    TooManyTries for one whom the line has no room for.
+    """
 
     def __init__(self, cost: Cost = OWASP, context: Sequence[str] = ()) -> None:
         """``context`` are texts that everybody knows who chooses a password here: the service's name, its host."""
         argon2 = Argon2Hasher(time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes)
         self._hasher = PasswordHash((argon2,))
         self._gate = asyncio.Semaphore(AT_ONCE)
-        self._nobodys = self._hasher.hash("nobody's")
+        self._strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
+        self._in_line = 0
+        self._nobodys = self._hasher.hash(secrets.token_urlsafe())
         self._context = (*context, *CONTEXT_WORDS)
 
     async def check(self, password: str, personal: Iterable[str]) -> None:
         """Raises WeakPassword. ``personal``: the name, the email."""
         await asyncio.to_thread(_judge, password, (*personal, *self._context))
 
-    async def hash(self, password: str) -> str:
-        async with self._gate:
+    def must_have_room(self) -> None:
+        """For a stranger more; to be asked before one try more is counted. Raises TooManyTries."""
+        if self._in_line >= STRANGERS_IN_LINE:
+            raise TooManyTries(
+                "Many people are trying to come in right now. Please try again in a few seconds.",
+                COME_AGAIN_SECONDS,
+            )
+
+    async def hash(self, password: str, *, stranger: bool = False) -> str:
+        async with self._turn(stranger):
             return await asyncio.to_thread(self._hasher.hash, normalize("NFC", password))
 
-    async def is_right(self, password: str, hashed: str | None) -> bool:
+    async def is_right(self, password: str, hashed: str | None, *, stranger: bool = False) -> bool:
         """False for a hash that is None, after the same time."""
-        async with self._gate:
+        async with self._turn(stranger):
             right = await asyncio.to_thread(self._verify, password, hashed or self._nobodys)
         return right and hashed is not None
+
+    @asynccontextmanager
+    async def _turn(self, stranger: bool) -> AsyncIterator[None]:
+        if not stranger:
+            async with self._gate:
+                yield
+            return
+        self.must_have_room()
+        self._in_line += 1
+        try:
+            async with self._strangers, self._gate:
+                yield
+        finally:
+            self._in_line -= 1
 
     def _verify(self, password: str, hashed: str) -> bool:
         try:

@@ -28,7 +28,7 @@ from appliance.identity.first import First
 from appliance.identity.joining import Joining
 from appliance.identity.origin import Origin
 from appliance.identity.passkeys import Passkeys
-from appliance.identity.passwords import Passwords
+from appliance.identity.passwords import OWASP, Cost, Passwords
 from appliance.identity.places import open_places
 from appliance.identity.proofs import Authenticators, Proofs
 from appliance.identity.second import SecondFactor
@@ -81,16 +81,16 @@ class Site:
     database: Database
 
 
-def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clock) -> Site:
-    """Raises SettingsError, SecretsError."""
+def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clock, cost: Cost = OWASP) -> Site:
+    """``cost`` is of a password's hash. Raises SettingsError, SecretsError."""
     pepper = secrets.read(settings.secrets).key_pepper
     legal, declared = read_legal_texts(settings), Declared(settings.declared)
     directory = Directory(settings.directory)
     static = Static(HERE / "static", {"theme.css": _theme(settings.site.accent)})
     render = Renderer(settings.site, static, HERE / "templates", HERE.parent / "console" / "templates").page
     database = Database(settings.sqlalchemy_url, application_name="appliance-site", pool_size=8)
-    throttle, devices, passwords = Throttle(pepper), Devices(pepper), Passwords(context=settings.site.words)
-    authenticators = Authenticators(pepper)
+    passwords = Passwords(cost, context=settings.site.words)
+    throttle, devices, authenticators = Throttle(pepper), Devices(pepper), Authenticators(pepper)
     passkeys = Passkeys(settings.site_url, settings.site.name, throttle, pepper)
     proofs = Proofs(database, throttle, authenticators, passkeys)
     credentials = Credentials(database, passwords, proofs, throttle, devices, clock)

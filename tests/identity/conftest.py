@@ -30,7 +30,7 @@ ADDRESS = "https://site.example"
 HOME = Origin("192.0.2.17", "Firefox on Linux")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def passwords() -> Passwords:
     """Quick ones: most tests are not about what a hash costs."""
     return Passwords(Cost(passes=1, memory_kib=64, lanes=1))

@@ -151,7 +151,7 @@ async def test_an_owner_who_resets_wins_against_whoever_changes_the_password_at_
     link = await reset_link(door)
 
     class Meanwhile(Passwords):
-        async def hash(self, password: str) -> str:
+        async def hash(self, password: str, *, stranger: bool = False) -> str:
             door.credentials._passwords = passwords
             await door.credentials.reset(link, NEW, HOME)
             return await passwords.hash(password)

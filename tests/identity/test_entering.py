@@ -2,9 +2,13 @@
 
 import asyncio
 import statistics
+import sys
+import threading
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from sqlalchemy import update
@@ -14,7 +18,7 @@ from appliance.identity.arrivals import NEW_COUNTRY, NEW_DEVICE
 from appliance.identity.ending import end_everybodys_sessions
 from appliance.identity.errors import TooManyTries, WrongCredentials
 from appliance.identity.origin import Origin
-from appliance.identity.passwords import Passwords
+from appliance.identity.passwords import STRANGERS_IN_LINE, Cost, Passwords
 from appliance.identity.places import Places
 from appliance.identity.tables import person
 from billing.customers.accounts import recent_audit
@@ -51,6 +55,31 @@ async def test_a_wrong_password_and_an_unknown_email_are_told_alike(door: Door) 
     assert len(said) == 1
 
 
+async def test_a_wrong_password_and_an_unknown_email_cost_the_same_steps(door: Door) -> None:
+    """What takes no step more takes no time more: the bench of attacks weighs what is left."""
+    await door.join()
+
+    async def steps(email: str) -> Counter[tuple[str, str]]:
+        called = Counter[tuple[str, str]]()
+
+        def count(frame: FrameType, event: str, _: object) -> None:
+            code = frame.f_code
+            if event == "call" and any(part in code.co_filename for part in ("/appliance/", "/sqlalchemy/")):
+                called[code.co_filename, code.co_qualname] += 1
+
+        sys.setprofile(count)
+        try:
+            with pytest.raises(WrongCredentials):
+                await door.entering.sign_in(email, "wrong", HOME)
+        finally:
+            sys.setprofile(None)
+        return called
+
+    for email in ("ada@example.com", "eve@example.com"):
+        await steps(email)
+    assert await steps("ada@example.com") == await steps("eve@example.com")
+
+
 async def test_strangers_who_try_without_end_are_refused_and_the_owner_still_gets_in(door: Door) -> None:
     entered = await door.join()
     waits = []
@@ -66,6 +95,36 @@ async def test_strangers_who_try_without_end_are_refused_and_the_owner_still_get
     await door.entering.sign_in("ada@example.com", PASSWORD, HOME, entered.device)
     with pytest.raises(TooManyTries):
         await door.entering.sign_in("ada@example.com", PASSWORD, HOME)
+
+
+async def test_strangers_stand_in_a_short_line_which_the_owner_does_not_join(door: Door) -> None:
+    """They come from everywhere and try everybody: none of them is one too many for a network or an account."""
+    entered = await door.join()
+    checked, go_on = threading.Semaphore(0), threading.Event()
+
+    class Slow(Passwords):
+        def _verify(self, password: str, hashed: str) -> bool:
+            if password == "wrong":
+                checked.release()
+                assert go_on.wait(60)
+            return super()._verify(password, hashed)
+
+    door.entering._passwords = Slow(Cost(passes=1, memory_kib=64, lanes=1))
+    crowd = [
+        asyncio.create_task(door.entering.sign_in(f"{n}@example.com", "wrong", Origin(f"203.0.{n}.1", "x")))
+        for n in range(100)
+    ]
+    try:
+        assert await asyncio.to_thread(checked.acquire, timeout=30)
+        async with asyncio.timeout(30):
+            await door.entering.sign_in("ada@example.com", PASSWORD, HOME, entered.device)
+    finally:
+        go_on.set()
+        done = await asyncio.gather(*crowd, return_exceptions=True)
+    assert sum(isinstance(one, WrongCredentials) for one in done) == STRANGERS_IN_LINE
+    assert sum(isinstance(one, TooManyTries) for one in done) == 100 - STRANGERS_IN_LINE
+    with pytest.raises(WrongCredentials):
+        await door.entering.sign_in("99@example.com", "wrong", Origin("203.0.99.1", "x"))
 
 
 async def test_one_network_cannot_go_through_everybody(door: Door) -> None:
@@ -117,8 +176,8 @@ async def test_a_password_that_changes_while_it_is_checked_opens_no_more(door: D
     entered = await door.join()
 
     class Changing(Passwords):
-        async def is_right(self, password: str, hashed: str | None) -> bool:
-            right = await passwords.is_right(password, hashed)
+        async def is_right(self, password: str, hashed: str | None, *, stranger: bool = False) -> bool:
+            right = await passwords.is_right(password, hashed, stranger=stranger)
             async with door.database.begin() as connection:
                 await connection.execute(
                     update(person).values(password=await passwords.hash("new, and long enough"))

@@ -20,6 +20,7 @@ from appliance import secrets
 from appliance.bootstrap import OPERATOR
 from appliance.identity.first import first_link
 from appliance.identity.letters import Site as Named
+from appliance.identity.passwords import Cost
 from appliance.identity.places import Places
 from appliance.identity.tables import authenticator
 from appliance.mail import queue
@@ -39,6 +40,8 @@ from tests.identity.authenticator import SoftPasskey
 
 ADDRESS = "https://site.example"
 PASSWORD = "correct horse battery staple"
+QUICK = Cost(passes=1, memory_kib=64, lanes=1)
+"""Of a hash: no page is about what one costs."""
 
 
 @dataclass
@@ -80,7 +83,7 @@ class House:
         """The same house, started again with other settings of the site."""
         site = msgspec.structs.replace(self.settings.site, **changes)
         settings = dataclasses.replace(self.settings, site=site)
-        return House(settings, self.database, self.clock, site_app(settings, self.metrics(), self.clock))
+        return House(settings, self.database, self.clock, site_app(settings, self.metrics(), self.clock, QUICK))
 
     @staticmethod
     def metrics() -> SiteMetrics:
@@ -207,7 +210,7 @@ async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
     database = Database(fresh_url, pool_size=4)
     async with database.begin() as connection:
         await create_account(connection, OPERATOR, "operator", clock)
-    site = site_app(settings, House.metrics(), clock)
+    site = site_app(settings, House.metrics(), clock, QUICK)
     yield House(settings, database, clock, site)
     await database.close()
     await site.database.close()
