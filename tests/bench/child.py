@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import IO
 from urllib.request import urlopen
 
 import psutil
@@ -11,10 +12,15 @@ import psutil
 
 @contextmanager
 def running_child(
-    command: list[str], env: Mapping[str, str], ready: str, timeout_seconds: float = 30
+    command: list[str],
+    env: Mapping[str, str],
+    ready: str,
+    timeout_seconds: float = 30,
+    *,
+    stderr: IO[str] | None = None,
 ) -> Iterator[psutil.Process]:
     """A process that answers at the URL ``ready`` before the block begins. Raises RuntimeError."""
-    child = subprocess.Popen(command, env=dict(env), stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(command, env=dict(env), stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         deadline = time.monotonic() + timeout_seconds
         while not _answers(ready):
