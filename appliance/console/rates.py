@@ -93,6 +93,8 @@ class RatePages:
             raise BadForm
         try:
             async with self._database.begin() as connection:
+                if rate_id not in {one.id for one in await list_versions(connection) if _is_listed(one)}:
+                    raise BadForm
                 await withdraw_rate(connection, rate_id, self._clock, actor=actor(visitor), reason=form["reason"])
         except BillingError as error:
             return await self._shown(visitor, 400, str(error))

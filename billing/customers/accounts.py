@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -170,18 +170,6 @@ async def record(connection: AsyncConnection, entry: Entry) -> None:
         raise ValueError("a reason is needed")
     columns = {name: getattr(entry, name) for name in Entry.__slots__}
     await connection.execute(insert(tables.audit).values(**columns))
-
-
-async def closed_since(connection: AsyncConnection, account_id: int) -> datetime | None:
-    """When the account was last suspended or terminated, if it still is."""
-    account, audit = tables.account, tables.audit
-    query = select(func.max(audit.c.at)).where(
-        audit.c.account_id == account_id,
-        audit.c.action.in_(("account suspended", "account terminated")),
-        exists().where(account.c.id == account_id, account.c.status.in_(("suspended", "terminated"))),
-    )
-    found: datetime | None = (await connection.execute(query)).scalar_one()
-    return found
 
 
 async def due_for_deletion(connection: AsyncConnection, clock: Clock) -> list[int]:

@@ -150,7 +150,7 @@ rate = Table(
 rate_withdrawal = Table(
     "rate_withdrawal",
     metadata,
-    Column("rate_id", ForeignKey("rate.id"), primary_key=True),
+    Column("rate_id", BigInteger, primary_key=True, autoincrement=False),
     moment("at"),
     comment="append-only: a rate that was announced and taken back before it took effect; who and why is in audit",
 )

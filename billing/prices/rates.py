@@ -20,8 +20,8 @@ from billing.database.db import execute
 from billing.errors import Conflict, NotFound
 from billing.prices.pricing import Rate
 
-TOO_LATE = timedelta(minutes=5)
-"""Before a rate takes effect: clocks of several machines differ, and a transaction takes its time."""
+TOO_LATE = timedelta(days=1)
+"""Before a rate takes effect: whoever was told of it is to hear in time that it does not."""
 WITHDRAWN = "rate taken back"
 """What a withdrawal is called in the records."""
 
@@ -106,7 +106,8 @@ async def first_rates(
     connection: AsyncConnection, declared: Mapping[str, Prices], clock: Clock
 ) -> tuple[list[str], list[str]]:
     """Gives each model that has no rate its first one. Returns these models, and those whose list rate differs."""
-    known = {version.model for version in await list_versions(connection)}
+    await _one_at_a_time(connection)
+    known = {version.model for version in await list_versions(connection) if version.withdrawn_at is None}
     in_force = await _versions_in_force(connection, clock())
     new = [model for model in declared if model not in known]
     for model in new:
@@ -135,6 +136,7 @@ async def change_rate(
     The announcement compares with what will be in force until then, which may be a change announced before.
     """
     now = clock()
+    await _one_at_a_time(connection)
     old = (await _versions_in_force(connection, effective_at)).get(model)
     if effective_at < now:
         raise Conflict("a rate cannot take effect in the past")
@@ -170,8 +172,9 @@ async def negotiate_rate(
 ) -> None:
     """An account's own rate of a model, until ``ends_at``; then the list's again.
 
-    From ``effective_at`` on, now without it; what was agreed needs no notice. Raises NotFound; Conflict if it
-    begins in the past, ends before it begins, or if that moment has a version.
+    Of several the newest that has begun counts. From ``effective_at`` on, now without it; what was agreed needs no
+    notice. Raises NotFound; Conflict if it begins in the past, ends before it begins, or if that moment has a
+    version.
     """
     now = clock()
     start = effective_at or now
@@ -179,6 +182,7 @@ async def negotiate_rate(
         raise Conflict("a rate cannot take effect in the past")
     if ends_at is not None and ends_at <= start:
         raise Conflict("a negotiated rate must end after it begins")
+    await _one_at_a_time(connection)
     statement = (
         tables.account.update()
         .where(tables.account.c.id == account_id)
@@ -196,8 +200,8 @@ async def withdraw_rate(
 ) -> Version:
     """Takes back a version that is not in force yet. What it would have cost is told to nobody again.
 
-    Of the list's it is announced, queued for mail, to all who were told of the change. Raises NotFound; Conflict
-    if it was taken back before, or takes effect within ``TOO_LATE``: it may be charged already.
+    That is announced, queued for mail, to all who were told of the change. Raises NotFound; Conflict if it was
+    taken back before, or takes effect within ``TOO_LATE``.
     """
     now = clock()
     if not reason.strip():
@@ -214,7 +218,7 @@ async def withdraw_rate(
         raise Conflict("a rate that is in force, or about to be, cannot be taken back: announce another change")
     await connection.execute(insert(tables.rate_withdrawal).values(rate_id=rate_id, at=now))
     await _record(connection, now, actor, WITHDRAWN, version.account_id, f"rate {rate_id}", reason)
-    if version.account_id is None:
+    if await _was_announced(connection, rate_id):
         body = {"model": version.model, "effective_at": version.effective_at.isoformat()}
         await _announce(connection, "rate_withdrawn", f"rate {rate_id}", body, now)
     return version
@@ -229,10 +233,9 @@ async def _insert(
     account_id: int | None = None,
     ends_at: datetime | None = None,
 ) -> int:
-    """Its id. Raises Conflict if the moment has a version that was not taken back."""
+    """Its id. Nobody else may be changing rates. Raises Conflict if the moment has a version that stands."""
     of = tables.rate.c
     whose = of.model == model, of.account_id.is_not_distinct_from(account_id), of.effective_at == effective_at
-    await _one_at_a_time(connection)
     if (await connection.execute(_versions().where(*whose, _stands()))).first() is not None:
         raise Conflict(f"{model} has a rate from {effective_at.isoformat()} on already")
     row = {
@@ -246,6 +249,13 @@ async def _insert(
 async def _one_at_a_time(connection: AsyncConnection) -> None:
     """Whoever changes rates waits for one another; nobody who reads them does."""
     await execute(connection, "LOCK TABLE rate IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def _was_announced(connection: AsyncConnection, rate_id: int) -> bool:
+    query = select(tables.notice.c.id).where(
+        tables.notice.c.kind == "rate_change", tables.notice.c.subject == f"rate {rate_id}"
+    )
+    return (await connection.execute(query)).first() is not None
 
 
 async def _announce(

@@ -65,11 +65,11 @@ STATE_RULES: dict[str, str] = {
         WHERE a.open_holds <> coalesce(h.holds, 0)""",
     "a rate is taken back before it takes effect, and on record": """
         SELECT coalesce('rate ' || w.rate_id, a.subject), 1::bigint,
-               (w.at < r.effective_at AND a.subject IS NOT NULL)::int::bigint
-        FROM rate_withdrawal w JOIN rate r ON r.id = w.rate_id
+               coalesce(w.at < r.effective_at AND a.subject IS NOT NULL, false)::int::bigint
+        FROM rate_withdrawal w LEFT JOIN rate r ON r.id = w.rate_id
         FULL JOIN (SELECT subject, at FROM audit WHERE action = 'rate taken back') a
             ON a.subject = 'rate ' || w.rate_id AND a.at = w.at
-        WHERE w.rate_id IS NULL OR a.subject IS NULL OR w.at >= r.effective_at""",
+        WHERE w.rate_id IS NULL OR r.id IS NULL OR a.subject IS NULL OR w.at >= r.effective_at""",
     "no account is overdrawn": """
         SELECT 'account ' || id, 0::bigint, balance_nanodollars - held_nanodollars
         FROM account

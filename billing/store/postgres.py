@@ -64,12 +64,11 @@ JOIN api_key k ON k.digest = r.digest
 JOIN account a ON a.id = k.account_id
 LEFT JOIN listed l ON l.model = r.model
 LEFT JOIN LATERAL (
-    SELECT id FROM rate
-    WHERE a.negotiated AND rate.model = r.model AND rate.account_id = a.id
-      AND rate.effective_at <= $3 AND (rate.ends_at IS NULL OR $3 < rate.ends_at)
+    SELECT id, ends_at FROM rate
+    WHERE a.negotiated AND rate.model = r.model AND rate.account_id = a.id AND rate.effective_at <= $3
       AND NOT EXISTS (SELECT FROM rate_withdrawal w WHERE w.rate_id = rate.id)
     ORDER BY rate.effective_at DESC LIMIT 1
-) n ON true
+) n ON n.ends_at IS NULL OR $3 < n.ends_at
 ORDER BY a.id
 FOR NO KEY UPDATE OF a
 """

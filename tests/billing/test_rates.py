@@ -190,13 +190,35 @@ async def test_what_is_in_force_or_about_to_be_is_not_taken_back_and_nothing_twi
         await withdraw(bank, announced.id + 1)
     with pytest.raises(Conflict, match="in force"):
         await withdraw(bank, announced.id - 1)
-    bank.clock.turn(days=14, minutes=-5)
+    bank.clock.turn(days=13)
     with pytest.raises(Conflict, match="about to be"):
         await withdraw(bank, announced.id)
     bank.clock.turn(seconds=-1)
     await withdraw(bank, announced.id)
     with pytest.raises(Conflict, match="before"):
         await withdraw(bank, announced.id)
+
+
+async def test_a_first_rate_that_is_taken_back_was_told_to_nobody_and_makes_room_for_the_declared_one(
+    bank: Bank,
+) -> None:
+    await change(bank, DEARER, 14, model="new")
+    await withdraw(bank, (await newest(bank)).id)
+    async with bank.database.begin() as connection:
+        assert await fetch(connection, "SELECT id FROM notice") == []
+        assert (await rates.first_rates(connection, {"new": DEARER}, bank.clock))[0] == ["new"]
+
+
+async def test_when_the_newest_agreement_ends_the_lists_price_comes_back_and_no_older_one(bank: Bank) -> None:
+    customer = await bank.customer(DOLLAR)
+    async with bank.database.begin() as connection:
+        await negotiate(bank, connection, customer.account_id, Prices(500_000, 1, 1), start=1, end=99)
+        await negotiate(bank, connection, customer.account_id, Prices(1, 1, 1), start=2, end=3)
+    found = []
+    for _ in range(4):
+        found.append((await customer.admitted()).rate.input)
+        bank.clock.turn(days=1)
+    assert found == [100_000, 500_000, 1, 100_000]
 
 
 async def test_an_agreement_that_is_to_come_can_be_taken_back_and_is_told_to_nobody(bank: Bank) -> None:

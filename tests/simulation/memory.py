@@ -90,15 +90,15 @@ class MemoryTransaction:
 
     def _rate(self, model: str, account_id: int, now: datetime) -> Rate | None:
         for owner in (account_id, None):
-            in_force = [
-                (effective_at, rate.id, rate)
+            begun = [
+                (effective_at, rate.id, ends_at, rate)
                 for of_model, of_account, effective_at, ends_at, rate in self._store.rates
-                if (of_model, of_account) == (model, owner)
-                and effective_at <= now
-                and (ends_at is None or now < ends_at)
+                if (of_model, of_account) == (model, owner) and effective_at <= now
             ]
-            if in_force:
-                return max(in_force)[2]
+            if begun:
+                *_, ends_at, rate = max(begun, key=lambda version: version[:2])
+                if ends_at is None or now < ends_at:
+                    return rate
         return None
 
     async def lock(self, account_ids: Collection[int]) -> dict[int, Standing]:

@@ -127,13 +127,11 @@ class Model:
 
     def rate(self, account: Account, now: int) -> Prices | None:
         for versions in (account.negotiated, self.rates):
-            in_force = [
-                (at, place, prices)
-                for place, (at, end, prices) in enumerate(versions)
-                if at <= now and (end is None or now < end)
-            ]
-            if in_force:
-                return max(in_force)[2]
+            begun = [(at, place, end, prices) for place, (at, end, prices) in enumerate(versions) if at <= now]
+            if begun:
+                *_, end, prices = max(begun, key=lambda version: version[:2])
+                if end is None or now < end:
+                    return prices
         return None
 
     def lot(self, number: int) -> tuple[Account, Lot]:

@@ -9,8 +9,7 @@ depends_on = None
 
 WITHDRAWALS = """
 CREATE TABLE rate_withdrawal (
-    rate_id bigint CONSTRAINT pk_rate_withdrawal PRIMARY KEY
-        CONSTRAINT fk_rate_withdrawal_rate_id REFERENCES rate (id),
+    rate_id bigint CONSTRAINT pk_rate_withdrawal PRIMARY KEY,
     at timestamptz NOT NULL
 );
 COMMENT ON TABLE rate_withdrawal IS
