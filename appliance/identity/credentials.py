@@ -84,6 +84,7 @@ class Credentials:
         async with self._database.begin() as connection:
             await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "link from", origin.network)
             owner = await _owner_by(connection, token, RESET_PASSWORD, now)
+            await self._throttle.spend(connection, BY_ONE_PERSON, now, "reset by", str(owner.account_id))
         await self._passwords.check(password, (owner.name, owner.email))
         hashed = await self._passwords.hash(password)
         async with self._database.begin() as connection:

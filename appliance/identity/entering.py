@@ -30,6 +30,10 @@ FROM_ONE_NETWORK = Rate(30, timedelta(seconds=10))
 BY_STRANGERS = Rate(10, timedelta(minutes=1))
 """For one account, from browsers that it does not know."""
 FROM_ONE_DEVICE = Rate(10, timedelta(minutes=1))
+BY_DEVICES = Rate(20, timedelta(seconds=6))
+"""For one account, by all browsers that it knows: whoever has many of them keeps nobody else waiting."""
+BY_PASSKEY = Rate(60, timedelta(seconds=2))
+"""From one network. To check one takes a millisecond."""
 _LOOK = """
 SELECT max(account_id) AS account_id, max(password) AS password
 FROM person WHERE email_key = $1 AND password IS NOT NULL
@@ -75,6 +79,7 @@ class Entering:
             known = self._devices.name_of(device, account_id or 0, hashed or "")
             if known:
                 await self._throttle.spend(connection, FROM_ONE_DEVICE, now, "enter by", known)
+                await self._throttle.spend(connection, BY_DEVICES, now, "enter known", str(account_id))
             else:
                 self._passwords.must_have_room()
                 await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
@@ -91,7 +96,7 @@ class Entering:
         """``given`` is what the passkey signed, as JSON. It is both factors."""
         now = self._clock()
         async with self._database.begin() as connection:
-            await self._throttle.spend(connection, FROM_ONE_NETWORK, now, "enter from", origin.network)
+            await self._throttle.spend(connection, BY_PASSKEY, now, "passkey from", origin.network)
         async with self._database.begin() as connection:
             account_id = await passkeys.owner(connection, given)
             found = await _hold(connection, person.c.account_id == account_id)

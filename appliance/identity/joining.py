@@ -38,6 +38,7 @@ FOR_ONE_EMAIL_FROM = Rate(3, timedelta(minutes=10))
 FOR_ONE_EMAIL = Rate(10, timedelta(minutes=1))
 """The first is for one network. The second bounds what all strangers together can send to somebody."""
 CONFIRMATIONS = Rate(10, timedelta(minutes=1))
+OF_ONE_LINK = Rate(10, timedelta(minutes=1))
 CONFIRM_EMAIL = "confirm email"
 """The kind of mail; it is about the applicant."""
 
@@ -77,7 +78,7 @@ class Joining:
             await self._throttle.spend(connection, FOR_ONE_EMAIL, now, "join as", email.key)
             if self._invited:
                 await must_be_invited(connection, email, form.invitation, now)
-        await self._passwords.check(form.password, (name, email.address))
+        await self._passwords.check(form.password, (name, email.address), stranger=True)
         hashed = await self._passwords.hash(form.password, stranger=True)
         browser, language = new_token(), known(form.language)
         row = {
@@ -103,6 +104,8 @@ class Joining:
             await self._throttle.spend(connection, CONFIRMATIONS, now, "confirm from", origin.network)
             query = select(applicant).where(applicant.c.link == digest(link), applicant.c.expires_at > now)
             found = (await connection.execute(query)).mappings().one_or_none()
+            if found is not None:
+                await self._throttle.spend(connection, OF_ONE_LINK, now, "confirm", str(found["id"]))
         if found is None:
             raise LinkInvalid("This link has been used, or is too old. Please sign up again.")
         applied_here = browser is not None and digest(browser) == found["browser"]

@@ -6,10 +6,12 @@ for it. What it signs, a challenge, is good once, for minutes, and in the sessio
 
 import hmac
 import json
+import struct
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,6 +30,7 @@ from webauthn.helpers import (
 )
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import (
+    AttestationFormat,
     AuthenticatorSelectionCriteria,
     PublicKeyCredentialDescriptor,
     ResidentKeyRequirement,
@@ -43,11 +46,17 @@ from appliance.identity.tokens import digest, new_token
 
 LASTS = timedelta(minutes=5)
 """From a page's question until the answer."""
-ASKED = Rate(30, timedelta(seconds=10))
+ASKED = Rate(60, timedelta(seconds=2))
 """By one person, or by strangers from one network."""
 MOST_PASSKEYS, MOST_LETTERS = 20, 60
-BROKEN = (WebAuthnException, ValueError, TypeError, KeyError, OverflowError, RecursionError)
+BROKEN = (
+    WebAuthnException, UnsupportedAlgorithm, struct.error, AttributeError, LookupError, OverflowError,
+    RecursionError, TypeError, ValueError,
+)  # fmt: skip
 """What the library raises for what no authenticator has made."""
+ATTESTED = (AttestationFormat.NONE, AttestationFormat.PACKED)
+"""How a device may prove whose make it is: by nothing, or by the passkey itself."""
+MOST_ID_BYTES = 1023
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +73,7 @@ class Passkeys:
     """Of the site at ``address``. Its statements are part of the caller's transactions."""
 
     def __init__(self, address: str, service: str, throttle: Throttle, pepper: bytes) -> None:
-        self._origin = address
-        self._host = urlsplit(address).hostname or ""
+        self._origin, self._host = _as_browsers_say(address)
         self._service = service
         self._throttle = throttle
         self._pepper = pepper
@@ -109,6 +117,8 @@ class Passkeys:
             )
         except BROKEN:
             raise _wrong() from None
+        if made.fmt not in ATTESTED or len(made.credential_id) > MOST_ID_BYTES:
+            raise _wrong()
         row = {
             "account_id": signed.account_id,
             "credential": made.credential_id,
@@ -238,6 +248,14 @@ async def _use_challenge(
     )
     if not (await connection.execute(used)).rowcount:
         raise _wrong()
+
+
+def _as_browsers_say(address: str) -> tuple[str, str]:
+    """The origin and its host: in small letters, without the port that goes without saying."""
+    parts = urlsplit(address)
+    host, own = parts.hostname or "", {"https": 443, "http": 80}.get(parts.scheme)
+    port = "" if parts.port in (None, own) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}", host
 
 
 def _milliseconds(span: timedelta) -> int:

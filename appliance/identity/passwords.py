@@ -87,9 +87,10 @@ class Passwords:
         self._nobodys = self._hasher.hash(secrets.token_urlsafe())
         self._context = (*context, *CONTEXT_WORDS)
 
-    async def check(self, password: str, personal: Iterable[str]) -> None:
+    async def check(self, password: str, personal: Iterable[str], *, stranger: bool = False) -> None:
         """Raises WeakPassword. ``personal``: the name, the email."""
-        await asyncio.to_thread(_judge, password, (*personal, *self._context))
+        async with self._turn(stranger):
+            await asyncio.to_thread(_judge, password, (*personal, *self._context))
 
     def must_have_room(self) -> None:
         """For a stranger more; to be asked before one try more is counted. Raises TooManyTries."""

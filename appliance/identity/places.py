@@ -41,7 +41,7 @@ class Places:
         self._reader: maxminddb.Reader | None = None
         if path is not None:
             try:
-                self._reader = maxminddb.open_database(path)
+                self._reader = maxminddb.open_database(path, maxminddb.MODE_MEMORY)
             except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
                 raise PlacesUnreadable(f"{path} cannot be read as a database of places: {error}") from None
 
@@ -50,7 +50,10 @@ class Places:
         address = ipaddress.ip_network(network).network_address
         if self._reader is None or (address.version == 6 and self._reader.metadata().ip_version == 4):
             return None
-        record = self._reader.get(address)
+        try:
+            record = self._reader.get(address)
+        except (ValueError, maxminddb.InvalidDatabaseError):
+            return None
         if not isinstance(record, dict):
             return None
         country, location = record.get("country"), record.get("location")

@@ -85,10 +85,10 @@ async def begin(
         "browser": origin.browser,
         "incomplete": incomplete,
     }
-    made = await connection.execute(insert(session).values(**row).returning(session.c.id))
-    await _end_beyond_most(connection, account_id)
+    made = (await connection.execute(insert(session).values(**row).returning(session.c.id))).scalar_one()
+    await _end_beyond_most(connection, account_id, but=made)
     whole = "incomplete" if incomplete else "complete"
-    note("session-begun", session=made.scalar_one(), account=account_id, state=whole, network=origin.network)
+    note("session-begun", session=made, account=account_id, state=whole, network=origin.network)
     return token
 
 
@@ -98,10 +98,13 @@ async def id_of(connection: AsyncConnection, token: str) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def _end_beyond_most(connection: AsyncConnection, account_id: int) -> None:
-    newest_first = (session.c.seen_at.desc(), session.c.id.desc())
-    beyond = select(session.c.id).where(session.c.account_id == account_id).order_by(*newest_first)
-    await connection.execute(delete(session).where(session.c.id.in_(beyond.offset(MOST_OF_ONE))))
+async def _end_beyond_most(connection: AsyncConnection, account_id: int, but: int) -> None:
+    """Whoever has the password alone ends no session that the second factor was given in."""
+    last_to_end = (session.c.incomplete, session.c.seen_at.desc(), session.c.id.desc())
+    others = select(session.c.id).where(session.c.account_id == account_id, session.c.id != but)
+    beyond = others.order_by(*last_to_end).offset(MOST_OF_ONE - 1)
+    for ended in (await connection.execute(beyond)).scalars().all():
+        await end(connection, account_id, ended)
 
 
 async def complete(connection: AsyncConnection, session_id: int) -> str:

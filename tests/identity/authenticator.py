@@ -18,10 +18,11 @@ ES256, EC2, P256 = -7, 2, 1
 
 @dataclass
 class SoftPasskey:
-    """``unlocked``: by a finger, a face or a number."""
+    """``unlocked``: by a finger, a face or a number; ``proof`` is how its maker is proven, which is left empty."""
 
     origin: str
     unlocked: bool = True
+    proof: str = "none"
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     credential: bytes = field(default_factory=lambda: token_bytes(16))
     handle: bytes = b""
@@ -36,7 +37,7 @@ class SoftPasskey:
         public = {1: EC2, 3: ES256, -1: P256, -2: point.x.to_bytes(32), -3: point.y.to_bytes(32)}
         made = bytes(16) + pack(">H", len(self.credential)) + self.credential + cbor2.dumps(public)
         told = self._told(asked["rp"]["id"], NEW) + made
-        attestation = cbor2.dumps({"fmt": "none", "attStmt": {}, "authData": told})
+        attestation = cbor2.dumps({"fmt": self.proof, "attStmt": {}, "authData": told})
         return self._answer(clientDataJSON=data, attestationObject=attestation)
 
     def get(self, options: str) -> str:

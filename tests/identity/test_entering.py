@@ -16,6 +16,7 @@ from sqlalchemy import update
 from appliance.identity import sessions
 from appliance.identity.arrivals import NEW_COUNTRY, NEW_DEVICE
 from appliance.identity.ending import end_everybodys_sessions
+from appliance.identity.entering import BY_DEVICES
 from appliance.identity.errors import TooManyTries, WrongCredentials
 from appliance.identity.origin import Origin
 from appliance.identity.passwords import STRANGERS_IN_LINE, Cost, Passwords
@@ -25,6 +26,7 @@ from billing.customers.accounts import recent_audit
 from billing.database.db import Database
 from billing.database.tables import account
 from tests.identity.conftest import HOME, PASSWORD, Door
+from tests.identity.test_second import enrol
 from tests.places import write_places
 
 
@@ -249,6 +251,32 @@ async def test_of_many_sessions_the_one_that_was_used_least_recently_ends(door: 
     assert await door.signed(unused) is None
     for session in (ada.session, *others, eve.session):
         assert await door.signed(session) is not None
+
+
+async def test_a_password_alone_ends_no_session_that_the_second_factor_was_given_in(door: Door) -> None:
+    me, *_ = await enrol(door)
+    device = None
+    for _ in range(sessions.MOST_OF_ONE + 3):
+        door.clock.turn(minutes=1)
+        device = (await door.entering.sign_in("ada@example.com", PASSWORD, HOME, device)).device
+    async with door.database.begin() as connection:
+        kept = {one.id for one in await sessions.of(connection, me.account_id, door.clock())}
+    assert me.session_id in kept
+    assert len(kept) == sessions.MOST_OF_ONE
+
+
+async def test_many_browsers_that_an_account_knows_have_one_line_together(door: Door) -> None:
+    await door.join()
+    devices = []
+    for _ in range(BY_DEVICES.at_once):
+        door.clock.turn(minutes=1)
+        devices.append((await door.entering.sign_in("ada@example.com", PASSWORD, HOME)).device)
+    door.clock.turn(hours=1)
+    for device in devices:
+        with pytest.raises(WrongCredentials):
+            await door.entering.sign_in("ada@example.com", "wrong", HOME, device)
+    with pytest.raises(TooManyTries):
+        await door.entering.sign_in("ada@example.com", PASSWORD, HOME, devices[0])
 
 
 async def test_an_operator_ends_everybodys_sessions_on_record(door: Door) -> None:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from appliance.identity.errors import IdentityError, InvalidPersonName, TooManyTries, WrongCredentials
-from appliance.identity.passkeys import ASKED, LASTS, MOST_PASSKEYS
+from appliance.identity.passkeys import ASKED, LASTS, MOST_PASSKEYS, Passkeys
 from appliance.identity.recovery import CODES
 from appliance.identity.second import PASSKEY_ADDED, PASSKEY_REMOVED
 from appliance.identity.sessions import Signed
+from appliance.identity.throttle import Throttle
 from tests.identity.authenticator import SoftPasskey
-from tests.identity.conftest import ADDRESS, HOME, PASSWORD, Door
+from tests.identity.conftest import ADDRESS, HOME, PASSWORD, PEPPER, Door
 from tests.identity.test_second import enrol, sign_in, signed
 
 
@@ -240,3 +241,19 @@ async def test_a_new_password_or_email_takes_the_second_factor_too(door: Door) -
     await door.credentials.change_email(me, PASSWORD, "new@example.com", codes[0])
     given = mine.get(await door.second.ask_passkey(me, HOME))
     await door.credentials.change_password(me, PASSWORD, "an entirely new one of 9 words", given)
+
+
+@pytest.mark.parametrize("address", ["https://Site.Example", "https://site.example:443", "https://site.example"])
+async def test_the_sites_address_may_be_written_in_any_way(door: Door, address: str) -> None:
+    me = await signed(door, (await door.join()).session)
+    passkeys = Passkeys(address, "The Service", Throttle(PEPPER), PEPPER)
+    async with door.database.begin() as connection:
+        made = SoftPasskey(ADDRESS).create(await passkeys.to_add(connection, me, door.clock()))
+        await passkeys.add(connection, me, "x", made, door.clock())
+
+
+async def test_a_passkey_with_an_endless_name_or_a_makers_proof_is_not_taken(door: Door) -> None:
+    me = await signed(door, (await door.join()).session)
+    for bad in (SoftPasskey(ADDRESS, credential=b"x" * 2000), SoftPasskey(ADDRESS, proof="tpm")):
+        with pytest.raises(WrongCredentials):
+            await add(door, me, bad)

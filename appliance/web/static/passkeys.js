@@ -120,6 +120,16 @@ function able() {
   return "PublicKeyCredential" in window && wanted.every((name) => name in PublicKeyCredential);
 }
 
+/** What was signed is good once: a page that is shown again has to ask anew, and a code that is typed counts. */
+function forgetSigned() {
+  for (const field of document.querySelectorAll("input[name=passkey]")) {
+    if (field instanceof HTMLInputElement) field.value = "";
+  }
+}
+
+window.addEventListener("pageshow", forgetSigned);
+document.addEventListener("input", forgetSigned);
+
 if (able()) {
   for (const button of document.querySelectorAll("button[data-passkey-use]")) {
     if (!(button instanceof HTMLButtonElement) || !button.form) continue;
