@@ -18,6 +18,8 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _PLAIN = re.compile(r"[\w.:/{}+-]+", re.ASCII)
 _events = logging.getLogger("appliance.events")
+_SIGNED_IN = re.compile(r"\baccount=\d")
+STRANGERS_EVENTS_A_MINUTE = 60
 
 
 def note(event: str, *, bad: bool = False, **facts: str | int | None) -> None:
@@ -30,6 +32,28 @@ def _value(fact: str | int | None) -> str:
     """What is not of plain letters is quoted as JSON does: no fact ends its line or looks like two."""
     text = "-" if fact is None else str(fact)
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+class Sparing(logging.Filter):
+    """Of events that nobody signed in has caused, so many a minute are written, and then how many were left out:
+    else whoever sends forms without end would push all else out of the log.
+    """
+
+    def __init__(self, most_a_minute: int = STRANGERS_EVENTS_A_MINUTE) -> None:
+        super().__init__()
+        self._most = most_a_minute
+        self._minute = self._seen = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != _events.name or _SIGNED_IN.search(record.getMessage()):
+            return True
+        minute, left_out = int(record.created // 60), 0
+        if minute != self._minute:
+            self._minute, left_out, self._seen = minute, max(0, self._seen - self._most), 0
+        self._seen += 1
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} left_out_before={left_out}", ()
+        return self._seen <= self._most
 
 
 class ContentFreeFormatter(logging.Formatter):
@@ -60,6 +84,7 @@ def configure(level: int = logging.INFO) -> None:
     """For a whole process: one handler to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ContentFreeFormatter(FORMAT))
+    handler.addFilter(Sparing())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     for noisy in ("asyncio", "aiohttp", "uvicorn", "uvicorn.error", "alembic"):

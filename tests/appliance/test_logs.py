@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from appliance.logs import FORMAT, ContentFreeFormatter, note
+from appliance.logs import FORMAT, ContentFreeFormatter, Sparing, note
 
 
 def test_an_exceptions_message_is_not_logged_but_its_place_is() -> None:
@@ -40,6 +40,23 @@ def test_an_event_is_one_line_of_pairs_whatever_is_in_it(caplog: pytest.LogCaptu
         r'event=page path=/a/{b} status=404 account=- network=2001:db8::/48 odd="x\nevent=forged y=\"1\""'
     )
     assert caplog.records[0].levelno == logging.INFO
+
+
+def test_strangers_who_cause_events_without_end_push_nothing_else_out_of_the_log() -> None:
+    sparing = Sparing(most_a_minute=3)
+
+    def written(second: float, line: str, name: str = "appliance.events") -> str | None:
+        record = logging.LogRecord(name, logging.WARNING, "x", 1, "%s", (line,), None)
+        record.created = second
+        return record.getMessage() if sparing.filter(record) else None
+
+    stranger, known = "event=form-refused network=192.0.2.0/24", "event=page account=7"
+    assert [written(60, stranger) for _ in range(9)] == [stranger] * 3 + [None] * 6
+    assert written(61, known) == known
+    assert written(61, stranger, "appliance.worker") == stranger
+    assert written(119, "event=page account=-") is None
+    assert written(120, stranger) == f"{stranger} left_out_before=7"
+    assert written(121, stranger) == stranger
 
 
 async def test_what_a_library_writes_of_an_exception_is_withheld() -> None:
