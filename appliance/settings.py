@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -346,4 +347,6 @@ def _database_url(text: str | None) -> str | None:
     scheme, separator, rest = text.partition("://")
     if separator == "" or scheme not in ("postgres", "postgresql", "postgresql+asyncpg"):
         raise SettingsError("DATABASE_URL: postgresql://user:password@host/database is expected")
+    if "sslrootcert=" in rest and not re.search(r"[?&](sslmode|ssl)=verify-(full|ca)\b", rest):
+        raise SettingsError("DATABASE_URL: sslrootcert counts with sslmode=verify-full or verify-ca alone")
     return "postgresql+asyncpg://" + rest.replace("?sslmode=", "?ssl=").replace("&sslmode=", "&ssl=")

@@ -21,23 +21,25 @@ class Today:
         self._clock = clock
         self._known: tuple[datetime, int] | None = None
         """When it was looked at, and nano-dollars."""
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[int | None] | None = None
 
-    async def charged(self) -> int:
-        """Nano-dollars, as of a minute ago or of the last time that somebody asked. Raises DatabaseUnavailable."""
+    async def charged(self) -> int | None:
+        """Nano-dollars, as of a minute ago or of the last time that somebody asked; None if that fails."""
         now = self._clock()
-        if self._known is None or self._known[0] < _midnight(now):
-            return await self._look()
-        looked_at, charged = self._known
-        if now - looked_at >= FRESH and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look_aside())
-        return charged
+        known = None if self._known is None or self._known[0] < _midnight(now) else self._known
+        if known is None or now - known[0] >= FRESH:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look_aside())
+            if known is None:
+                return await asyncio.shield(self._looking)
+        return known[1]
 
-    async def _look_aside(self) -> None:
+    async def _look_aside(self) -> int | None:
         try:
-            await self._look()
+            return await self._look()
         except DatabaseUnavailable:
             log.warning("what was charged today cannot be summed now")
+            return None
 
     async def _look(self) -> int:
         now = self._clock()

@@ -13,9 +13,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from appliance import secrets
+from appliance.door.asgi import Message, Receive, Scope, Send
 from appliance.errors import ApiError, InternalError, MethodNotAllowed, NotFound
 from appliance.gateway import dialects
-from appliance.gateway.asgi import Message, Receive, Scope, Send
 from appliance.gateway.bodies.aside import Aside
 from appliance.gateway.books import Books
 from appliance.gateway.health import health_router

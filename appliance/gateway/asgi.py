@@ -2,21 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 from uuid import UUID
 
+from appliance.door.asgi import Receive, Send
 from appliance.errors import ApiError
 from appliance.gateway import dialects
 from serving.catalog.endpoints import Endpoint
 from serving.metering.meter import Meter
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 
+from appliance.door.asgi import Receive, Scope
 from appliance.errors import BodyTooLarge, RequestTimeout
-from appliance.gateway.asgi import ClientGone, Receive, Scope
+from appliance.gateway.asgi import ClientGone
 from appliance.gateway.unpack import unpacker
 
 BODY_SECONDS = 60.0

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import aiohttp
 from msgspec.structs import replace
 
+from appliance.door.asgi import Receive, Scope, Send
 from appliance.errors import ApiError, InternalError, InvalidKey, InvalidRequest, Unavailable
 from appliance.gateway import caller
 from appliance.gateway.asgi import (
@@ -25,9 +26,6 @@ from appliance.gateway.asgi import (
     Exchange,
     Hangup,
     Headers,
-    Receive,
-    Scope,
-    Send,
 )
 from appliance.gateway.bodies.aside import Aside
 from appliance.gateway.bodies.parsed import Parsed
@@ -59,6 +57,8 @@ log = logging.getLogger(__name__)
 EVENT_STREAM: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 JSON = "application/json"
 COUNTS_AT_ONCE = 4
+NO_FAULT = (402, 404)
+"""Refusals that need be no fault of whoever asked: credit is used up, a model was taken away."""
 
 
 class AnswerCutOff(Exception):
@@ -128,7 +128,7 @@ class Relay:
         status = exchange.status or 0
         if exchange.caller and status != InvalidKey.status:
             address = scope["client"][0] if scope["client"] else ""
-            refused = 400 <= status < 500
+            refused = 400 <= status < 500 and status not in NO_FAULT
             self._sightings.saw(exchange.caller, address, known=exchange.caller_is_known, refused=refused)
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:

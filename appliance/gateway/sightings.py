@@ -52,6 +52,7 @@ class Sightings:
     async def write(self, timeout_seconds: float = PERIOD_SECONDS) -> None:
         """All that was counted so far. If PostgreSQL is away it is kept, within the limit, for the next time."""
         counted, self._counts = self._counts, {}
+        _network.cache_clear()
         try:
             async with self._database.begin(timeout_seconds) as connection:
                 await sightings.add(connection, counted)

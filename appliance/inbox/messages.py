@@ -18,7 +18,7 @@ from appliance.inbox.tables import message
 from appliance.mail import queue
 from appliance.texts import ENGLISH
 from billing.clock import Clock
-from billing.customers.accounts import closed_since, get_account
+from billing.customers.accounts import get_account, why_closed
 from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.errors import Conflict, NotFound
@@ -153,8 +153,10 @@ class Inbox:
 
 async def may_appeal(connection: AsyncConnection, signed: Signed, now: datetime) -> bool:
     """Terms: "you may appeal ... within 30 days of the action"."""
-    since = await closed_since(connection, signed.account_id)
-    return since is not None and now < since + APPEAL_WITHIN
+    if signed.status not in ("suspended", "terminated"):
+        return False
+    closed = await why_closed(connection, signed.account_id, signed.status)
+    return closed is not None and now < closed.at + APPEAL_WITHIN
 
 
 async def open_appeal(connection: AsyncConnection, account_id: int) -> Message | None:

@@ -21,7 +21,7 @@ from billing.clock import Clock
 from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.database.tables import account
-from billing.errors import Conflict
+from billing.errors import Conflict, NotFound
 
 ACTOR = "appliance"
 
@@ -109,7 +109,11 @@ class Review:
             rows = (await connection.execute(due.where(finding.c.to_suspend))).all()
         for row in rows:
             reason = reasons(speaker(row.language or ENGLISH))[row.signal]
-            with suppress(Conflict):  # it is closed already
+            still = select(finding.c.to_suspend).where(finding.c.id == row.id)
+            async with self._database.begin() as connection:
+                if not (await connection.execute(still)).scalar_one_or_none():
+                    continue  # an operator was quicker
+            with suppress(Conflict, NotFound):  # it is closed already
                 await self._standings.suspend(row.account_id, ACTOR, reason)
             async with self._database.begin() as connection:
                 await sessions.end_all(connection, row.account_id)

@@ -6,19 +6,15 @@ there is no TLS), and no page can make them say otherwise; so there is no token 
 no browser, and has no business with a form. (OWASP, "Cross-Site Request Forgery Prevention", fetch metadata.)
 """
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from fastapi.responses import PlainTextResponse
 
+from appliance.door.asgi import App, Message, Receive, Send
 from appliance.door.headers import Headers
 from appliance.identity.origin import Origin
 from appliance.logs import note
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Any, Receive, Send], Awaitable[None]]
 
 READS = ("GET", "HEAD")
 BODY_BYTES = 64 << 10

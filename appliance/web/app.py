@@ -21,6 +21,7 @@ from appliance.console.inbox import InboxPages
 from appliance.console.overview import OverviewPages
 from appliance.console.rates import RatePages
 from appliance.console.review import ReviewPages
+from appliance.door.asgi import App, Message, Receive, Send
 from appliance.identity.credentials import Credentials
 from appliance.identity.devices import Devices
 from appliance.identity.entering import Entering
@@ -36,7 +37,7 @@ from appliance.identity.throttle import Throttle
 from appliance.inbox.messages import Inbox
 from appliance.settings import Settings
 from appliance.site.forms import BadForm
-from appliance.site.guard import App, Guard, Message, Receive, Send
+from appliance.site.guard import Guard
 from appliance.site.pages import NothingHere, Pages, audiences
 from appliance.site.rendering import Renderer
 from appliance.site.static import Static

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 
 MIB = 1 << 20
 TIMEOUT_SECONDS = 20
+TWO_NUMBERS = re.compile(r"^ *(\d+) *, *(\d+) *$", re.ASCII | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +37,15 @@ def on_gpus(visible: str) -> Footprint:
 
 def parse(text: str) -> Footprint:
     """A line for each GPU: mebibytes used, and there."""
-    lines = [line.split(",") for line in text.splitlines()]
-    numbers = [
-        [int(part) * MIB for part in line] for line in lines if all(part.strip().isdigit() for part in line)
-    ]
-    return Footprint(sum(used for used, _ in numbers), sum(total for _, total in numbers))
+    found = [(int(used) * MIB, int(total) * MIB) for used, total in TWO_NUMBERS.findall(text)]
+    return Footprint(sum(used for used, _ in found), sum(total for _, total in found))
 
 
 def on_processors() -> Footprint:
     """Of this process and those that it started."""
-    mine = psutil.Process()
-    used = 0
-    for process in (mine, *mine.children(recursive=True)):
-        try:
-            used += process.memory_info().rss
-        except psutil.Error:
-            continue
+    mine, used = psutil.Process(), 0
+    with suppress(psutil.Error):
+        for process in (mine, *mine.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                used += process.memory_info().rss
     return Footprint(used)

@@ -14,7 +14,7 @@ async def use(customer: Customer) -> None:
     await customer.settle(await customer.admitted(), Tokens(10, 0, 10))
 
 
-async def shown(today: Today) -> int:
+async def shown(today: Today) -> int | None:
     """To somebody who looks, and looks again a moment later."""
     before = asyncio.all_tasks()
     await today.charged()

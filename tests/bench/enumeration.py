@@ -27,9 +27,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from appliance import secrets
+from appliance.door.asgi import App, Message
 from appliance.identity.passwords import OWASP, Cost, Passwords
 from appliance.settings import Settings, load_settings
-from appliance.site.guard import App, Message
 from appliance.web.app import site_app
 from appliance.web.legal import read_legal_texts
 from appliance.web.metrics import SiteMetrics

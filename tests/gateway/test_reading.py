@@ -8,8 +8,8 @@ import zlib
 
 import pytest
 
+from appliance.door.asgi import Message
 from appliance.errors import BodyTooLarge, InvalidRequest, UnsupportedEncoding
-from appliance.gateway.asgi import Message
 from appliance.gateway.reading import STRANGERS_BODY_BYTES, read_body
 from appliance.gateway.unpack import PIECE_BYTES, Gzip
 from tests.gateway.conftest import House

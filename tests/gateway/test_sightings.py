@@ -56,9 +56,11 @@ async def behind_the_door(house: House, *, trusted: bool) -> AsyncIterator[str]:
         await task
 
 
-async def ask(house: House, url: str, customer: Customer, client: str, model: str = "smollm2") -> int:
+async def ask(
+    house: House, url: str, customer: Customer, client: str, model: str = "smollm2", n: object = 1
+) -> int:
     headers = {"authorization": f"Bearer {customer.key}", "x-forwarded-for": client}
-    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8, "n": n}
     async with house.http.post(f"{url}/v1/chat/completions", json=body, headers=headers) as answer:
         await answer.read()
         return answer.status
@@ -121,18 +123,19 @@ async def test_nobody_is_believed_who_is_no_trusted_proxy(house: House) -> None:
 
 
 async def test_a_burst_of_refused_requests_is_put_on_the_list(house: House) -> None:
-    poor, lost, busy = await house.customer(0), await house.customer(), await house.customer()
+    poor, lost, busy, spam = [await house.customer(0), *[await house.customer() for _ in range(3)]]
     async with behind_the_door(house, trusted=True) as url:
         for _ in range(20):
             assert await ask(house, url, poor, "192.0.2.1") == 402
             assert await ask(house, url, lost, "192.0.2.2", model="nonesuch") == 404
-            assert await ask(house, url, busy, "192.0.2.3", model="nonesuch") == 404
+            assert await ask(house, url, busy, "192.0.2.3", n="x") == 400
             assert await ask(house, url, busy, "192.0.2.3") == 200
+            assert await ask(house, url, spam, "192.0.2.4", n="x") == 400
     assert await seen(house, busy) == [("192.0.2.0/24", 40, 20)]
-    assert await review(house, refused=10).run_once() == 2
-    found = {one.account_id: one for one in await on_the_list(house)}
-    assert set(found) == {poor.account_id, lost.account_id}
-    assert {one.signal for one in found.values()} == {"refused"}
+    assert await seen(house, lost) == [("192.0.2.0/24", 20, 0)]
+    assert await review(house, refused=10).run_once() == 1
+    (found,) = await on_the_list(house)
+    assert (found.account_id, found.signal) == (spam.account_id, "refused")
 
 
 async def test_a_key_that_is_none_leaves_no_trace(house: House) -> None:
