@@ -44,9 +44,8 @@ async def find_people(connection: AsyncConnection, search: str, after: int, limi
     """Those in whose id, email or name the words are, in the order of their ids, from ``after`` on."""
     query = _query().where(account.c.id > after)
     if search:
-        looked_for = search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         places: list[ColumnElement[bool]] = [
-            func.lower(column).like(f"%{looked_for}%")
+            func.strpos(func.lower(column), search.lower()) > 0
             for column in (account.c.name, person.c.name, person.c.email)
         ]
         if (account_id := number(search)) is not None:
