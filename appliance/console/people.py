@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import Column, ColumnElement, Select, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.tables import person
 from appliance.site.forms import number
+from billing.database.db import execute
 from billing.database.tables import account
 
 
@@ -41,18 +42,30 @@ def _query() -> Select[tuple[object, ...]]:
 
 
 async def find_people(connection: AsyncConnection, search: str, after: int, limit: int) -> list[Person]:
-    """Those in whose id, email or name the words are, in the order of their ids, from ``after`` on."""
+    """Those in whose id, email or name the words are, in the order of their ids, from ``after`` on.
+
+    People and accounts are searched apart, and planned for these very words: else each of them would be fetched by
+    its index, in twice the time.
+    """
     query = _query().where(account.c.id > after)
     if search:
-        places: list[ColumnElement[bool]] = [
-            func.strpos(func.lower(column), search.lower()) > 0
-            for column in (account.c.name, person.c.name, person.c.email)
-        ]
-        if (account_id := number(search)) is not None:
-            places.append(account.c.id == account_id)
-        query = query.where(or_(*places))
+        await execute(connection, "SET LOCAL plan_cache_mode = force_custom_plan")
+        owner, own_id = person.c.account_id, number(search)
+        people = select(owner).where(owner > after, or_(_has(person.c.name, search), _has(person.c.email, search)))
+        accounts = select(account.c.id).where(account.c.id > after, _has(account.c.name, search))
+        found = union(
+            people.order_by(owner).limit(limit),
+            accounts.order_by(account.c.id).limit(limit),
+            select(account.c.id).where(account.c.id == own_id),
+        )
+        query = query.where(account.c.id.in_(found))
     rows = await connection.execute(query.order_by(account.c.id).limit(limit))
     return [Person(**row) for row in rows.mappings()]
+
+
+def _has(column: Column[str], words: str) -> ColumnElement[bool]:
+    looked_for = words.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return func.lower(column).like(f"%{looked_for}%")
 
 
 async def get_person(connection: AsyncConnection, account_id: int) -> Person | None:
