@@ -18,14 +18,16 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _PLAIN = re.compile(r"[\w.:/{}+-]+", re.ASCII)
 _events = logging.getLogger("appliance.events")
-_SIGNED_IN = re.compile(r"\baccount=\d")
+BY_A_STRANGER = "by_a_stranger"
+"""Of a record in the log: nobody who is signed in has caused it."""
 STRANGERS_EVENTS_A_MINUTE = 60
 
 
 def note(event: str, *, bad: bool = False, **facts: str | int | None) -> None:
     """An event of security, a warning if it is ``bad``. ``facts`` have nobody's name, email or whole address."""
     line = " ".join(f"{name}={_value(fact)}" for name, fact in {"event": event, **facts}.items())
-    _events.log(logging.WARNING if bad else logging.INFO, "%s", line)
+    by_a_stranger = facts.get("account") is None
+    _events.log(logging.WARNING if bad else logging.INFO, "%s", line, extra={BY_A_STRANGER: by_a_stranger})
 
 
 def _value(fact: str | int | None) -> str:
@@ -45,7 +47,7 @@ class Sparing(logging.Filter):
         self._minute = self._seen = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name != _events.name or _SIGNED_IN.search(record.getMessage()):
+        if not getattr(record, BY_A_STRANGER, False):
             return True
         minute, left_out = int(record.created // 60), 0
         if minute != self._minute:

@@ -112,7 +112,7 @@ def withdraw(
     rate: Annotated[int, typer.Argument(help="Its id, as `appliance rate list` shows it.")],
     reason: Annotated[str, typer.Option(help="Kept.")],
 ) -> None:
-    """Take back a rate that is not in force yet; of the list's, customers will be told."""
+    """Take back a rate until a day before it takes effect; who was told of it is told again."""
 
     async def work(connection: AsyncConnection) -> rates.Version:
         return await rates.withdraw_rate(connection, rate, system_clock, actor=actor(), reason=reason)

@@ -34,9 +34,7 @@ class ActivityPages:
         )
 
     async def models(self, _: Request, visitor: Visitor) -> Response:
-        return self._render(
-            visitor, "console-models.html", views=self._directory.models(), nodes=self._directory.nodes()
-        )
+        return self._render(visitor, "console-models.html", views=self._directory.models())
 
     async def activity(self, _: Request, visitor: Visitor) -> Response:
         async with self._database.snapshot() as connection:

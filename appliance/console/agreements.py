@@ -19,7 +19,7 @@ from billing.customers.accounts import get_account
 from billing.database.db import Database
 from billing.errors import BillingError, NotFound
 from billing.prices.money import parse_rate
-from billing.prices.rates import list_versions, negotiate_rate, price_list, withdraw_rate
+from billing.prices.rates import TOO_LATE, list_versions, negotiate_rate, price_list, withdraw_rate
 
 
 class AgreementPages:
@@ -101,7 +101,7 @@ class AgreementPages:
             account=account,
             listed=[(model, written(one.current.prices)) for model, one in listed.items()],
             versions=[(one, written(one.prices)) for one in versions],
-            to_come=[one for one in versions if one.effective_at > now and one.withdrawn_at is None],
+            to_come=[one for one in versions if one.effective_at > now + TOO_LATE and one.withdrawn_at is None],
             form=form or dict.fromkeys(("model", "from", "until", "reason", *TOKENS), ""),
             now=now,
             error=error,

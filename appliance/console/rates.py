@@ -18,7 +18,7 @@ from billing.clock import Clock
 from billing.database.db import Database
 from billing.errors import BillingError
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR, decimal, parse_rate
-from billing.prices.rates import Prices, Version, change_rate, list_versions, price_list, withdraw_rate
+from billing.prices.rates import TOO_LATE, Prices, Version, change_rate, list_versions, price_list, withdraw_rate
 
 HERE = "/console/rates"
 TOKENS = ("input", "cached_input", "output")
@@ -101,7 +101,7 @@ class RatePages:
         return go(HERE)
 
     async def _parse(self, form: Mapping[str, str]) -> Change:
-        """Raises ValueError, and Conflict of what is too soon."""
+        """Raises ValueError, also for a day that is too soon."""
         day = datetime.fromisoformat(form["day"]).replace(tzinfo=UTC)
         async with self._database.begin() as connection:
             versions = await list_versions(connection, form["model"])
@@ -129,6 +129,7 @@ class RatePages:
             status,
             listed=[(model, written(one.current.prices)) for model, one in listed.items()],
             announced=[(one, written(one.prices)) for one in sorted(announced, key=_when)],
+            to_withdraw=[one for one in sorted(announced, key=_when) if one.effective_at > now + TOO_LATE],
             first_day=first_day.isoformat(),
             form=form or {"model": "", "day": "", **dict.fromkeys(TOKENS, "")},
             error=error,

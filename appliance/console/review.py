@@ -84,8 +84,8 @@ def _evidence(finding: Finding, say: Say, show: Formats) -> list[tuple[str, str]
             *((called, _sign_in(seen[name], show)) for called, name in (
                 (say("One sign-in"), "left"), (say("The next sign-in"), "reached"),
             )),
-            (say("Between them, kilometres"), show.number(seen["km"])),
-            (say("Between them, minutes"), show.number(seen["minutes"])),
+            (say("Distance, km"), show.number(seen["km"])),
+            (say("Time between, minutes"), show.number(seen["minutes"])),
         ]  # fmt: skip
     told = [(say("Key"), finding.key or "")]
     if finding.signal == "refused":
@@ -96,7 +96,7 @@ def _evidence(finding: Finding, say: Say, show: Formats) -> list[tuple[str, str]
         told.append((say("Networks within one of these hours"), show.number(seen["networks_within_an_hour"])))
     return [
         *told,
-        (say("Requests, the refused ones too"), show.number(seen["requests"])),
+        (say("Requests, including refused"), show.number(seen["requests"])),
         (say("Seen from"), ", ".join(seen["seen_from"])),
     ]
 

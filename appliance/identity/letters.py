@@ -147,7 +147,7 @@ class Letters:
         }[one.kind]
         where = await arrivals.country_of(connection, self._places, one.about or 0)
         country = Locale.parse(locale_of(known(one.language))).territories.get(where, where)
-        told = (say("Its address is of this country: {country}.", country=country),) if where else ()
+        told = (say("It came from {country}.", country=country),) if where else ()
         return self._with_alarm(one.kind, say, subject, sentence, *told)
 
     def _news(self, kind: str, say: Say) -> Letter:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from webauthn import (
@@ -48,7 +48,7 @@ LASTS = timedelta(minutes=5)
 """From a page's question until the answer."""
 ASKED = Rate(60, timedelta(seconds=2))
 """By one person, or by strangers from one network."""
-MOST_PASSKEYS, MOST_LETTERS = 20, 60
+MOST_PASSKEYS, MOST_CHARACTERS = 20, 60
 BROKEN = (
     WebAuthnException, UnsupportedAlgorithm, struct.error, AttributeError, LookupError, OverflowError,
     RecursionError, TypeError, ValueError,
@@ -102,8 +102,8 @@ class Passkeys:
     async def add(self, connection: AsyncConnection, signed: Signed, name: str, given: str, now: datetime) -> None:
         """``given`` is what the browser answered, as JSON. Raises WrongCredentials, InvalidPersonName."""
         name = " ".join(name.split())
-        if not 0 < len(name) <= MOST_LETTERS or not name.isprintable():
-            raise InvalidPersonName("A name has 1 to {most} letters.", most=MOST_LETTERS)
+        if not 0 < len(name) <= MOST_CHARACTERS or not name.isprintable():
+            raise InvalidPersonName("A name has 1 to {most} characters.", most=MOST_CHARACTERS)
         try:
             answer = parse_registration_credential_json(given)
             signed_text = parse_client_data_json(answer.response.client_data_json).challenge
@@ -206,11 +206,6 @@ async def of(connection: AsyncConnection, account_id: int) -> list[Passkey]:
     return [Passkey(**row) for row in (await connection.execute(query)).mappings()]
 
 
-async def count(connection: AsyncConnection, account_id: int) -> int:
-    query = select(func.count()).where(passkey.c.account_id == account_id)
-    return int((await connection.execute(query)).scalar_one())
-
-
 async def remove(connection: AsyncConnection, account_id: int, passkey_id: int) -> bool:
     """Whether there was such a one of the account's."""
     mine = passkey.c.account_id == account_id, passkey.c.id == passkey_id
@@ -263,4 +258,4 @@ def _milliseconds(span: timedelta) -> int:
 
 
 def _wrong() -> WrongCredentials:
-    return WrongCredentials("This passkey was not taken. Please try again.")
+    return WrongCredentials("This passkey was not accepted. Please try again.")

@@ -77,7 +77,7 @@ class SecondFactor:
         async with self._database.begin() as connection:
             await sessions.hold(connection, signed)
             await self._proofs.check(connection, signed, given, now)
-            return await sessions.complete(connection, signed.session_id)
+            return await sessions.complete(connection, signed.session_id, signed.account_id)
 
     async def set_up(self, signed: Signed, password: str, service: str, given: str = "") -> Setup:
         """A new secret, which counts when a code of it was given. One that counts already goes on until then."""

@@ -107,12 +107,12 @@ async def _end_beyond_most(connection: AsyncConnection, account_id: int, but: in
         await end(connection, account_id, ended)
 
 
-async def complete(connection: AsyncConnection, session_id: int) -> str:
+async def complete(connection: AsyncConnection, session_id: int, account_id: int) -> str:
     """The second factor was given. The session has a new token: whoever saw the one before it has nothing."""
     token = new_token()
     mine = update(session).where(session.c.id == session_id)
     await connection.execute(mine.values(digest=digest(token), incomplete=False))
-    note("session-completed", session=session_id)
+    note("session-completed", session=session_id, account=account_id)
     return token
 
 

@@ -79,7 +79,7 @@ class NewsLetters:
         sentence = say("The change of the price of {model} that was announced for {day} is taken back.", **values)
         link = say("Models and prices"), self._site.url("/models")
         subject = say("The price of {model} does not change", model=body["model"])
-        return Letter(subject, (sentence, say("What it costs until then, it costs after it too.")), link)
+        return Letter(subject, (sentence, say("The price stays as it would have been without it.")), link)
 
     def _lot_ends(self, body: Body, say: Say, language: str) -> Letter:
         day = format_date(datetime.fromisoformat(body["ends_at"]), "long", locale=locale_of(language))

@@ -42,6 +42,11 @@ class Fields(dict[str, str]):
         return ""
 
 
+def proof(form: Mapping[str, str]) -> str:
+    """The second factor as it was given: what a passkey signed, or a code."""
+    return form["passkey"] or form["code"]
+
+
 def local(path: str) -> str | None:
     """A path of this site, perhaps with the token of a mail's link: nobody is sent to another by a link."""
     return path if _LOCAL.fullmatch(path) else None

@@ -10,7 +10,7 @@ from appliance.identity.credentials import Credentials
 from appliance.identity.errors import IdentityError
 from appliance.site.audience import Audience
 from appliance.site.cookies import Cookie, keep
-from appliance.site.forms import BadForm, number, read_form
+from appliance.site.forms import BadForm, number, proof, read_form
 from appliance.site.pages import Routes, go
 from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
@@ -70,7 +70,7 @@ class AccountPages:
     async def password(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         try:
-            given = form["passkey"] or form["code"]
+            given = proof(form)
             device = await self._credentials.change_password(visitor.person, form["old"], form["new"], given)
         except IdentityError as error:
             return await self._shown(visitor, status_of(error), password=error.said(visitor.say))
@@ -81,7 +81,7 @@ class AccountPages:
     async def email(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         try:
-            given = form["passkey"] or form["code"]
+            given = proof(form)
             await self._credentials.change_email(visitor.person, form["password"], form["email"], given)
         except IdentityError as error:
             return await self._shown(visitor, status_of(error), email=error.said(visitor.say))

@@ -1,7 +1,5 @@
 """Signing in, by a password, and by the second factor where there is one; signing out; a forgotten password."""
 
-import logging
-
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -13,13 +11,11 @@ from appliance.identity.second import SecondFactor
 from appliance.identity.sessions import Signed
 from appliance.site.audience import Audience, Refusal
 from appliance.site.cookies import Cookie, drop, keep, read
-from appliance.site.forms import local, read_form
+from appliance.site.forms import local, proof, read_form
 from appliance.site.pages import Routes, go, on_the_way
 from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
 from billing.database.db import Database
-
-log = logging.getLogger(__name__)
 
 
 class EnteringPages:
@@ -63,7 +59,6 @@ class EnteringPages:
         try:
             entered = await self._entering.sign_in(form["email"], form["password"], visitor.origin, device)
         except IdentityError as error:
-            log.warning("a sign-in from %s failed: %s", visitor.origin.network, type(error).__name__)
             said = error.said(visitor.say)
             return self._render(
                 visitor, "sign-in.html", status_of(error), then=then, email=form["email"], error=said
@@ -76,13 +71,11 @@ class EnteringPages:
         try:
             entered = await self._entering.by_passkey(form["passkey"], visitor.origin, device)
         except IdentityError as error:
-            log.warning("a sign-in from %s failed: %s", visitor.origin.network, type(error).__name__)
             said = error.said(visitor.say)
             return self._render(visitor, "sign-in.html", status_of(error), then=then, email="", error=said)
         return await self._entered(visitor, entered, then)
 
     async def _entered(self, visitor: Visitor, entered: Entered, then: str) -> Response:
-        log.info("a session began from %s", visitor.origin.network)
         if visitor.signed is not None:
             await self._end(visitor.signed)
         page = on_the_way(Refusal.SECOND_FACTOR.value, then) if entered.incomplete else then
@@ -99,7 +92,7 @@ class EnteringPages:
         form = await read_form(request)
         then = local(form["next"]) or ""
         try:
-            token = await self._second.enter(visitor.person, form["passkey"] or form["code"])
+            token = await self._second.enter(visitor.person, proof(form))
         except IdentityError as error:
             said = error.said(visitor.say)
             return self._render(visitor, "second-factor.html", status_of(error), then=then, error=said)

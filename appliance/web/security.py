@@ -9,7 +9,7 @@ from appliance.identity.errors import IdentityError
 from appliance.identity.second import SecondFactor
 from appliance.settings import SiteSettings
 from appliance.site.audience import Audience
-from appliance.site.forms import BadForm, number, read_form
+from appliance.site.forms import BadForm, number, proof, read_form
 from appliance.site.pages import Routes, go
 from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
@@ -49,7 +49,7 @@ class SecurityPages:
     async def set_up(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         try:
-            given = form["passkey"] or form["code"]
+            given = proof(form)
             setup = await self._second.set_up(visitor.person, form["password"], self._site.name, given)
         except IdentityError as error:
             return await self._refused(visitor, error)
@@ -67,7 +67,7 @@ class SecurityPages:
     async def turn_off(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         try:
-            given = form["passkey"] or form["code"]
+            given = proof(form)
             await self._second.turn_off(visitor.person, form["password"], given)
         except IdentityError as error:
             return await self._refused(visitor, error)
@@ -83,7 +83,7 @@ class SecurityPages:
     async def ask_new_passkey(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         try:
-            given = form["passkey"] or form["code"]
+            given = proof(form)
             return _json(await self._second.ask_new_passkey(visitor.person, form["password"], given))
         except IdentityError as error:
             return _said(visitor, error)
@@ -98,7 +98,7 @@ class SecurityPages:
 
     async def remove_passkey(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
-        passkey_id, given = number(form["id"]), form["passkey"] or form["code"]
+        passkey_id, given = number(form["id"]), proof(form)
         if passkey_id is None:
             raise BadForm
         try:

@@ -2,7 +2,7 @@
 
 Terms: "We will notify you of model rate changes, and such changes will take effect on the date specified in the
 notification." A change is announced so many days before, a policy value; an emergency is at once, and on record.
-What was announced can be taken back as long as it is not in force: it stays on record, and everybody is told.
+What was announced can be taken back until a day before it takes effect: that is on record, and everybody is told.
 """
 
 import json
@@ -198,7 +198,7 @@ async def negotiate_rate(
 async def withdraw_rate(
     connection: AsyncConnection, rate_id: int, clock: Clock, *, actor: str, reason: str
 ) -> Version:
-    """Takes back a version that is not in force yet. What it would have cost is told to nobody again.
+    """Takes back a version that is not in force yet.
 
     That is announced, queued for mail, to all who were told of the change. Raises NotFound; Conflict if it was
     taken back before, or takes effect within ``TOO_LATE``.

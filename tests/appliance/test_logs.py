@@ -45,18 +45,25 @@ def test_an_event_is_one_line_of_pairs_whatever_is_in_it(caplog: pytest.LogCaptu
 def test_strangers_who_cause_events_without_end_push_nothing_else_out_of_the_log() -> None:
     sparing = Sparing(most_a_minute=3)
 
-    def written(second: float, line: str, name: str = "appliance.events") -> str | None:
-        record = logging.LogRecord(name, logging.WARNING, "x", 1, "%s", (line,), None)
-        record.created = second
+    def written(second: float, line: str, *, by_a_stranger: bool = True) -> str | None:
+        record = logging.LogRecord("appliance.events", logging.WARNING, "x", 1, "%s", (line,), None)
+        record.created, record.by_a_stranger = second, by_a_stranger
         return record.getMessage() if sparing.filter(record) else None
 
-    stranger, known = "event=form-refused network=192.0.2.0/24", "event=page account=7"
-    assert [written(60, stranger) for _ in range(9)] == [stranger] * 3 + [None] * 6
-    assert written(61, known) == known
-    assert written(61, stranger, "appliance.worker") == stranger
-    assert written(119, "event=page account=-") is None
-    assert written(120, stranger) == f"{stranger} left_out_before=7"
-    assert written(121, stranger) == stranger
+    line = "event=form-refused network=192.0.2.0/24"
+    assert [written(60, line) for _ in range(9)] == [line] * 3 + [None] * 6
+    assert written(61, line, by_a_stranger=False) == line
+    assert written(119, line) is None
+    assert written(120, line) == f"{line} left_out_before=7"
+    assert written(121, line) == line
+
+
+def test_what_somebody_signed_in_does_is_never_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for account in (7, None):
+        note("page", account=account)
+    sparing = Sparing(most_a_minute=0)
+    assert [sparing.filter(record) for record in caplog.records] == [True, False]
 
 
 async def test_what_a_library_writes_of_an_exception_is_withheld() -> None:

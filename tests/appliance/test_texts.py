@@ -28,6 +28,8 @@ def test_a_catalogue_says_all_that_is_said_and_nothing_else(language: str) -> No
         catalogue = read_po(file, locale=language, abort_invalid=True)
     there = {str(one.id): one for one in catalogue if one.id}
     assert set(there) == said()
+    written = re.findall(r'^msgid "(.+)"$', catalogue_path(language).read_text(), re.MULTILINE)
+    assert len(written) == len(set(written)), "a text is there twice"
     for text, one in there.items():
         assert one.string, text
         assert not one.fuzzy, text

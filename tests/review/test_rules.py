@@ -104,10 +104,12 @@ def test_sign_ins_that_are_too_far_apart_to_be_looked_at_are_never_strange(
     assert not impossible_travel([sign_in(one), sign_in(other, minutes)], limits)
 
 
+FEW = ReviewSettings(networks=3, networks_within_an_hour=2)
 SIGHTINGS = st.lists(
     st.builds(
-        sighting, st.integers(0, 20), st.integers(0, 23), st.just(2000), st.integers(0, 2000), st.integers(1, 3)
-    )
+        sighting, st.integers(0, 6), st.integers(0, 2), st.just(2000), st.integers(0, 2000), st.integers(1, 2)
+    ),
+    min_size=6,
 )
 
 
@@ -116,19 +118,9 @@ def test_more_that_is_seen_makes_no_key_less_strange_to_the_rule_on_networks(
     seen: Sequence[Sighting], more: Sequence[Sighting]
 ) -> None:
     def keys(of: Sequence[Sighting]) -> set[object]:
-        return {found.evidence["key_id"] for found in many_networks(of, LIMITS)}
+        return {found.evidence["key_id"] for found in many_networks(of, FEW)}
 
     assert keys(seen) <= keys([*seen, *more])
-
-
-@given(SIGHTINGS)
-def test_what_is_found_is_within_the_thresholds_and_names_no_address(seen: Sequence[Sighting]) -> None:
-    for found in many_networks(seen, LIMITS):
-        assert int(str(found.evidence["networks"])) >= LIMITS.networks
-    for found in many_refused(seen, LIMITS):
-        refused, requests = int(str(found.evidence["refused"])), int(str(found.evidence["requests"]))
-        assert LIMITS.refused <= refused <= requests
-        assert refused / requests > LIMITS.refused_percent / 100
 
 
 def test_of_one_signal_the_strangest_is_shown() -> None:

@@ -65,7 +65,7 @@ async def test_every_act_and_every_refusal_is_an_event_of_security(house: House,
     house.clock.turn(minutes=1)
     await ada.post("/second-factor", {"code": totp.at(house.clock())})
     completed, _ = events()
-    assert completed == {"event": "session-completed", "session": begun["session"]}
+    assert completed == {"event": "session-completed", "session": begun["session"], "account": account}
     await ada.get("/dashboard")
     assert events() == []
 
