@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,7 +11,7 @@ from appliance.identity.errors import LinkInvalid
 from appliance.identity.tables import invitation
 from appliance.identity.tokens import digest, new_token
 from appliance.mail import queue
-from billing.database.tables import audit
+from billing.customers.accounts import Entry, record
 
 LASTS = timedelta(days=14)
 INVITED = "invited"
@@ -26,8 +26,7 @@ async def invite(connection: AsyncConnection, email: str, language: str, actor: 
     again = statement.on_conflict_do_update(index_elements=["email_key"], set_={**times, "link": None})
     about = (await connection.execute(again.returning(invitation.c.id))).scalar_one()
     await queue.enqueue(connection, INVITED, address.address, language, now, about)
-    entry = {"at": now, "actor": actor, "action": "somebody invited", "subject": f"invitation {about}"}
-    await connection.execute(insert(audit).values(**entry, reason="-"))
+    await record(connection, Entry(now, actor, "somebody invited", None, f"invitation {about}", "-"))
 
 
 async def new_link(connection: AsyncConnection, invitation_id: int, now: datetime) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +13,9 @@ from appliance.review.rules import Strange
 from appliance.review.tables import finding
 from appliance.settings import Signal
 from billing.clock import Clock
-from billing.database.tables import account, api_key, audit
+from billing.customers import accounts
+from billing.customers.accounts import Entry
+from billing.database.tables import account, api_key
 from billing.errors import NotFound
 
 Outcome = Literal["harmless", "dealt_with"]
@@ -92,8 +94,6 @@ async def close(
     connection: AsyncConnection, finding_id: int, outcome: Outcome, reason: str, actor: str, clock: Clock
 ) -> None:
     """Raises NotFound if it is not open, ValueError without a reason."""
-    if not reason.strip():
-        raise ValueError("a reason is needed")
     now = clock()
     is_open = (finding.c.id == finding_id, finding.c.closed_at.is_(None))
     values = {"closed_at": now, "outcome": outcome, "to_suspend": False}
@@ -102,8 +102,7 @@ async def close(
     if row is None:
         raise NotFound(f"there is no open finding {finding_id}")
     action = f"finding closed: {outcome.replace('_', ' ')}"
-    entry = {"at": now, "actor": actor, "action": action, "account_id": row.account_id, "subject": row.signal}
-    await connection.execute(insert(audit).values(**entry, reason=reason.strip()))
+    await accounts.record(connection, Entry(now, actor, action, row.account_id, row.signal, reason.strip()))
 
 
 async def forget(connection: AsyncConnection, before: datetime) -> None:
