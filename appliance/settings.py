@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,14 @@ import yaml
 from appliance.door.headers import Headers, strict_transport
 from appliance.door.limits import Limits
 from appliance.postgres import embedded_url
+from billing.documents.buyers import Seller
+from billing.documents.vat import Taxing, VatRule
+from billing.payments.provider import CURRENCY
 from serving.catalog.models import Model, ModelsError, parse_models
 
 MAIL_PASSWORD = "MAIL_PASSWORD"  # noqa: S105 -- the name of a variable
+STRIPE_API_KEY = "STRIPE_API_KEY"
+STRIPE_WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 -- the name of a variable
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
@@ -109,6 +115,55 @@ class MailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: str = ""
 
 
+class PaymentsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `payments` of appliance.yaml: what customers can buy. Amounts are whole dollars."""
+
+    currency: str = "usd"
+    amounts: tuple[Annotated[int, msgspec.Meta(gt=0)], ...] = (10, 25, 50, 100)
+    least: Annotated[int, msgspec.Meta(ge=1)] = 5
+    most: Annotated[int, msgspec.Meta(le=999_999)] = 1000
+    most_a_day: Annotated[int, msgspec.Meta(gt=0)] = 2000
+    upgrade: Literal["prorated", "flat"] = "prorated"
+    grace_days: Annotated[int, msgspec.Meta(ge=0, le=60)] = 7
+    invoice_days: Annotated[int, msgspec.Meta(ge=0, le=180)] = 14
+    reminder_days: Annotated[int, msgspec.Meta(ge=1, le=180)] = 7
+    stop_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 21
+
+
+class SellerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `seller` of appliance.yaml: who sells, as receipts and invoices say it."""
+
+    name: str = ""
+    address: str = ""
+    postal_code: str = ""
+    city: str = ""
+    country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] = "NO"
+    number: str = ""
+    vat_registered: bool = True
+    series: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{0,8}$")] = ""
+
+
+class VatRuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of `vat.rules`. `percent` is text, so that no digit is lost."""
+
+    country: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2}|\*)$")]
+    percent: Annotated[str, msgspec.Meta(pattern=r"^\d{1,2}(\.\d{1,2})?$")]
+    code: str
+    buyer: Literal["business", "consumer", "all"] = "all"
+    note: str = ""
+
+
+class VatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `vat` of appliance.yaml. Rules are tried in order; the last must be for everybody."""
+
+    prices: Literal["including", "excluding"] = "including"
+    falls: Literal["purchase", "use"] = "purchase"
+    rules: tuple[VatRuleSettings, ...] = (
+        VatRuleSettings("NO", "25", "3"),
+        VatRuleSettings("*", "0", "52", note="Services outside the scope of Norwegian VAT (mval. § 6-22)"),
+    )
+
+
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of appliance.yaml."""
 
@@ -118,6 +173,9 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: SiteSettings = SiteSettings()
     review: ReviewSettings = ReviewSettings()
     mail: MailSettings = MailSettings()
+    payments: PaymentsSettings = PaymentsSettings()
+    seller: SellerSettings = SellerSettings()
+    vat: VatSettings = VatSettings()
 
 
 @dataclass(frozen=True)
@@ -137,6 +195,9 @@ class Settings:
     site: SiteSettings
     review: ReviewSettings
     mail: MailSettings
+    payments: PaymentsSettings
+    seller: Seller
+    taxing: Taxing
     config_folder: Path
     """Of appliance.yaml: the files that it names are relative to it."""
     metrics_networks: tuple[Network, ...]
@@ -145,6 +206,10 @@ class Settings:
     partner_keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Those that the environment gives, by the name of their variable."""
     mail_password: str | None = field(repr=False, default=None)
+    stripe_key: str | None = field(repr=False, default=None)
+    """None: the sandbox stands in for Stripe."""
+    stripe_webhook_secret: str | None = field(repr=False, default=None)
+    stripe_sandbox_port: int = 0
 
     @property
     def door(self) -> Limits:
@@ -292,7 +357,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         home=Path(env.get("APPLIANCE_HOME") or "var").resolve(),
         host=env.get("HOST") or "127.0.0.1",
         port=(port := _port("PORT", env.get("PORT") or "8000")),
-        site_port=_port("SITE_PORT", env.get("SITE_PORT") or str(port and port + 1)),
+        site_port=(site_port := _port("SITE_PORT", env.get("SITE_PORT") or str(port and port + 1))),
         database_url=_database_url(env.get("DATABASE_URL") or None),
         ray_address=env.get("RAY_ADDRESS") or None,
         models=models,
@@ -302,6 +367,9 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         site=parsed.site,
         review=parsed.review,
         mail=parsed.mail,
+        payments=_payments(parsed.payments),
+        seller=_seller(parsed.seller, parsed.site),
+        taxing=_taxing(parsed.vat, parsed.seller),
         config_folder=file.resolve().parent,
         metrics_networks=_networks("metrics_networks", parsed.gateway.metrics_networks),
         health_networks=_networks("health_networks", parsed.gateway.health_networks),
@@ -310,7 +378,65 @@ def load_settings(env: Mapping[str, str]) -> Settings:
             name: key for model in models if model.partner and (key := env.get(name := model.partner.key))
         },
         mail_password=env.get(MAIL_PASSWORD) or None,
+        stripe_key=(stripe_key := _stripe_key(env.get(STRIPE_API_KEY) or None)),
+        stripe_webhook_secret=_webhook_secret(env.get(STRIPE_WEBHOOK_SECRET) or None, stripe_key),
+        stripe_sandbox_port=_port(
+            "STRIPE_SANDBOX_PORT", env.get("STRIPE_SANDBOX_PORT") or str(site_port and site_port + 1)
+        ),
     )
+
+
+def _payments(section: PaymentsSettings) -> PaymentsSettings:
+    if section.currency != CURRENCY:
+        raise SettingsError(
+            f"appliance.yaml: payments.currency: the books are kept in US dollars, so {CURRENCY} is expected, "
+            f"not {section.currency!r}"
+        )
+    if not all(section.least <= amount <= section.most for amount in section.amounts):
+        raise SettingsError("appliance.yaml: payments.amounts: each must lie between least and most")
+    if section.most > section.most_a_day:
+        raise SettingsError("appliance.yaml: payments.most: it cannot be above payments.most_a_day")
+    return section
+
+
+def _seller(section: SellerSettings, site: SiteSettings) -> Seller:
+    return Seller(
+        section.name or site.company or site.name,
+        section.address,
+        section.postal_code,
+        section.city,
+        section.country,
+        section.number,
+        section.vat_registered,
+        site.contact,
+    )
+
+
+def _taxing(section: VatSettings, seller: SellerSettings) -> Taxing:
+    if not seller.vat_registered:
+        return Taxing([VatRule("*", None, 0, "0")], included=True)
+    if section.falls == "use" and section.prices == "excluding":
+        raise SettingsError("appliance.yaml: vat.falls: tax at use needs prices that include it")
+    buyers = {"business": True, "consumer": False, "all": None}
+    rules = [
+        VatRule(rule.country, buyers[rule.buyer], int(Decimal(rule.percent) * 100), rule.code, rule.note)
+        for rule in section.rules
+    ]
+    if not rules or (rules[-1].country, rules[-1].business) != ("*", None):
+        raise SettingsError('appliance.yaml: vat.rules: the last must be for all buyers of country "*"')
+    return Taxing(rules, included=section.prices == "including", at_use=section.falls == "use")
+
+
+def _stripe_key(text: str | None) -> str | None:
+    if text is not None and not text.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+        raise SettingsError(f"{STRIPE_API_KEY}: a secret key of Stripe is expected: sk_… or rk_…")
+    return text
+
+
+def _webhook_secret(text: str | None, key: str | None) -> str | None:
+    if key is not None and (text is None or not text.startswith("whsec_")):
+        raise SettingsError(f"{STRIPE_WEBHOOK_SECRET}: Stripe's secret of the webhook is expected: whsec_…")
+    return text
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -84,6 +84,7 @@ account = Table(
     Column("negotiated", Boolean, nullable=False, server_default="false"),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("billing_address", Text),
+    Column("models", ARRAY(Text)),
     Column("status_before", Text),
     moment("delete_at", nullable=True),
     CheckConstraint("role IN ('operator', 'customer')", name="role"),
@@ -97,7 +98,8 @@ account = Table(
     CheckConstraint("(status IN ('deleting', 'deleted')) = (delete_at IS NOT NULL)", name="delete_at"),
     Index("ix_account_sweep_at", "sweep_at", postgresql_where=text("sweep_at IS NOT NULL")),
     postgresql_with={"fillfactor": "50"},
-    comment="sweep_at: the earliest end of a lot that holds credit; stops_until: until then only allowances pay",
+    comment="sweep_at: the earliest end of a lot that holds credit; stops_until: until then only allowances pay;"
+    " models: those that its plan is for, all without",
 )
 
 api_key = Table(
@@ -155,7 +157,7 @@ rate_withdrawal = Table(
     comment="append-only: a rate that was announced and taken back before it took effect; who and why is in audit",
 )
 
-HOUSE = ("payments", "grants", "plans", "revenue", "expired", "forfeited", "disputed", "written_off")
+HOUSE = ("payments", "grants", "plans", "revenue", "expired", "forfeited", "disputed", "written_off", "vat")
 
 ledger_account = Table(
     "ledger_account",
@@ -224,6 +226,11 @@ TRANSFERS = {
     "shortfall": ("receivable", "payments"),
     "payment": ("payments", "receivable"),
     "write_off": ("written_off", "receivable"),
+    "plan": ("payments", "plans"),
+    "plan_refund": ("plans", "payments"),
+    "vat": ("payments", "vat"),
+    "vat_refund": ("vat", "payments"),
+    "vat_invoiced": ("receivable", "vat"),
 }
 
 transfer = Table(

@@ -1,0 +1,279 @@
+"""The tables of what is sold: buyers, plans, payments, refunds, disputes, documents, and what Stripe says of them.
+
+Amounts in cents are US cents, as Stripe has them. No table holds anything of a card but what Stripe shows of it.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from billing.database.tables import metadata, moment
+
+buyer = Table(
+    "buyer",
+    metadata,
+    Column("account_id", ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("postal_code", Text, nullable=False),
+    Column("city", Text, nullable=False),
+    Column("country", Text, nullable=False),
+    Column("business", Boolean, nullable=False),
+    Column("tax_number", Text),
+    moment("updated_at"),
+    CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
+    comment="who buys, as the next document says it; documents keep their own copy",
+)
+
+wallet = Table(
+    "wallet",
+    metadata,
+    Column("account_id", ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("customer", Text, unique=True),
+    Column("card", Text),
+    Column("card_label", Text),
+    Column("below_nanodollars", BigInteger),
+    Column("top_up_cents", BigInteger),
+    Column("ceiling_cents", BigInteger),
+    Column("paused", Text),
+    CheckConstraint(
+        "(below_nanodollars IS NULL) = (top_up_cents IS NULL)"
+        " AND (top_up_cents IS NULL) = (ceiling_cents IS NULL)",
+        name="top_up",
+    ),
+    CheckConstraint("least(below_nanodollars, top_up_cents, ceiling_cents) > 0", name="amounts"),
+    comment="the account at Stripe, the saved card by Stripe's id, and when it is charged by itself;"
+    " ceiling_cents in a calendar month; paused: why it is not charged until somebody looks",
+)
+
+plan_version = Table(
+    "plan_version",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("cents", BigInteger, nullable=False),
+    Column("allowance_nanodollars", BigInteger, nullable=False),
+    Column("terms", JSONB, nullable=False),
+    moment("since"),
+    CheckConstraint("cents > 0 AND allowance_nanodollars >= 0", name="amounts"),
+    Index("ix_plan_version_plan", "plan", "id"),
+    comment="append-only: what a plan was when somebody could subscribe to it; who did, renews at it",
+)
+
+plan_price = Table(
+    "plan_price",
+    metadata,
+    Column("version_id", ForeignKey("plan_version.id"), primary_key=True, autoincrement=False),
+    Column("price", Text, nullable=False, unique=True),
+    comment="append-only: the plan's version at Stripe",
+)
+
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("account_id", ForeignKey("account.id"), nullable=False, index=True),
+    Column("version_id", ForeignKey("plan_version.id"), nullable=False),
+    Column("next_version_id", ForeignKey("plan_version.id")),
+    Column("state", Text, nullable=False),
+    Column("stripe_id", Text, unique=True),
+    Column("checkout", Text, unique=True),
+    Column("cancels", Boolean, nullable=False, server_default="false"),
+    Column("before", JSONB),
+    moment("created_at"),
+    moment("period_start", nullable=True),
+    moment("period_end", nullable=True),
+    moment("grace_until", nullable=True),
+    moment("ended_at", nullable=True),
+    Column("end_reason", Text),
+    CheckConstraint("state IN ('ordered', 'active', 'past_due', 'ended')", name="state"),
+    CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended"),
+    CheckConstraint("(state = 'past_due') = (grace_until IS NOT NULL)", name="grace"),
+    Index(
+        "uq_subscription_running",
+        "account_id",
+        unique=True,
+        postgresql_where=text("state IN ('active', 'past_due')"),
+    ),
+    comment="an account's time on a plan; next_version_id at the period's end; before: the limits that come back",
+)
+
+PAYMENT_KINDS = ("credit", "top_up", "plan", "upgrade", "invoice")
+PAYMENT_STATES = ("ordered", "open", "credited", "failed", "expired", "unwanted")
+
+payment = Table(
+    "payment",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("account_id", ForeignKey("account.id"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("value_nanodollars", BigInteger, nullable=False),
+    Column("net_cents", BigInteger, nullable=False),
+    Column("vat_cents", BigInteger, nullable=False),
+    Column("gross_cents", BigInteger, nullable=False),
+    Column("vat_code", Text, nullable=False),
+    Column("vat_basis_points", Integer, nullable=False),
+    Column("buyer", JSONB, nullable=False),
+    moment("created_at"),
+    moment("paid_at", nullable=True),
+    Column("checkout", Text, unique=True),
+    Column("intent", Text, unique=True),
+    Column("invoice", Text, unique=True),
+    Column("lot_id", ForeignKey("lot.id"), unique=True),
+    Column("subscription_id", ForeignKey("subscription.id")),
+    Column("document_id", BigInteger),
+    Column("failure", Text),
+    CheckConstraint("kind IN ('credit', 'top_up', 'plan', 'upgrade', 'invoice')", name="kind"),
+    CheckConstraint("state IN ('ordered', 'open', 'credited', 'failed', 'expired', 'unwanted')", name="state"),
+    CheckConstraint("net_cents + vat_cents = gross_cents AND least(net_cents, vat_cents) >= 0", name="sum"),
+    CheckConstraint("(state IN ('credited', 'unwanted')) = (paid_at IS NOT NULL)", name="paid"),
+    CheckConstraint("(kind = 'invoice') = (document_id IS NOT NULL)", name="of_document"),
+    Index("ix_payment_unfinished", "created_at", postgresql_where=text("state IN ('ordered', 'open')")),
+    Index("ix_payment_paid_at", "paid_at"),
+    comment="money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan;"
+    " document_id: the invoice that it pays",
+)
+
+refund = Table(
+    "refund",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("payment_id", ForeignKey("payment.id"), nullable=False, index=True),
+    Column("state", Text, nullable=False),
+    Column("value_nanodollars", BigInteger, nullable=False),
+    Column("net_cents", BigInteger, nullable=False),
+    Column("vat_cents", BigInteger, nullable=False),
+    Column("gross_cents", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("stripe_id", Text, unique=True),
+    Column("failure", Text),
+    moment("created_at"),
+    moment("done_at", nullable=True),
+    CheckConstraint("state IN ('asked', 'taken', 'sent', 'done', 'failed', 'otherwise', 'refused')", name="state"),
+    CheckConstraint("net_cents + vat_cents = gross_cents AND least(net_cents, vat_cents) >= 0", name="sum"),
+    comment="money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means",
+)
+
+dispute = Table(
+    "dispute",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("payment_id", ForeignKey("payment.id"), nullable=False, index=True),
+    Column("state", Text, nullable=False),
+    Column("cents", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    moment("opened_at"),
+    moment("due_at", nullable=True),
+    moment("closed_at", nullable=True),
+    CheckConstraint("state IN ('inquiry', 'open', 'won', 'lost', 'closed')", name="state"),
+    comment="a payment that its payer's bank contests; id is Stripe's; an inquiry moves no money",
+)
+
+stripe_event = Table(
+    "stripe_event",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("came_by", Text, nullable=False),
+    moment("created_at"),
+    moment("received_at"),
+    moment("due_at"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    moment("handled_at", nullable=True),
+    Column("error", Text),
+    CheckConstraint("came_by IN ('webhook', 'sweep')", name="came_by"),
+    Index("ix_stripe_event_due", "due_at", postgresql_where=text("handled_at IS NULL")),
+    Index("ix_stripe_event_created_at", "created_at"),
+    comment="what Stripe told, once for each event, without its content: what it is about is fetched afresh",
+)
+
+stripe_movement = Table(
+    "stripe_movement",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("source", Text),
+    Column("payment_id", Uuid),
+    Column("cents", BigInteger, nullable=False),
+    Column("fee_cents", BigInteger, nullable=False),
+    moment("created_at"),
+    Index("ix_stripe_movement_created_at", "created_at"),
+    comment="append-only: each movement of the balance at Stripe; the fee is what Stripe kept of it",
+)
+
+document_series = Table(
+    "document_series",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    comment="the last number given in each series of documents; the trigger of document alone changes it",
+)
+
+document = Table(
+    "document",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("series", ForeignKey("document_series.name"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("account_id", ForeignKey("account.id"), nullable=False, index=True),
+    Column("payment_id", ForeignKey("payment.id")),
+    Column("refund_id", ForeignKey("refund.id"), unique=True),
+    Column("period", Text),
+    Column("corrects_id", ForeignKey("document.id")),
+    moment("issued_at"),
+    moment("delivered_at"),
+    Column("due_on", Date),
+    Column("net_cents", BigInteger, nullable=False),
+    Column("vat_cents", BigInteger, nullable=False),
+    Column("gross_cents", BigInteger, nullable=False),
+    Column("vat_code", Text, nullable=False),
+    Column("vat_basis_points", Integer, nullable=False),
+    Column("seller", JSONB, nullable=False),
+    Column("buyer", JSONB, nullable=False),
+    Column("lines", JSONB, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("exchange", JSONB),
+    UniqueConstraint("series", "number"),
+    UniqueConstraint("payment_id", "kind"),
+    UniqueConstraint("account_id", "kind", "period"),
+    CheckConstraint("kind IN ('receipt', 'invoice', 'credit_note')", name="kind"),
+    CheckConstraint("net_cents + vat_cents = gross_cents", name="sum"),
+    CheckConstraint("(kind = 'credit_note') = (corrects_id IS NOT NULL)", name="corrects"),
+    Index("ix_document_issued_at", "issued_at"),
+    comment="append-only: receipts, invoices and credit notes; the number is given by a trigger, without a gap;"
+    " amounts of a credit note are positive; period: the month that an invoice is for;"
+    " exchange: to the currency of the seller's books, with its day and source",
+)
+
+exchange_rate = Table(
+    "exchange_rate",
+    metadata,
+    Column("currency", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("rate", Numeric(18, 8), nullable=False),
+    Column("source", Text, nullable=False),
+    moment("recorded_at"),
+    CheckConstraint("rate > 0", name="positive"),
+    comment="append-only: what a US dollar was worth on a day, and who says so",
+)
+
+APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "exchange_rate")

@@ -1,0 +1,58 @@
+"""Who buys and who sells, as a document says it."""
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.database import sales
+
+FIELD_CHARACTERS = 200
+
+
+class Buyer(msgspec.Struct, frozen=True):
+    """``country`` is ISO 3166-1 alpha-2. ``tax_number`` is a business's own, as it gave it."""
+
+    name: str
+    address: str
+    postal_code: str
+    city: str
+    country: str
+    business: bool
+    tax_number: str | None = None
+
+
+class Seller(msgspec.Struct, frozen=True):
+    """The operator. ``number`` is the organisation's; ``registered``: it charges value added tax."""
+
+    name: str
+    address: str
+    postal_code: str
+    city: str
+    country: str
+    number: str
+    registered: bool
+    email: str = ""
+
+
+async def buyer_of(connection: AsyncConnection, account_id: int) -> Buyer | None:
+    """As the account says now."""
+    table = sales.buyer
+    query = select(*(table.c[name] for name in Buyer.__struct_fields__)).where(table.c.account_id == account_id)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else Buyer(*row)
+
+
+async def keep_buyer(connection: AsyncConnection, account_id: int, buyer: Buyer, now: datetime) -> None:
+    """For the next document. Raises ValueError if a field is empty or too long."""
+    texts = {name: getattr(buyer, name) for name in ("name", "address", "postal_code", "city")}
+    for name, text in texts.items():
+        if not text.strip() or len(text) > FIELD_CHARACTERS:
+            raise ValueError(f"{name}: from 1 to {FIELD_CHARACTERS} characters are expected")
+    if buyer.tax_number is not None and len(buyer.tax_number) > FIELD_CHARACTERS:
+        raise ValueError(f"tax_number: at most {FIELD_CHARACTERS} characters are expected")
+    values = {"account_id": account_id, "updated_at": now} | msgspec.structs.asdict(buyer)
+    statement = insert(sales.buyer).values(values)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["account_id"], set_=values))

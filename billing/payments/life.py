@@ -1,0 +1,64 @@
+"""The life of a payment, of a refund and of a dispute, as state machines. Pure; docs/payments.md draws them.
+
+A step that is not here is not taken: ``require`` is asked under the row's lock before every change of a state.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from billing.errors import Conflict
+
+
+class Step(NamedTuple):
+    """From a state to a state, and what makes it happen."""
+
+    before: str
+    after: str
+    why: str
+
+
+PAYMENT = (
+    Step("ordered", "open", "Stripe has made the page to pay on"),
+    Step("ordered", "credited", "the saved card was charged"),
+    Step("open", "credited", "Stripe says that it is paid"),
+    Step("open", "expired", "nobody paid in time"),
+    Step("ordered", "expired", "nobody was sent to pay"),
+    Step("ordered", "failed", "the card was declined"),
+    Step("ordered", "unwanted", "paid, but the account takes no credit"),
+    Step("open", "unwanted", "paid, but the account takes no credit"),
+    Step("failed", "credited", "a later try went through"),
+    Step("expired", "credited", "it was paid all the same"),
+    Step("failed", "unwanted", "a later try went through, but the account takes no credit"),
+    Step("expired", "unwanted", "it was paid all the same, but the account takes no credit"),
+)
+
+REFUND = (
+    Step("asked", "taken", "the credit has left the account"),
+    Step("asked", "refused", "the credit cannot be taken"),
+    Step("taken", "sent", "Stripe has the order"),
+    Step("taken", "failed", "Stripe refuses the order"),
+    Step("sent", "done", "the money is on its way"),
+    Step("sent", "failed", "the bank would not have it"),
+    Step("done", "failed", "the bank sent it back"),
+    Step("failed", "taken", "the operator tries again"),
+    Step("failed", "otherwise", "the operator paid by other means"),
+)
+
+DISPUTE = (
+    Step("inquiry", "open", "the bank takes the money back"),
+    Step("inquiry", "closed", "the bank asks no more"),
+    Step("open", "won", "the bank decides for the operator"),
+    Step("open", "lost", "the bank decides for the payer"),
+)
+
+MACHINES: Mapping[str, tuple[Step, ...]] = {"payment": PAYMENT, "refund": REFUND, "dispute": DISPUTE}
+
+
+def require(machine: str, before: str, after: str) -> None:
+    """Raises Conflict if there is no such step."""
+    if not may(machine, before, after):
+        raise Conflict(f"a {machine} that is {before} cannot become {after}")
+
+
+def may(machine: str, before: str, after: str) -> bool:
+    return any((step.before, step.after) == (before, after) for step in MACHINES[machine])

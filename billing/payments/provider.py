@@ -1,0 +1,282 @@
+"""The port to whoever takes the money: what is asked of Stripe, and what of its answers counts here.
+
+All amounts are US cents. Every write carries an idempotency key of ours: the same one a second time changes
+nothing. ``billing.payments.stripe`` is the adapter. Never called inside a database transaction.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from billing.errors import BillingError
+
+CURRENCY = "usd"
+
+
+class PaymentsUnavailable(BillingError):
+    """Stripe cannot be reached, or asks to come back later. Whether the call took place is open; try it again."""
+
+
+class PaymentsRefused(BillingError):
+    """Stripe takes the call for wrong; the same one will be refused again. The message is Stripe's."""
+
+
+class Declined(BillingError):
+    """The card was not charged. ``code`` is Stripe's decline code, or ``authentication_required``."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"the card was declined: {code}")
+        self.code = code
+
+
+class BadSignature(BillingError):
+    """A webhook that Stripe did not sign with our secret, or too long ago."""
+
+
+class Gone(BillingError):
+    """Stripe has no such object."""
+
+
+class CheckoutStatus(StrEnum):
+    OPEN = "open"
+    COMPLETE = "complete"
+    EXPIRED = "expired"
+
+
+class CheckoutSeen(msgspec.Struct, frozen=True):
+    """A Checkout Session. ``reference`` is our payment's or subscription's id; ``url`` is the page, while open."""
+
+    id: str
+    status: CheckoutStatus
+    paid: bool
+    cents: int
+    currency: str
+    reference: UUID | None
+    url: str | None
+    customer: str | None
+    intent: str | None
+    subscription: str | None
+    setup: str | None
+
+
+class IntentSeen(msgspec.Struct, frozen=True):
+    """A PaymentIntent. ``status`` is Stripe's; ``failure`` the decline code of the last try."""
+
+    id: str
+    status: str
+    received: int
+    currency: str
+    reference: UUID | None
+    customer: str | None
+    card: str | None
+    charge: str | None
+    failure: str | None
+    paid_at: datetime | None
+
+
+class Card(msgspec.Struct, frozen=True):
+    """What Stripe shows of a saved card: ``visa •••• 4242``."""
+
+    id: str
+    label: str
+
+
+class RefundSeen(msgspec.Struct, frozen=True):
+    """``status`` is Stripe's: pending, requires_action, succeeded, failed, canceled. ``reference`` is ours."""
+
+    id: str
+    status: str
+    cents: int
+    intent: str | None
+    reference: UUID | None
+    failure: str | None
+
+
+class DisputeSeen(msgspec.Struct, frozen=True):
+    """``status`` is Stripe's: needs_response, under_review, won, lost, and those that begin with ``warning_``."""
+
+    id: str
+    status: str
+    cents: int
+    intent: str | None
+    reason: str
+    opened_at: datetime
+    due_at: datetime | None
+
+
+class InvoiceSeen(msgspec.Struct, frozen=True):
+    """An invoice of a subscription. ``why`` is Stripe's billing_reason; the period is that of its newest line."""
+
+    id: str
+    status: str
+    why: str
+    cents: int
+    paid_cents: int
+    currency: str
+    subscription: str | None
+    intent: str | None
+    period_start: datetime
+    period_end: datetime
+    paid_at: datetime | None
+    next_try_at: datetime | None
+    hosted_url: str | None
+
+
+class SubscriptionSeen(msgspec.Struct, frozen=True):
+    """``status`` is Stripe's. ``price`` is that of its one item; ``reference`` our subscription's id."""
+
+    id: str
+    status: str
+    customer: str
+    item: str
+    price: str
+    period_start: datetime
+    period_end: datetime
+    cancels: bool
+    reference: UUID | None
+    latest_invoice: str | None
+
+
+class PreviewSeen(msgspec.Struct, frozen=True):
+    """What a change of plan would cost now: ``cents`` of the first invoice, as of ``at``."""
+
+    cents: int
+    at: datetime
+
+
+class EventSeen(msgspec.Struct, frozen=True):
+    """Something happened to ``object`` (its id)."""
+
+    id: str
+    kind: str
+    object: str
+    created_at: datetime
+
+
+class MovementSeen(msgspec.Struct, frozen=True):
+    """A balance transaction: ``cents`` gross as it moved the balance (negative: out), ``fee`` what Stripe kept."""
+
+    id: str
+    kind: str
+    source: str | None
+    intent: str | None
+    cents: int
+    fee: int
+    created_at: datetime
+
+
+class StripeAccount(msgspec.Struct, frozen=True):
+    """Whose key it is. ``clock`` is Stripe's time, of the answer's Date header."""
+
+    id: str
+    country: str
+    currency: str
+    live: bool
+    clock: datetime
+
+
+class Provider(Protocol):
+    """Raises PaymentsUnavailable, PaymentsRefused; Gone for what is looked up; Declined where it says so."""
+
+    async def account(self) -> StripeAccount: ...
+
+    async def create_customer(self, account_id: int, email: str, name: str, key: str) -> str: ...
+
+    async def delete_customer(self, customer: str) -> None:
+        """Nothing of the person is left there but what Stripe must keep. One that is gone already is fine."""
+        ...
+
+    async def sell(
+        self, *, customer: str, cents: int, what: str, reference: UUID, save_card: bool, back: str, key: str
+    ) -> CheckoutSeen:
+        """A Checkout page for one payment. ``back`` is the address to return to, paid or not."""
+        ...
+
+    async def subscribe(self, *, customer: str, price: str, reference: UUID, back: str, key: str) -> CheckoutSeen:
+        """A Checkout page for a subscription."""
+        ...
+
+    async def save_card(self, *, customer: str, reference: UUID, back: str, key: str) -> CheckoutSeen:
+        """A Checkout page on which a card is saved and nothing is paid."""
+        ...
+
+    async def checkout(self, id_: str) -> CheckoutSeen: ...
+
+    async def expire_checkout(self, id_: str) -> None:
+        """One that is over already is fine."""
+        ...
+
+    async def charge(
+        self, *, customer: str, card: str, cents: int, what: str, reference: UUID, key: str
+    ) -> IntentSeen:
+        """Charges a saved card while its owner is away. Raises Declined."""
+        ...
+
+    async def intent(self, id_: str) -> IntentSeen: ...
+
+    async def intent_of(self, reference: UUID, customer: str) -> IntentSeen | None:
+        """The newest of the customer for our payment, if there is one."""
+        ...
+
+    async def cards(self, customer: str) -> Sequence[Card]: ...
+
+    async def forget_card(self, card: str) -> None: ...
+
+    async def refund(self, *, intent: str, cents: int, reference: UUID, key: str) -> RefundSeen: ...
+
+    async def refund_seen(self, id_: str) -> RefundSeen: ...
+
+    async def dispute(self, id_: str) -> DisputeSeen: ...
+
+    async def price_for(self, version_id: int, name: str, cents: int, *, vat_included: bool) -> str:
+        """The Price of a plan's version: a month of it. The same version a second time gives the same Price."""
+        ...
+
+    async def subscription(self, id_: str) -> SubscriptionSeen: ...
+
+    async def preview_change(self, subscription: str, item: str, price: str) -> PreviewSeen:
+        """The first invoice if it changed to ``price`` now, prorated to the second."""
+        ...
+
+    async def change_now(
+        self, subscription: str, item: str, price: str, *, at: datetime, prorated: bool, key: str
+    ) -> InvoiceSeen | None:
+        """Changes it and charges the difference at once; nothing is changed if that fails (Declined).
+
+        ``prorated``: for the time since ``at`` that is left; else nothing is charged here and None returned.
+        """
+        ...
+
+    async def charge_difference(self, subscription: str, cents: int, what: str, *, key: str) -> InvoiceSeen:
+        """An invoice of one line on the subscription, charged at once. Raises Declined; then it is void."""
+        ...
+
+    async def set_price(self, subscription: str, item: str, price: str, *, key: str) -> None:
+        """From the next period on; nothing is charged now."""
+        ...
+
+    async def set_cancels(self, subscription: str, cancels: bool, *, key: str) -> None:
+        """Whether it ends with its period."""
+        ...
+
+    async def end_subscription(self, subscription: str, *, key: str) -> None:
+        """Now; open invoices are void. One that is over already is fine."""
+        ...
+
+    async def invoice(self, id_: str) -> InvoiceSeen: ...
+
+    def events(self, since: datetime) -> AsyncIterator[Sequence[EventSeen]]:
+        """All events created at or after it, newest first, a page at a time."""
+        ...
+
+    def movements(self, since: datetime) -> AsyncIterator[Sequence[MovementSeen]]:
+        """All movements of the balance created at or after it, a page at a time."""
+        ...
+
+    def read_webhook(self, body: bytes, signature: str, now: datetime) -> EventSeen:
+        """Raises BadSignature."""
+        ...
