@@ -207,7 +207,6 @@ class Settings:
     """Those that the environment gives, by the name of their variable."""
     mail_password: str | None = field(repr=False, default=None)
     stripe_key: str | None = field(repr=False, default=None)
-    """None: the sandbox stands in for Stripe."""
     stripe_webhook_secret: str | None = field(repr=False, default=None)
     stripe_sandbox_port: int = 0
 
@@ -309,6 +308,25 @@ class Settings:
     def site_transport(self) -> Headers:
         """The same for the pages."""
         return strict_transport(self.site.address, subdomains=self.site.hsts_subdomains)
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether the sandbox stands in for Stripe: without a key, on a site that only this machine knows."""
+        return self.stripe_key is None and not self.site.address
+
+    @property
+    def sells(self) -> bool:
+        """Whether anything can be bought: a public site without a key of Stripe sells nothing."""
+        return self.stripe_key is not None or self.sandbox
+
+    @property
+    def stripe_sandbox(self) -> Path:
+        """What the sandbox keeps."""
+        return self.home / "stripe-sandbox.sqlite"
+
+    @property
+    def stripe_sandbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.stripe_sandbox_port}"
 
     @property
     def demo(self) -> Path:

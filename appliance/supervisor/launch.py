@@ -35,6 +35,7 @@ from appliance.supervisor.system import (
     gateway_part,
     plan_ray,
     ray_part,
+    sandbox_part,
     serving_part,
     site_part,
     worker_part,
@@ -68,11 +69,16 @@ def launch(settings: Settings, inherited: Mapping[str, str], kind: type[System])
     """Run a system of this kind; see `up`."""
     with only_instance(settings.run) as lock, listen(settings.host, settings.port) as api, ExitStack() as stack:
         lock.announce(url_of(api))
-        ports, site = {"port": api.getsockname()[1]}, None
+        ports, site, sandbox = {"port": api.getsockname()[1]}, None, None
         if kind.has_site:
             site = stack.enter_context(listen(settings.host, settings.site_port, "SITE_PORT"))
             ports["site_port"] = site.getsockname()[1]
-        system = kind(dataclasses.replace(settings, **ports), inherited, Listeners(api, site), Screen())
+            if settings.sandbox:
+                port = settings.stripe_sandbox_port
+                sandbox = stack.enter_context(listen("127.0.0.1", port, "STRIPE_SANDBOX_PORT"))
+                ports["stripe_sandbox_port"] = sandbox.getsockname()[1]
+        listeners = Listeners(api, site, sandbox)
+        system = kind(dataclasses.replace(settings, **ports), inherited, listeners, Screen())
         return asyncio.run(_run(system))
 
 
@@ -133,10 +139,11 @@ def _on_signals(stop: asyncio.Event, system: System) -> None:
 
 @dataclass(frozen=True)
 class Listeners:
-    """For the gateways, and for the site where there is one."""
+    """For the gateways, and for the site and the sandbox where there is one."""
 
     api: socket.socket
     site: socket.socket | None
+    sandbox: socket.socket | None
 
 
 class System:
@@ -264,7 +271,7 @@ class System:
         if await self._run_once("initialise", (*APPLIANCE, "initialise"), log) != 0:
             raise StartError(f"the database cannot be prepared: {last_line(log)} (log: {log})")
         step.done("migrated")
-        await asyncio.gather(self.start_gateways(), self._start_site())
+        await asyncio.gather(self.start_gateways(), self._start_site(), self._start_sandbox())
 
     async def start_gateways(self) -> None:
         """And the worker; returns when they answer."""
@@ -284,6 +291,14 @@ class System:
         step = self.screen.step("site", "starting")
         await self._wait(self.keep(site_part(self.settings, self.env, self.listeners.site)))
         step.done(f"listening on {self.settings.site_url}")
+
+    async def _start_sandbox(self) -> None:
+        """What stands in for Stripe."""
+        if self.listeners.sandbox is None:
+            return
+        step = self.screen.step("stripe", "starting the sandbox")
+        await self._wait(self.keep(sandbox_part(self.settings, self.env, self.listeners.sandbox)))
+        step.done(f"the sandbox: no real money, {self.settings.stripe_sandbox_url}/sandbox")
 
     async def _start_database(self) -> None:
         step = self.screen.step("database", "starting")

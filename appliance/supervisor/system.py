@@ -15,7 +15,7 @@ import aiohttp
 
 from appliance.paths import short_folder
 from appliance.postgres import Cluster
-from appliance.settings import MAIL_PASSWORD, Settings
+from appliance.settings import MAIL_PASSWORD, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, Settings
 from appliance.supervisor.instance import url_of
 from appliance.supervisor.keeper import Keeper, Part
 
@@ -79,7 +79,8 @@ def plan_ray(settings: Settings) -> RayNode:
 
 def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayNode) -> dict[str, str]:
     """What every part gets: where things are, no telemetry, and nobody's key or password but our own."""
-    not_for_parts = {"PYTHONDONTWRITEBYTECODE", MAIL_PASSWORD, *settings.partner_keys}
+    secret = (MAIL_PASSWORD, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, *settings.partner_keys)
+    not_for_parts = {"PYTHONDONTWRITEBYTECODE", *secret}
     kept = {name: value for name, value in inherited.items() if name not in not_for_parts}
     if ray.alone:
         # Ray takes 127.0.0.1 for "choose an address of the network", but where it cannot have several nodes.
@@ -89,6 +90,7 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
         "HOST": settings.host,
         "PORT": str(settings.port),
         "SITE_PORT": str(settings.site_port),
+        "STRIPE_SANDBOX_PORT": str(settings.stripe_sandbox_port),
         "DATABASE_URL": settings.sqlalchemy_url,
         "PROMETHEUS_MULTIPROC_DIR": str(settings.run / "metrics"),
         "PYTHONUNBUFFERED": "1",
@@ -194,11 +196,28 @@ def site_part(settings: Settings, env: Mapping[str, str], listener: socket.socke
     return Part(
         name="site",
         command=(*APPLIANCE, "site", "--fd", str(listener.fileno())),
-        env=env,
+        env={**env, **_stripe(settings)},
         log=settings.logs / "site.log",
         is_ready=lambda: answers(url_of(listener) + "/livez"),
         pass_fds=(listener.fileno(),),
     )
+
+
+def sandbox_part(settings: Settings, env: Mapping[str, str], listener: socket.socket) -> Part:
+    return Part(
+        name="stripe-sandbox",
+        command=(*APPLIANCE, "stripe-sandbox", "--fd", str(listener.fileno())),
+        env=_without_billing(env),
+        log=settings.logs / "stripe-sandbox.log",
+        is_ready=lambda: answers(url_of(listener) + "/livez"),
+        pass_fds=(listener.fileno(),),
+    )
+
+
+def _stripe(settings: Settings) -> dict[str, str]:
+    """The keys, for the parts that take money."""
+    keys = {STRIPE_API_KEY: settings.stripe_key, STRIPE_WEBHOOK_SECRET: settings.stripe_webhook_secret}
+    return {name: key for name, key in keys.items() if key is not None}
 
 
 def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
@@ -211,7 +230,7 @@ def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
     return Part(
         name="worker",
         command=(*APPLIANCE, "worker"),
-        env={**env, **password},
+        env={**env, **password, **_stripe(settings)},
         log=settings.logs / "worker.log",
         is_ready=is_ready,
     )
