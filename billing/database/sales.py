@@ -57,6 +57,11 @@ wallet = Table(
         name="top_up",
     ),
     CheckConstraint("least(below_nanodollars, top_up_cents, ceiling_cents) > 0", name="amounts"),
+    Index(
+        "ix_wallet_charged",
+        "account_id",
+        postgresql_where=text("below_nanodollars IS NOT NULL AND card IS NOT NULL AND paused IS NULL"),
+    ),
     comment="the account at Stripe, the saved card by Stripe's id, and when it is charged by itself;"
     " ceiling_cents in a calendar month; paused: why it is not charged until somebody looks",
 )
@@ -145,6 +150,12 @@ payment = Table(
     CheckConstraint("(state IN ('credited', 'unwanted')) = (paid_at IS NOT NULL)", name="paid"),
     CheckConstraint("(kind = 'invoice') = (document_id IS NOT NULL)", name="of_document"),
     Index("ix_payment_unfinished", "created_at", postgresql_where=text("state IN ('ordered', 'open')")),
+    Index(
+        "uq_payment_top_up",
+        "account_id",
+        unique=True,
+        postgresql_where=text("kind = 'top_up' AND state = 'ordered'"),
+    ),
     Index("ix_payment_paid_at", "paid_at"),
     comment="money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan;"
     " document_id: the invoice that it pays",
@@ -164,11 +175,18 @@ refund = Table(
     Column("reason", Text, nullable=False),
     Column("stripe_id", Text, unique=True),
     Column("failure", Text),
+    Column("tries", Integer, nullable=False, server_default="0"),
     moment("created_at"),
     moment("done_at", nullable=True),
     CheckConstraint("state IN ('asked', 'taken', 'sent', 'done', 'failed', 'otherwise', 'refused')", name="state"),
     CheckConstraint("net_cents + vat_cents = gross_cents AND least(net_cents, vat_cents) >= 0", name="sum"),
-    comment="money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means",
+    Index(
+        "ix_refund_unfinished",
+        "created_at",
+        postgresql_where=text("state IN ('asked', 'taken', 'sent', 'failed')"),
+    ),
+    comment="money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means;"
+    " tries: that failed",
 )
 
 dispute = Table(
@@ -176,6 +194,7 @@ dispute = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("payment_id", ForeignKey("payment.id"), nullable=False, index=True),
+    Column("cause", Uuid, nullable=False, unique=True),
     Column("state", Text, nullable=False),
     Column("cents", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
@@ -183,7 +202,8 @@ dispute = Table(
     moment("due_at", nullable=True),
     moment("closed_at", nullable=True),
     CheckConstraint("state IN ('inquiry', 'open', 'won', 'lost', 'closed')", name="state"),
-    comment="a payment that its payer's bank contests; id is Stripe's; an inquiry moves no money",
+    comment="a payment that its payer's bank contests; id is Stripe's; cause: of its transfers when it is lost;"
+    " an inquiry moves no money",
 )
 
 stripe_event = Table(
@@ -217,6 +237,15 @@ stripe_movement = Table(
     moment("created_at"),
     Index("ix_stripe_movement_created_at", "created_at"),
     comment="append-only: each movement of the balance at Stripe; the fee is what Stripe kept of it",
+)
+
+stripe_mark = Table(
+    "stripe_mark",
+    metadata,
+    Column("name", Text, primary_key=True),
+    moment("at"),
+    CheckConstraint("name IN ('swept', 'imported', 'webhook', 'webhook_refused')", name="name"),
+    comment="swept: events until then are known; imported: movements; and when a webhook came last, or was refused",
 )
 
 document_series = Table(

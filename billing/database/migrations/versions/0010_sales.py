@@ -60,6 +60,7 @@ CREATE TABLE wallet (
     CONSTRAINT fk_wallet_account_id FOREIGN KEY(account_id) REFERENCES account (id),
     CONSTRAINT uq_wallet_customer UNIQUE (customer)
 );
+CREATE INDEX ix_wallet_charged ON wallet (account_id) WHERE below_nanodollars IS NOT NULL AND card IS NOT NULL AND paused IS NULL;
 COMMENT ON TABLE wallet IS
     'the account at Stripe, the saved card by Stripe''s id, and when it is charged by itself; ceiling_cents in a calendar month; paused: why it is not charged until somebody looks';
 
@@ -156,6 +157,7 @@ CREATE TABLE payment (
 CREATE INDEX ix_payment_account_id ON payment (account_id);
 CREATE INDEX ix_payment_paid_at ON payment (paid_at);
 CREATE INDEX ix_payment_unfinished ON payment (created_at) WHERE state IN ('ordered', 'open');
+CREATE UNIQUE INDEX uq_payment_top_up ON payment (account_id) WHERE kind = 'top_up' AND state = 'ordered';
 COMMENT ON TABLE payment IS
     'money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan; document_id: the invoice that it pays';
 
@@ -171,6 +173,7 @@ CREATE TABLE refund (
     reason TEXT NOT NULL,
     stripe_id TEXT,
     failure TEXT,
+    tries INTEGER DEFAULT '0' NOT NULL,
     created_at timestamptz NOT NULL,
     done_at timestamptz,
     CONSTRAINT pk_refund PRIMARY KEY (id),
@@ -180,12 +183,14 @@ CREATE TABLE refund (
     CONSTRAINT uq_refund_stripe_id UNIQUE (stripe_id)
 );
 CREATE INDEX ix_refund_payment_id ON refund (payment_id);
+CREATE INDEX ix_refund_unfinished ON refund (created_at) WHERE state IN ('asked', 'taken', 'sent', 'failed');
 COMMENT ON TABLE refund IS
-    'money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means';
+    'money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means; tries: that failed';
 
 CREATE TABLE dispute (
     id TEXT NOT NULL,
     payment_id UUID NOT NULL,
+    cause UUID NOT NULL,
     state TEXT NOT NULL,
     cents BIGINT NOT NULL,
     reason TEXT NOT NULL,
@@ -194,11 +199,12 @@ CREATE TABLE dispute (
     closed_at timestamptz,
     CONSTRAINT pk_dispute PRIMARY KEY (id),
     CONSTRAINT ck_dispute_state CHECK (state IN ('inquiry', 'open', 'won', 'lost', 'closed')),
-    CONSTRAINT fk_dispute_payment_id FOREIGN KEY(payment_id) REFERENCES payment (id)
+    CONSTRAINT fk_dispute_payment_id FOREIGN KEY(payment_id) REFERENCES payment (id),
+    CONSTRAINT uq_dispute_cause UNIQUE (cause)
 );
 CREATE INDEX ix_dispute_payment_id ON dispute (payment_id);
 COMMENT ON TABLE dispute IS
-    'a payment that its payer''s bank contests; id is Stripe''s; an inquiry moves no money';
+    'a payment that its payer''s bank contests; id is Stripe''s; cause: of its transfers when it is lost; an inquiry moves no money';
 
 CREATE TABLE stripe_event (
     id TEXT NOT NULL,
@@ -232,6 +238,15 @@ CREATE TABLE stripe_movement (
 CREATE INDEX ix_stripe_movement_created_at ON stripe_movement (created_at);
 COMMENT ON TABLE stripe_movement IS
     'append-only: each movement of the balance at Stripe; the fee is what Stripe kept of it';
+
+CREATE TABLE stripe_mark (
+    name TEXT NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT pk_stripe_mark PRIMARY KEY (name),
+    CONSTRAINT ck_stripe_mark_name CHECK (name IN ('swept', 'imported', 'webhook', 'webhook_refused'))
+);
+COMMENT ON TABLE stripe_mark IS
+    'swept: events until then are known; imported: movements; and when a webhook came last, or was refused';
 
 CREATE TABLE document_series (
     name TEXT NOT NULL,
