@@ -245,7 +245,7 @@ stripe_mark = Table(
     Column("name", Text, primary_key=True),
     moment("at"),
     CheckConstraint("name IN ('swept', 'imported', 'webhook', 'webhook_refused')", name="name"),
-    comment="swept: events until then are known; imported: movements; and when a webhook came last, or was refused",
+    comment="swept: events until then are known; imported: movements; when a webhook came last, or was refused",
 )
 
 document_series = Table(

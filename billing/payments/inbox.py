@@ -1,7 +1,7 @@
 """What Stripe tells: stored once for each event, answered at once, and handled after that.
 
-An event only says where to look. Its handler fetches the object afresh and brings our rows to what it says, so that
-events may come twice, late, or in any order.
+An event only says where to look. Its handler fetches the object afresh and brings our rows to what it says: events
+may come twice, late, or in any order.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -230,6 +230,10 @@ class Provider(Protocol):
 
     async def refund_seen(self, id_: str) -> RefundSeen: ...
 
+    async def refunds_of(self, intent: str) -> Sequence[RefundSeen]:
+        """Newest first."""
+        ...
+
     async def dispute(self, id_: str) -> DisputeSeen: ...
 
     async def price_for(self, version_id: int, name: str, cents: int, *, vat_included: bool) -> str:

@@ -246,7 +246,7 @@ CREATE TABLE stripe_mark (
     CONSTRAINT ck_stripe_mark_name CHECK (name IN ('swept', 'imported', 'webhook', 'webhook_refused'))
 );
 COMMENT ON TABLE stripe_mark IS
-    'swept: events until then are known; imported: movements; and when a webhook came last, or was refused';
+    'swept: events until then are known; imported: movements; when a webhook came last, or was refused';
 
 CREATE TABLE document_series (
     name TEXT NOT NULL,
