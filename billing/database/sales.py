@@ -280,16 +280,18 @@ document = Table(
     Column("buyer", JSONB, nullable=False),
     Column("lines", JSONB, nullable=False),
     Column("language", Text, nullable=False),
+    Column("note", Text, nullable=False, server_default=""),
     Column("exchange", JSONB),
     UniqueConstraint("series", "number"),
     UniqueConstraint("payment_id", "kind"),
     UniqueConstraint("account_id", "kind", "period"),
-    CheckConstraint("kind IN ('receipt', 'invoice', 'credit_note')", name="kind"),
+    CheckConstraint("kind IN ('receipt', 'invoice', 'credit_note', 'usage')", name="kind"),
     CheckConstraint("net_cents + vat_cents = gross_cents", name="sum"),
     CheckConstraint("(kind = 'credit_note') = (corrects_id IS NOT NULL)", name="corrects"),
     Index("ix_document_issued_at", "issued_at"),
-    comment="append-only: receipts, invoices and credit notes; the number is given by a trigger, without a gap;"
-    " amounts of a credit note are positive; period: the month that an invoice is for;"
+    comment="append-only: receipts, invoices, credit notes, and what credit was used where tax falls then;"
+    " the number is given by a trigger, without a gap; amounts of a credit note are positive;"
+    " period: the month that it is for; note: what the law wants said;"
     " exchange: to the currency of the seller's books, with its day and source",
 )
 

@@ -278,12 +278,13 @@ CREATE TABLE document (
     buyer JSONB NOT NULL,
     lines JSONB NOT NULL,
     language TEXT NOT NULL,
+    note TEXT DEFAULT '' NOT NULL,
     exchange JSONB,
     CONSTRAINT pk_document PRIMARY KEY (id),
     CONSTRAINT uq_document_series_number UNIQUE (series, number),
     CONSTRAINT uq_document_payment_id_kind UNIQUE (payment_id, kind),
     CONSTRAINT uq_document_account_id_kind_period UNIQUE (account_id, kind, period),
-    CONSTRAINT ck_document_kind CHECK (kind IN ('receipt', 'invoice', 'credit_note')),
+    CONSTRAINT ck_document_kind CHECK (kind IN ('receipt', 'invoice', 'credit_note', 'usage')),
     CONSTRAINT ck_document_sum CHECK (net_cents + vat_cents = gross_cents),
     CONSTRAINT ck_document_corrects CHECK ((kind = 'credit_note') = (corrects_id IS NOT NULL)),
     CONSTRAINT fk_document_series FOREIGN KEY(series) REFERENCES document_series (name),
@@ -296,7 +297,7 @@ CREATE TABLE document (
 CREATE INDEX ix_document_account_id ON document (account_id);
 CREATE INDEX ix_document_issued_at ON document (issued_at);
 COMMENT ON TABLE document IS
-    'append-only: receipts, invoices and credit notes; the number is given by a trigger, without a gap; amounts of a credit note are positive; period: the month that an invoice is for; exchange: to the currency of the seller''s books, with its day and source';
+    'append-only: receipts, invoices, credit notes, and what credit was used where tax falls then; the number is given by a trigger, without a gap; amounts of a credit note are positive; period: the month that it is for; note: what the law wants said; exchange: to the currency of the seller''s books, with its day and source';
 
 CREATE TABLE exchange_rate (
     currency TEXT NOT NULL,

@@ -1,0 +1,69 @@
+"""Documents as they were posted, and how they were paid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.database import sales
+from billing.database.db import fetch
+from billing.documents.document import Document
+from billing.errors import NotFound
+
+_COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
+
+# An invoice is paid by payments that name it, a receipt by the payment that it is of.
+_PAID = """
+SELECT max(paid_at) AS at FROM payment
+WHERE state = 'credited' AND (document_id = $1 OR id = (SELECT payment_id FROM document WHERE id = $1))
+"""
+_AROUND = """
+SELECT id, series, number FROM document
+WHERE corrects_id = $1 OR id = (SELECT corrects_id FROM document WHERE id = $1) ORDER BY id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another document of the same sale: the one that a credit note takes back, or the credit notes of one."""
+
+    id: int
+    name: str
+
+
+async def read_document(connection: AsyncConnection, id_: int, account_id: int | None = None) -> Document:
+    """With ``account_id``, one of the account's own. Raises NotFound."""
+    condition = sales.document.c.id == id_
+    if account_id is not None:
+        condition &= sales.document.c.account_id == account_id
+    found = await _read(connection, condition, 1)
+    if not found:
+        raise NotFound(f"there is no document {id_}")
+    return found[0]
+
+
+async def documents_of(connection: AsyncConnection, account_id: int, limit: int) -> Sequence[Document]:
+    """Newest first."""
+    return await _read(connection, sales.document.c.account_id == account_id, limit)
+
+
+async def paid_at(connection: AsyncConnection, id_: int) -> datetime | None:
+    ((moment,),) = await fetch(connection, _PAID, id_)
+    return moment if isinstance(moment, datetime) else None
+
+
+async def related(connection: AsyncConnection, id_: int) -> Sequence[Related]:
+    return [
+        Related(row.id, f"{row.series}-{row.number}" if row.series else str(row.number))
+        for row in await fetch(connection, _AROUND, id_)
+    ]
+
+
+async def _read(connection: AsyncConnection, condition: ColumnElement[bool], limit: int) -> Sequence[Document]:
+    query = select(*_COLUMNS).where(condition).order_by(sales.document.c.id.desc()).limit(limit)
+    names = Document.__struct_fields__
+    rows = await connection.execute(query)
+    return [msgspec.convert(dict(zip(names, row, strict=True)), Document) for row in rows]

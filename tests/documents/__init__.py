@@ -1,0 +1,1 @@
+"""Documents, value added tax and the books of a sale."""
