@@ -197,6 +197,8 @@ class Settings:
     mail: MailSettings
     payments: PaymentsSettings
     seller: Seller
+    document_series: str
+    """What stands before the numbers of documents."""
     taxing: Taxing
     config_folder: Path
     """Of appliance.yaml: the files that it names are relative to it."""
@@ -387,6 +389,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         mail=parsed.mail,
         payments=_payments(parsed.payments),
         seller=_seller(parsed.seller, parsed.site),
+        document_series=parsed.seller.series,
         taxing=_taxing(parsed.vat, parsed.seller),
         config_folder=file.resolve().parent,
         metrics_networks=_networks("metrics_networks", parsed.gateway.metrics_networks),

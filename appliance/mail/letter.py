@@ -1,6 +1,6 @@
 """A mail as a person reads it: a few sentences and perhaps a link, as text and as HTML."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -9,6 +9,15 @@ from email.utils import format_datetime, make_msgid
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file, of a media type."""
+
+    name: str
+    kind: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,7 @@ class Letter:
     link: tuple[str, str] | None = None
     to: str | None = None
     reply_to: str | None = None
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,9 @@ def as_message(letter: Letter, sender: Sender, to: str, language: str, now: date
     values = {"letter": letter, "sender": sender, "language": language}
     message.set_content(_template("letter.txt").render(values))
     message.add_alternative(_template("letter.html").render(values), subtype="html")
+    for attached in letter.attachments:
+        kind, _, subkind = attached.kind.partition("/")
+        message.add_attachment(attached.content, maintype=kind, subtype=subkind, filename=attached.name)
     message["Content-Language"] = language
     return message
 

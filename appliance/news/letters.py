@@ -11,16 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.identity.letters import Site
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
+from appliance.papers.letters import PaperLetters
 from appliance.texts import Say, locale_of, speaker
 from billing.database.db import fetch
+from billing.documents.posting import NOTICE as DOCUMENT
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR, decimal, format_dollars
 
 Body = Mapping[str, Any]
 
 
 class NewsLetters:
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, papers: PaperLetters) -> None:
         self._site = site
+        self._papers = papers
         self._kinds: Mapping[str, Callable[[Body, Say, str], Letter]] = {
             "budget": self._budget,
             "rate_change": self._rate_change,
@@ -36,7 +39,10 @@ class NewsLetters:
         if not rows:
             return None
         (notice,) = rows
-        return self._kinds[notice.kind](json.loads(notice.body), speaker(one.language), one.language)
+        body = json.loads(notice.body)
+        if notice.kind == DOCUMENT:
+            return await self._papers.write(connection, body["document"], one.language)
+        return self._kinds[notice.kind](body, speaker(one.language), one.language)
 
     def _budget(self, body: Body, say: Say, _: str) -> Letter:
         values = {

@@ -15,6 +15,8 @@ from appliance.mail.sending import Sending, Write
 from appliance.mail.way import Outbox, Smtp, Way
 from appliance.news.letters import NewsLetters
 from appliance.news.telling import NEWS, tell
+from appliance.papers.letters import PaperLetters
+from appliance.papers.papers import Papers
 from appliance.review.letters import FOUND, ReviewLetters
 from appliance.settings import Settings
 from billing.clock import Clock
@@ -30,7 +32,9 @@ class Mailing:
         site = Site(settings.site.name, settings.site_url)
         sender = Sender(settings.site.name, settings.mail.sender)
         self._database = database
-        self._sending = Sending(database, way_of(settings), writer(site, places, clock), sender, clock)
+        self._sending = Sending(
+            database, way_of(settings), writer(site, places, clock, settings.site.accent), sender, clock
+        )
         self._outbox = settings.outbox
         self._clock = clock
 
@@ -49,10 +53,10 @@ class Mailing:
                 file.unlink()
 
 
-def writer(site: Site, places: Places, clock: Clock) -> Write:
+def writer(site: Site, places: Places, clock: Clock, accent: str) -> Write:
     """Each kind of mail is written by the room that it is of."""
-    of_identity, of_inbox, of_news = Letters(site, places, clock), InboxLetters(site), NewsLetters(site)
-    of_review = ReviewLetters(site)
+    of_identity, of_inbox, of_review = Letters(site, places, clock), InboxLetters(site), ReviewLetters(site)
+    of_news = NewsLetters(site, PaperLetters(site, Papers(accent)))
 
     async def write(connection: AsyncConnection, one: Mail) -> Letter | None:
         if one.kind == NEWS:

@@ -31,6 +31,10 @@ class WorkerMetrics:
             "appliance_reconciled_until_timestamp_seconds", "The end of the last reconciled day (Unix time).",
             registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
+        self.documents_waiting = Gauge(
+            "appliance_documents_waiting", "Payments whose receipt waits for an exchange rate.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
         self.holds_recovered = Counter(
             "appliance_holds_recovered", "Holds whose gateway was gone, settled by the worker.", registry=registry
         )

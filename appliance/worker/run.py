@@ -17,6 +17,7 @@ from appliance.settings import Settings
 from appliance.worker.jobs import Jobs
 from appliance.worker.mailing import Mailing
 from appliance.worker.metrics import WorkerMetrics
+from appliance.worker.papers import Papering
 from appliance.worker.recovery import Recovery
 from billing.charging.settlement import Settlement
 from billing.clock import system_clock
@@ -33,11 +34,12 @@ log = logging.getLogger(__name__)
 RECOVERY_PERIOD_SECONDS = 2.0
 MAIL_PERIOD_SECONDS = 1.0
 SWEEP_PERIOD_SECONDS = 60.0
+DOCUMENTS_PERIOD_SECONDS = 10.0
 VERIFY_PERIOD_SECONDS = 300.0
 REVIEW_PERIOD_SECONDS = 300.0
 DAILY_PERIOD_SECONDS = 3600.0
 WORKER_LOCK = 723_241_500
-POOL_SIZE = 24
+POOL_SIZE = 26
 """Connections: each job holds one for its lock and works with another, and at the start all run at once."""
 
 
@@ -83,8 +85,10 @@ async def run(settings: Settings) -> None:
     )
     if settings.is_first_node:  # it has the journals of all nodes, the archive, and what is set of mail and people
         mailing = Mailing(database, settings, places, system_clock)
+        papering = Papering(database, settings, metrics, system_clock)
         jobs += (
             Job("mail", MAIL_PERIOD_SECONDS, mailing.run_once),
+            Job("documents", DOCUMENTS_PERIOD_SECONDS, papering.run_once),
             Job("outbox", DAILY_PERIOD_SECONDS, mailing.clear_outbox),
             Job("retention", SWEEP_PERIOD_SECONDS, does.forget),
             Job("review", REVIEW_PERIOD_SECONDS, does.review),

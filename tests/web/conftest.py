@@ -39,6 +39,7 @@ from tests.billing.conftest import TurnedClock
 from tests.identity.authenticator import SoftPasskey
 
 ADDRESS = "https://site.example"
+ACCENT = "#1f5fbf"
 PASSWORD = "correct horse battery staple"
 QUICK = Cost(passes=1, memory_kib=64, lanes=1)
 """Of a hash: no page is about what one costs."""
@@ -58,7 +59,7 @@ class House:
 
     async def letters(self) -> list[tuple[str, Letter]]:
         """All mail that the worker would send now, to whom and what."""
-        written, write = [], writer(Named("Appliance", ADDRESS), Places(None), self.clock)
+        written, write = [], writer(Named("Appliance", ADDRESS), Places(None), self.clock, ACCENT)
         async with self.database.begin() as connection:
             await tell(connection, self.clock())
             while (one := await queue.claim(connection, self.clock())) is not None:

@@ -7,8 +7,10 @@ from appliance.identity.letters import Site
 from appliance.mail import queue
 from appliance.news.letters import NewsLetters
 from appliance.news.telling import notice_terms, tell
+from appliance.papers.letters import PaperLetters
+from appliance.papers.papers import Papers
 from billing.customers.accounts import find_account
-from tests.web.conftest import ADDRESS, PASSWORD, House
+from tests.web.conftest import ACCENT, ADDRESS, PASSWORD, House
 
 
 async def test_from_signing_up_to_a_key(house: House) -> None:
@@ -174,7 +176,9 @@ async def test_new_terms_are_asked_to_be_accepted_and_told_by_mail(house: House)
             await notice_terms(connection, version, house.clock())
             await tell(connection, house.clock())
     async with house.database.begin() as connection:
-        write, one = NewsLetters(Site("Appliance", ADDRESS)).write, await queue.claim(connection, house.clock())
+        site = Site("Appliance", ADDRESS)
+        write = NewsLetters(site, PaperLetters(site, Papers(ACCENT))).write
+        one = await queue.claim(connection, house.clock())
         assert one is not None
         letter = await write(connection, one)
         assert await queue.claim(connection, house.clock()) is None

@@ -1,0 +1,36 @@
+"""Who sells, by the operator's settings: what posting needs, for the worker and the command line."""
+
+from appliance.papers.paper import SANDBOX_SERIES
+from appliance.papers.wording import Words
+from appliance.settings import Settings
+from billing.clock import Clock
+from billing.database.db import Database
+from billing.documents.exchange import ExampleExchange, Exchange, KeptExchange, books_currency
+from billing.documents.norges_bank import NorgesBank
+from billing.documents.posting import Office
+
+
+def office_of(settings: Settings, database: Database, clock: Clock) -> Office:
+    """Without Stripe's key, documents are of a series of their own and need nobody's exchange rate."""
+    series = settings.document_series
+    if settings.stripe_key is None:
+        series = f"{SANDBOX_SERIES}{series}"
+    return Office(
+        settings.seller, series, settings.taxing, Words(settings.site.name), _exchange(settings, database, clock)
+    )
+
+
+def _exchange(settings: Settings, database: Database, clock: Clock) -> Exchange | None:
+    currency = books_currency(settings.seller.country)
+    if currency is None:
+        return None
+    if settings.stripe_key is None:
+        return ExampleExchange(currency)
+    return KeptExchange(database, currency, NorgesBank(), clock)
+
+
+def missing_of_seller(settings: Settings) -> list[str]:
+    """What the law wants on a document and the section `seller` of appliance.yaml has not."""
+    seller = settings.seller
+    wanted = {"name": seller.name, "address": seller.address, "city": seller.city, "number": seller.number}
+    return [name for name, text in wanted.items() if not text.strip()]

@@ -1,0 +1,31 @@
+"""Documents are posted for what was paid and paid back."""
+
+import logging
+
+from appliance.papers.office import missing_of_seller, office_of
+from appliance.settings import Settings
+from appliance.worker.metrics import WorkerMetrics
+from billing.clock import Clock
+from billing.database.db import Database
+from billing.documents.posting import Posting
+
+log = logging.getLogger(__name__)
+
+
+class Papering:
+    def __init__(self, database: Database, settings: Settings, metrics: WorkerMetrics, clock: Clock) -> None:
+        self._posting = Posting(database, office_of(settings, database, clock), clock)
+        self._metrics = metrics
+        self._missing = missing_of_seller(settings) if settings.stripe_key is not None else []
+
+    async def run_once(self) -> None:
+        """Raises DatabaseUnavailable."""
+        if self._missing:
+            log.error("no receipts are posted: seller in appliance.yaml lacks %s", ", ".join(self._missing))
+            return
+        posted = await self._posting.run_once()
+        self._metrics.documents_waiting.set(posted.waiting)
+        if posted.documents:
+            log.info("%d documents were posted", posted.documents)
+        if posted.waiting:
+            log.warning("%d documents wait for an exchange rate", posted.waiting)
