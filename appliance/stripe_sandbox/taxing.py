@@ -1,0 +1,67 @@
+"""Which tax a line bears: by rates that the request names, or by the customer's country where tax is automatic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appliance.stripe_sandbox.catalog import create_tax_rate
+from appliance.stripe_sandbox.state import Object
+from appliance.stripe_sandbox.tax import Taxed, percent_for, taxed
+from appliance.stripe_sandbox.world import World
+
+
+def rates_named(world: World, names: list[str] | None, param: str) -> list[Object]:
+    """Raises InvalidRequest."""
+    return [world.get("tax_rate", name, param) for name in names or []]
+
+
+def automatic_rates(world: World, country: str | None, price: Object | None) -> list[Object]:
+    """The one rate for that country, made when it is first used."""
+    inclusive = price is not None and price["tax_behavior"] == "inclusive"
+    percent = float(percent_for(country))
+    where = country if percent else None
+    for row in world.state.table("tax_rate").rows.values():
+        if row.get("_automatic") and (row["country"], row["inclusive"]) == (where, inclusive):
+            return [row]
+    sent = {
+        "display_name": "VAT",
+        "inclusive": inclusive,
+        "percentage": percent,
+        "country": where,
+        "tax_type": "vat",
+    }
+    row = create_tax_rate(world, sent)
+    row["_automatic"] = True
+    world.touch(row)
+    return [row]
+
+
+def taxes_on(amount: int, rates: list[Object]) -> list[tuple[Object, Taxed]]:
+    return [(rate, taxed(amount, rate["percentage"], inclusive=rate["inclusive"])) for rate in rates]
+
+
+def total_of(amount: int, taxes: list[tuple[Object, Taxed]]) -> int:
+    return amount + sum(one.tax for _, one in taxes if not one.inclusive)
+
+
+def tax_of(taxes: list[tuple[Object, Taxed]]) -> int:
+    return sum(one.tax for _, one in taxes)
+
+
+def reason(rate: Object) -> str:
+    return "standard_rated" if rate["percentage"] else "not_collecting"
+
+
+def as_invoice_taxes(taxes: list[tuple[Object, Taxed]]) -> list[dict[str, Any]]:
+    """As a line of an invoice shows them."""
+    return [
+        {
+            "amount": one.tax,
+            "tax_behavior": "inclusive" if one.inclusive else "exclusive",
+            "tax_rate_details": {"tax_rate": rate["id"]},
+            "taxability_reason": reason(rate),
+            "taxable_amount": one.taxable,
+            "type": "tax_rate_details",
+        }
+        for rate, one in taxes
+    ]

@@ -1,0 +1,48 @@
+"""A fresh sandbox for each test, on a clock that the test moves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+import stripe
+
+from appliance.stripe_sandbox.core import Sandbox
+from tests.stripe_sandbox.inprocess import client, settings
+
+DAY = 86_400
+
+
+class Hands:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.instant = float(at(2027, 1, 10, 12))
+
+    def __call__(self) -> float:
+        return self.instant
+
+    def pass_days(self, days: float) -> None:
+        self.instant += days * DAY
+
+    def go_to(self, instant: int) -> None:
+        self.instant = float(instant)
+
+
+def at(year: int, month: int, day: int, hour: int = 0) -> int:
+    return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp())
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def sandbox(hands: Hands) -> Sandbox:
+    return Sandbox(settings(webhook_url="http://site.test/webhooks"), clock=hands, receivers_clock=hands)
+
+
+@pytest.fixture
+def api(sandbox: Sandbox) -> stripe.StripeClient:
+    return client(sandbox)
