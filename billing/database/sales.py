@@ -307,4 +307,7 @@ exchange_rate = Table(
     comment="append-only: what a US dollar was worth on a day, and who says so",
 )
 
+VAT_CAUSE = "encode(set_byte(uuid_send({0}), 15, get_byte(uuid_send({0}), 15) # 1), 'hex')::uuid"
+"""SQL of the cause of the tax on top, of the column of a payment's id. As ``billing.ids.vat_cause``."""
+
 APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "exchange_rate")

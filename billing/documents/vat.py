@@ -76,6 +76,18 @@ def contained(gross: int, basis_points: int) -> int:
     return _rounded(gross * basis_points, BASIS_POINTS + basis_points)
 
 
+def parts(value: int, price: int, gross: int, basis_points: int) -> tuple[int, int]:
+    """Net and tax, in cents, of the first ``value`` cents of a sale of ``price`` that came to ``gross``.
+
+    Of two amounts, the parts of the one less those of the other are of what lies between: a sale that is given back
+    in pieces gives back its net and its tax to the cent.
+    """
+    if price == gross:
+        vat = contained(value, basis_points)
+        return value - vat, vat
+    return value, _rounded(value * basis_points, BASIS_POINTS)
+
+
 def _rounded(numerator: int, denominator: int) -> int:
     """Half to even."""
     whole, rest = divmod(numerator, denominator)

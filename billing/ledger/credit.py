@@ -1,10 +1,11 @@
 """The life of a lot: bought, granted or allowed; refunded, disputed, owed. docs/money.md has the rules.
 
 Each operation is one transaction under the account's lock. Those that bring credit or a payment are given a
-``cause``: the same cause a second time changes nothing.
+``cause``: the same cause a second time changes nothing. ``vat`` is nano-dollars that were paid beside the value.
+``also`` writes what a room above keeps of it, in the same transaction, also that second time.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from billing.clock import Clock
 from billing.errors import Conflict, NotFound
-from billing.ids import new_id
+from billing.ids import new_id, vat_cause
 from billing.ledger import lots as fifo
 from billing.ledger.sweep import sweep_due
 from billing.prices.money import format_dollars
@@ -34,6 +35,10 @@ REFUND_DAYS = 30
 MOST_BALANCE = 9 * 10**18  # nano-dollars: what a column of 64 bits holds
 CLOSED = ("terminated", "deleting", "deleted")
 
+Also = Callable[[Transaction, Lot], Awaitable[None]]
+"""Given the lot as it is then. What it raises undoes the whole."""
+AlsoOfAccount = Callable[[Transaction], Awaitable[None]]
+
 
 class Credit:
     """Amounts are nano-dollars. Raises NotFound, Conflict, DatabaseUnavailable; ValueError for a bad argument."""
@@ -43,11 +48,13 @@ class Credit:
         self._clock = clock
         self._refund_days = refund_days
 
-    async def purchase(self, account_id: int, amount: int, reason: str, cause: UUID) -> Lot:
+    async def purchase(
+        self, account_id: int, amount: int, reason: str, cause: UUID, *, vat: int = 0, also: Also | None = None
+    ) -> Lot:
         """Terms: "Credits expire 1 year after purchase"."""
         now = self._clock()
         new = NewLot(cause, account_id, Source.PURCHASE, reason, amount, fifo.one_year_after(now))
-        return await self._open(new, now)
+        return await self._open(new, now, vat=vat, also=also)
 
     async def grant(
         self,
@@ -71,22 +78,112 @@ class Credit:
         new = NewLot(cause, account_id, Source.ALLOWANCE, "plan", amount, period_end)
         return await self._open(new, self._clock(), stops_until=period_end if stops else None)
 
-    async def refund(self, lot_id: int, actor: str, reason: str) -> int:
+    async def refund(
+        self,
+        lot_id: int,
+        actor: str,
+        reason: str,
+        *,
+        cause: UUID | None = None,
+        vat: int = 0,
+        also: Also | None = None,
+    ) -> int:
         """What goes back to whoever paid. Terms: "if they remain completely unused for 30 days"."""
         async with self._lot(lot_id) as (transaction, lot, account, now):
-            if refusal := await self._why_not_refundable(transaction, lot, now):
-                raise Conflict(f"lot {lot_id} cannot be refunded: {refusal}")
-            payments = await transaction.ledger_account("payments")
-            closed = replace(lot, remaining=0, ends_at=now, end=End.REFUND)
-            changes = Changes(
-                now,
-                lots=[closed],
-                transfers=[Transfer(new_id(now), lot_id, payments, lot.amount, "refund")],
-                audit=[AuditEntry(actor, "purchase refunded", account.id, f"lot {lot_id}", reason)],
-            )
-            after = replace(account, balance=account.balance - lot.amount)
-            await _write(transaction, changes, after)
+            if cause is None or not await transaction.moved(cause):
+                if refusal := await self._why_not_refundable(transaction, lot, now):
+                    raise Conflict(f"lot {lot_id} cannot be refunded: {refusal}")
+                closed = replace(lot, remaining=0, ends_at=now, end=End.REFUND)
+                await self._give_back(transaction, account, closed, lot.amount, cause, vat, actor, reason, now)
+            await _also(transaction, lot_id, also)
             return lot.amount
+
+    async def why_not_refundable(self, lot_id: int) -> str | None:
+        """Why the rule of the terms forbids it now; None if it does not."""
+        async with self._lot(lot_id) as (transaction, lot, _, now):
+            return await self._why_not_refundable(transaction, lot, now)
+
+    async def unclaimed(self, lot_id: int) -> int:
+        """What the operator could give back of a purchase: the rest of it that no running request may need."""
+        async with self._lot(lot_id) as (transaction, lot, _, now):
+            return await _unclaimed(transaction, lot, now)
+
+    async def give_back(
+        self,
+        lot_id: int,
+        amount: int,
+        actor: str,
+        reason: str,
+        cause: UUID,
+        *,
+        vat: int = 0,
+        also: Also | None = None,
+    ) -> None:
+        """A part of a purchase goes back to whoever paid, whatever the rule: by the operator."""
+        _require_positive(amount)
+        async with self._lot(lot_id) as (transaction, lot, account, now):
+            if not await transaction.moved(cause):
+                if amount > (free := await _unclaimed(transaction, lot, now)):
+                    raise Conflict(f"{format_dollars(free)} of lot {lot_id} can be given back, not more")
+                less = replace(lot, remaining=lot.remaining - amount)
+                await self._give_back(transaction, account, less, amount, cause, vat, actor, reason, now)
+            await _also(transaction, lot_id, also)
+
+    @staticmethod
+    async def _give_back(
+        transaction: Transaction,
+        account: Standing,
+        lot: Lot,
+        amount: int,
+        cause: UUID | None,
+        vat: int,
+        actor: str,
+        reason: str,
+        now: datetime,
+    ) -> None:
+        """``lot`` as it is after it."""
+        cause = cause or new_id(now)
+        payments = await transaction.ledger_account("payments")
+        changes = Changes(
+            now,
+            lots=[lot],
+            transfers=[
+                Transfer(cause, lot.id, payments, amount, "refund"),
+                *await _vat_back(transaction, cause, vat),
+            ],
+            audit=[AuditEntry(actor, "purchase refunded", account.id, f"lot {lot.id}", reason)],
+        )
+        await _write(transaction, changes, replace(account, balance=account.balance - amount))
+
+    async def give_back_plan(
+        self, account_id: int, value: int, cause: UUID, *, vat: int = 0, also: AlsoOfAccount | None = None
+    ) -> None:
+        """What was paid for a plan goes back to whoever paid; what the plan gave is not touched."""
+        _require_positive(value)
+        async with self._locked(account_id) as (transaction, _, now):
+            if not await transaction.moved(cause):
+                plans, payments = await _house(transaction, "plans", "payments")
+                transfers = [Transfer(cause, plans, payments, value, "plan_refund")]
+                transfers += await _vat_back(transaction, cause, vat)
+                await transaction.write(Changes(now, transfers=transfers))
+            if also is not None:
+                await also(transaction)
+
+    async def owe_back(
+        self, account_id: int, amount: int, cause: UUID, *, vat: int = 0, also: AlsoOfAccount | None = None
+    ) -> None:
+        """The bank took a payment back of which no credit is left to take: the account owes it."""
+        _require_positive(amount)
+        async with self._locked(account_id) as (transaction, account, now):
+            if not await transaction.moved(cause):
+                receivable = await transaction.ledger_account("receivable", account_id)
+                payments = await transaction.ledger_account("payments")
+                transfers = [Transfer(cause, receivable, payments, amount, "shortfall")]
+                transfers += await _vat_back(transaction, cause, vat)
+                changes = Changes(now, transfers=transfers)
+                await _write(transaction, changes, replace(account, owed=account.owed + amount))
+            if also is not None:
+                await also(transaction)
 
     async def _why_not_refundable(self, transaction: Transaction, lot: Lot, now: datetime) -> str | None:
         if lot.source is not Source.PURCHASE:
@@ -101,7 +198,7 @@ class Credit:
         claimed = fifo.claims(await transaction.lots(of_account), await transaction.holds_of(of_account), now)
         return "a request that is running may need it" if claimed.get(lot.id) else None
 
-    async def open_dispute(self, lot_id: int) -> Lot:
+    async def open_dispute(self, lot_id: int, *, also: Also | None = None) -> Lot:
         """The payment of the lot is disputed: what no request claims of it is set aside."""
         async with self._lot(lot_id) as (transaction, lot, account, now):
             if lot.source is not Source.PURCHASE:
@@ -111,41 +208,56 @@ class Credit:
             moment = fifo.moment_after(await transaction.holds_of([account.id]), now)
             disputed = replace(lot, ends_at=min(lot.ends_at, moment), end=End.DISPUTE)
             await _write(transaction, Changes(moment, lots=[disputed]), account)
-            return await _now(transaction, lot_id)
+            return await _also(transaction, lot_id, also)
 
-    async def win_dispute(self, lot_id: int) -> Lot:
+    async def win_dispute(self, lot_id: int, *, also: Also | None = None) -> Lot:
         """What was set aside comes back; what is over by now leaves again."""
         async with self._lot(lot_id) as (transaction, lot, account, now):
             _require_disputed(lot)
-            ends_at, end = lot.expires_at, End.EXPIRY
-            if account.status in CLOSED:
-                ends_at, end = min(now, lot.expires_at), End.FORFEITURE
-            won = replace(lot, remaining=lot.remaining + lot.frozen, frozen=0, ends_at=ends_at, end=end)
+            won = _released(lot, lot.frozen, account, now)
             changes = Changes(now, lots=[won])
             if lot.frozen:
                 disputed = await transaction.ledger_account("disputed")
                 changes.transfers.append(Transfer(new_id(now), disputed, lot_id, lot.frozen, "release"))
             await _write(transaction, changes, replace(account, balance=account.balance + lot.frozen))
-            return await _now(transaction, lot_id)
+            return await _also(transaction, lot_id, also)
 
-    async def lose_dispute(self, lot_id: int) -> int:
-        """What was set aside goes back to the payer; returns the shortfall, which the account owes."""
+    async def lose_dispute(
+        self,
+        lot_id: int,
+        amount: int | None = None,
+        *,
+        cause: UUID | None = None,
+        vat: int = 0,
+        also: Also | None = None,
+    ) -> int:
+        """What was set aside goes back to the payer; returns the shortfall, which the account owes.
+
+        ``amount`` is what the bank took of the lot's value, all of it without; what was set aside beyond returns.
+        """
         async with self._lot(lot_id) as (transaction, lot, account, now):
             _require_disputed(lot)
             if lot.remaining:
                 raise Conflict(f"requests that are running still claim a part of lot {lot_id}; try again")
-            shortfall = lot.amount - lot.frozen
-            cause, payments = new_id(now), await transaction.ledger_account("payments")
-            transfers = []
-            if lot.frozen:
-                disputed = await transaction.ledger_account("disputed")
-                transfers.append(Transfer(cause, disputed, payments, lot.frozen, "chargeback"))
+            amount = lot.amount if amount is None else amount
+            taken = min(lot.frozen, amount)
+            rest, shortfall = lot.frozen - taken, amount - taken
+            cause = cause or new_id(now)
+            disputed, payments = await _house(transaction, "disputed", "payments")
+            transfers = await _vat_back(transaction, cause, vat)
+            if taken:
+                transfers.append(Transfer(cause, disputed, payments, taken, "chargeback"))
             if shortfall:
                 receivable = await transaction.ledger_account("receivable", account.id)
                 transfers.append(Transfer(cause, receivable, payments, shortfall, "shortfall"))
-            closed = replace(lot, frozen=0, end=End.CHARGEBACK)
-            after = replace(account, owed=account.owed + shortfall)
-            await _write(transaction, Changes(now, lots=[closed], transfers=transfers), after)
+            if rest:
+                transfers.append(Transfer(new_id(now), disputed, lot_id, rest, "release"))
+                after = _released(lot, rest, account, now)
+            else:
+                after = replace(lot, frozen=0, end=End.CHARGEBACK)
+            owner = replace(account, balance=account.balance + rest, owed=account.owed + shortfall)
+            await _write(transaction, Changes(now, lots=[after], transfers=transfers), owner)
+            await _also(transaction, lot_id, also)
             return shortfall
 
     async def pay_receivable(self, account_id: int, amount: int, cause: UUID, actor: str) -> None:
@@ -175,27 +287,36 @@ class Credit:
             await _write(transaction, changes, replace(account, owed=account.owed - amount))
 
     async def _open(
-        self, new: NewLot, now: datetime, entry: AuditEntry | None = None, stops_until: datetime | None = None
+        self,
+        new: NewLot,
+        now: datetime,
+        entry: AuditEntry | None = None,
+        stops_until: datetime | None = None,
+        vat: int = 0,
+        also: Also | None = None,
     ) -> Lot:
         _require_positive(new.amount)
         if new.expires_at <= now:
             raise ValueError("credit must end in the future")
         async with self._locked(new.account_id) as (transaction, account, now):
             if (opened := await transaction.lot_of(new.cause)) is not None:
-                return await _now(transaction, opened)
+                return await _also(transaction, opened, also)
             if account.status in CLOSED:
                 raise Conflict(f"account {account.id} is {account.status}: it takes no credit")
             if account.balance + new.amount > MOST_BALANCE:
                 raise Conflict(f"an account cannot have more than {format_dollars(MOST_BALANCE)}")
             lot = await transaction.open_lot(new, now)
             changes = Changes(now, audit=[entry] if entry else [])
+            if vat:
+                payments, owed_to_the_state = await _house(transaction, "payments", "vat")
+                changes.transfers = [Transfer(vat_cause(new.cause), payments, owed_to_the_state, vat, "vat")]
             after = replace(
                 account,
                 balance=account.balance + new.amount,
                 stops_until=stops_until or account.stops_until,
             )
             await _write(transaction, changes, after)
-            return lot
+            return lot if also is None else await _also(transaction, lot.id, also)
 
     @asynccontextmanager
     async def _locked(self, account_id: int) -> AsyncIterator[tuple[Transaction, Standing, datetime]]:
@@ -226,6 +347,41 @@ async def _write(transaction: Transaction, changes: Changes, account: Standing) 
     changes.lots = [after[lot_id] for lot_id in changed if lot_id in after]
     changes.accounts = [swept[account.id]]
     await transaction.write(changes)
+
+
+async def _also(transaction: Transaction, lot_id: int, also: Also | None) -> Lot:
+    """The lot as it is now."""
+    lot = await _now(transaction, lot_id)
+    if also is not None:
+        await also(transaction, lot)
+    return lot
+
+
+async def _unclaimed(transaction: Transaction, lot: Lot, now: datetime) -> int:
+    if lot.source is not Source.PURCHASE or lot.end is not End.EXPIRY or lot.ends_at <= now:
+        return 0
+    holds = await transaction.holds_of([lot.account_id])
+    claimed = fifo.claims(await transaction.lots([lot.account_id]), holds, now)
+    return lot.remaining - claimed.get(lot.id, 0)
+
+
+async def _house(transaction: Transaction, *names: str) -> list[int]:
+    return [await transaction.ledger_account(name) for name in names]
+
+
+async def _vat_back(transaction: Transaction, cause: UUID, vat: int) -> list[Transfer]:
+    if not vat:
+        return []
+    state, payments = await _house(transaction, "vat", "payments")
+    return [Transfer(cause, state, payments, vat, "vat_refund")]
+
+
+def _released(lot: Lot, amount: int, account: Standing, now: datetime) -> Lot:
+    """With ``amount`` of what was set aside given back, and the rest of that gone."""
+    ends_at, end = lot.expires_at, End.EXPIRY
+    if account.status in CLOSED:
+        ends_at, end = min(now, lot.expires_at), End.FORFEITURE
+    return replace(lot, remaining=lot.remaining + amount, frozen=0, ends_at=ends_at, end=end)
 
 
 async def _now(transaction: Transaction, lot_id: int) -> Lot:

@@ -1,13 +1,60 @@
-"""From "Stripe says that it is paid" to the lot of credit: once, whoever asks, however often and in what order."""
+"""From "Stripe says that it is paid" to the lot of credit: once, whoever asks, however often and in what order.
 
+Stripe is asked outside of any transaction. What it says is then taken over in one: the lot with its transfers, and
+the payment's row, under the account's lock and the row's.
+"""
+
+from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from billing.clock import Clock
-from billing.database.db import Database
-from billing.errors import BillingError
-from billing.ledger.credit import Credit
-from billing.payments.provider import Provider
+from billing.database.db import Database, execute, fetch
+from billing.errors import BillingError, Conflict
+from billing.ids import new_id
+from billing.ledger.credit import Also, Credit
+from billing.payments import life, records
+from billing.payments.notices import tell_owner
+from billing.payments.provider import (
+    CURRENCY,
+    CheckoutSeen,
+    CheckoutStatus,
+    EventSeen,
+    Gone,
+    IntentSeen,
+    Provider,
+)
 from billing.payments.records import Payment
+from billing.store.port import Lot, Transaction
+
+OF_CREDIT = ("credit", "top_up")
+SUCCEEDED = "succeeded"
+OVER = ("requires_payment_method", "canceled")
+"""Of an intent: the try has failed. On a page, its customer may still try another card."""
+NO_CREDIT = "the account takes no credit"
+
+_CREDITED = """
+UPDATE payment SET state = 'credited', paid_at = $2, lot_id = $3, failure = NULL, intent = coalesce(intent, $4)
+WHERE id = $1 AND state IN ('ordered', 'open', 'failed', 'expired')
+"""
+_STATE = "SELECT state FROM payment WHERE id = $1 FOR UPDATE"
+_UNWANTED = """
+WITH paid AS (
+    UPDATE payment SET state = 'unwanted', paid_at = $2, failure = $4, intent = coalesce(intent, $5)
+    WHERE id = $1 AND state IN ('ordered', 'open', 'failed', 'expired')
+    RETURNING id, value_nanodollars, net_cents, vat_cents, gross_cents
+)
+INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
+                    created_at)
+SELECT $3, id, 'taken', value_nanodollars, net_cents, vat_cents, gross_cents, 'appliance', $4, $6 FROM paid
+"""
+_OVER = "UPDATE payment SET state = $2, failure = $3, intent = coalesce(intent, $4) WHERE id = $1"
+_NOTED = "UPDATE payment SET failure = $2 WHERE id = $1 AND failure IS DISTINCT FROM $2"
+_SAVED = """
+UPDATE wallet SET card = $2, card_label = $3, paused = NULL WHERE account_id = $1 AND card IS DISTINCT FROM $2
+"""
+_PAUSE = "UPDATE wallet SET paused = $2 WHERE account_id = $1"
 
 
 class Mismatch(BillingError):
@@ -25,4 +72,148 @@ class Settling:
 
     async def settle(self, payment_id: UUID) -> Payment:
         """Brings a payment for credit to what Stripe says of it now; returns it as it is then."""
-        raise NotImplementedError
+        payment, customer = await self._known(payment_id)
+        if payment.kind not in OF_CREDIT or payment.state in ("credited", "unwanted"):
+            return payment
+        page, intent = await self._asked(payment, customer)
+        if intent is not None and intent.status == SUCCEEDED:
+            await self._paid(payment, intent, customer)
+        elif page is not None and page.status is CheckoutStatus.EXPIRED:
+            await self._over(payment, "expired", None, intent)
+        elif payment.kind == "top_up" and intent is not None and intent.status in (*OVER, "requires_action"):
+            await self._over(payment, "failed", intent.failure or intent.status, intent)
+        async with self._database.begin() as connection:
+            return await records.payment(connection, payment_id)
+
+    async def settle_checkout(self, event: EventSeen) -> None:
+        """Of an event about a Checkout page. One that is not ours, or of a subscription, is nobody's here."""
+        page = await self._provider.checkout(event.object)
+        if page.reference is not None and page.subscription is None and page.setup is None:
+            await self._settle_if_ours(page.reference, checkout=page.id)
+
+    async def settle_intent(self, event: EventSeen) -> None:
+        """Of an event about a PaymentIntent."""
+        intent = await self._provider.intent(event.object)
+        if intent.reference is not None:
+            await self._settle_if_ours(intent.reference, intent=intent.id)
+
+    async def _settle_if_ours(
+        self, payment_id: UUID, checkout: str | None = None, intent: str | None = None
+    ) -> None:
+        """Keeps what Stripe calls it, in case that whoever made it was killed before it was noted."""
+        async with self._database.begin() as connection:
+            known = await fetch(connection, "SELECT kind, checkout FROM payment WHERE id = $1", payment_id)
+            if not known or known[0].kind not in OF_CREDIT:
+                return
+            if checkout is not None:
+                query = "UPDATE payment SET checkout = $2 WHERE id = $1 AND checkout IS NULL"
+                await execute(connection, query, payment_id, checkout)
+            if intent is not None:
+                query = "UPDATE payment SET intent = $2 WHERE id = $1 AND intent IS NULL"
+                await execute(connection, query, payment_id, intent)
+        await self.settle(payment_id)
+
+    async def _known(self, payment_id: UUID) -> tuple[Payment, str | None]:
+        async with self._database.begin() as connection:
+            payment = await records.payment(connection, payment_id)
+            return payment, (await records.wallet(connection, payment.account_id)).customer
+
+    async def _asked(
+        self, payment: Payment, customer: str | None
+    ) -> tuple[CheckoutSeen | None, IntentSeen | None]:
+        try:
+            page = None if payment.checkout is None else await self._provider.checkout(payment.checkout)
+        except Gone:
+            page = None
+        intent = payment.intent or (None if page is None else page.intent)
+        if intent is not None:
+            return page, await self._provider.intent(intent)
+        if page is None and customer is not None:
+            return None, await self._provider.intent_of(payment.id, customer)
+        return page, None
+
+    async def _paid(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
+        if different := differences(payment, intent, customer):
+            async with self._database.begin() as connection:
+                await execute(connection, _NOTED, payment.id, different)
+            raise Mismatch(f"payment {payment.id} is paid, but {different}")
+        paid_at = intent.paid_at or self._clock()
+        try:
+            await self._credit.purchase(
+                payment.account_id,
+                payment.value_nanodollars,
+                "bought",
+                payment.id,
+                vat=payment.vat_on_top,
+                also=_credits(payment.id, paid_at, intent.id),
+            )
+        except Conflict:
+            await self._unwanted(payment, paid_at, intent.id)
+        else:
+            await self._keep_card(payment, intent, customer)
+
+    async def _unwanted(self, payment: Payment, paid_at: datetime, intent: str) -> None:
+        """Noted with the refund that the worker makes of it."""
+        now = self._clock()
+        async with self._database.begin() as connection:
+            await execute(connection, _UNWANTED, payment.id, paid_at, new_id(now), NO_CREDIT, intent, now)
+
+    async def _over(self, payment: Payment, state: str, failure: str | None, intent: IntentSeen | None) -> None:
+        async with self._database.begin() as connection:
+            await over(connection, payment, state, failure, None if intent is None else intent.id, self._clock())
+
+    async def _keep_card(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
+        """The card that was saved at a purchase, for top-ups. Without one here Stripe has none of the customer."""
+        if payment.kind != "credit" or customer is None or intent.card is None:
+            return
+        saved = [card for card in await self._provider.cards(customer) if card.id == intent.card]
+        if saved:
+            async with self._database.begin() as connection:
+                await execute(connection, _SAVED, payment.account_id, saved[0].id, saved[0].label)
+
+
+async def over(
+    connection: AsyncConnection,
+    payment: Payment,
+    state: str,
+    failure: str | None,
+    intent: str | None,
+    now: datetime,
+) -> None:
+    """Not paid. A top-up that failed is the last one before its owner has looked."""
+    ((before,),) = await fetch(connection, _STATE, payment.id)
+    if not life.may("payment", before, state):
+        return
+    await execute(connection, _OVER, payment.id, state, failure, intent)
+    if payment.kind == "top_up" and state == "failed":
+        await pause(connection, payment.account_id, failure or "declined", f"top-up {payment.id}", now)
+
+
+async def pause(connection: AsyncConnection, account_id: int, code: str, subject: str, now: datetime) -> None:
+    """No top-up of the account until its owner resumes it. ``code`` is Stripe's of the decline, or ours."""
+    await execute(connection, _PAUSE, account_id, code)
+    await tell_owner(connection, account_id, "top_up_paused", subject, {"code": code}, now)
+
+
+def differences(payment: Payment, intent: IntentSeen, customer: str | None) -> str | None:
+    """What of a paid intent is not as it was ordered, in words; None if all is. Pure."""
+    found = []
+    if intent.reference != payment.id:
+        found.append("it is for another payment")
+    if intent.currency != CURRENCY:
+        found.append(f"in {intent.currency}, not {CURRENCY}")
+    if intent.received != payment.gross_cents:
+        found.append(f"{intent.received} cents came, not {payment.gross_cents}")
+    if customer is not None and intent.customer != customer:
+        found.append("by another customer of Stripe's")
+    return "; ".join(found) or None
+
+
+def _credits(payment_id: UUID, paid_at: datetime, intent: str) -> Also:
+    async def also(transaction: Transaction, lot: Lot) -> None:
+        ((state,),) = await transaction.fetch(_STATE, payment_id)
+        if state != "credited":
+            life.require("payment", state, "credited")
+            await transaction.fetch(_CREDITED, payment_id, paid_at, lot.id, intent)
+
+    return also

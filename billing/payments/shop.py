@@ -1,15 +1,42 @@
-"""Where credit is bought: what may be bought, the order, and the way to Stripe's page."""
+"""Where credit is bought: what may be bought, the order, and the way to Stripe's page.
+
+The row comes first: whatever happens after it, there is something that the worker finishes or lets expire.
+"""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
 from uuid import UUID
 
+from msgspec.structs import asdict
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from billing.clock import Clock
-from billing.database.db import Database
-from billing.documents.vat import Quote, Taxing
+from billing.customers.accounts import Account, get_account
+from billing.database import sales
+from billing.database.db import Database, execute, fetch
+from billing.documents.buyers import Buyer, buyer_of
+from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, quote
 from billing.errors import BillingError
+from billing.ids import new_id
+from billing.ledger.credit import MOST_BALANCE
+from billing.payments.customers import Customers
 from billing.payments.provider import Provider
 from billing.payments.records import Payment
 from billing.payments.settling import Settling
+from billing.prices.money import format_dollars
+
+DAY = timedelta(days=1)
+CREDIT = "Credit"
+"""What Stripe's page and the bank's statement call it."""
+
+_TODAY = """
+SELECT coalesce(sum(value_nanodollars), 0)::bigint FROM payment
+WHERE account_id = $1 AND created_at > $2 AND kind IN ('credit', 'top_up') AND state NOT IN ('failed', 'expired')
+"""
+_LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
+_OPEN = "UPDATE payment SET state = 'open', checkout = $2 WHERE id = $1 AND state = 'ordered'"
 
 
 class NoBuyer(BillingError):
@@ -43,6 +70,7 @@ class Shop:
     ) -> None:
         self._database = database
         self._provider = provider
+        self._customers = Customers(database, provider)
         self._settling = settling
         self._taxing = taxing
         self._bounds = bounds
@@ -50,7 +78,9 @@ class Shop:
 
     async def quote(self, account_id: int, price_cents: int) -> Quote:
         """What the account would pay. Raises NoBuyer, NotForSale."""
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            _, quoted = await self._quoted(connection, account_id, price_cents)
+        return quoted
 
     async def order_credit(
         self, account_id: int, price_cents: int, *, back: str, email: str, save_card: bool
@@ -59,8 +89,85 @@ class Shop:
 
         Stripe sends the customer to ``back`` with ``?payment=<id>``, paid or not. ``save_card``: for top-ups.
         """
-        raise NotImplementedError
+        now = self._clock()
+        payment_id = new_id(now)
+        async with self._database.begin() as connection:
+            await execute(connection, _LOCK, account_id)
+            buyer, quoted = await self._quoted(connection, account_id, price_cents)
+            await order(connection, payment_id, account_id, "credit", quoted, buyer, now)
+        customer = await self._customers.of(account_id, email, buyer.name)
+        page = await self._provider.sell(
+            customer=customer,
+            cents=quoted.gross,
+            what=CREDIT,
+            reference=payment_id,
+            save_card=save_card,
+            back=f"{back}?{urlencode({'payment': payment_id})}",
+            key=str(payment_id),
+        )
+        async with self._database.begin() as connection:
+            await execute(connection, _OPEN, payment_id, page.id)
+        if page.url is None:
+            raise NotForSale("the page to pay on is closed already")
+        return page.url
 
     async def look(self, payment_id: UUID) -> Payment:
         """The payment as it is after asking Stripe: when its customer comes back. Raises Mismatch."""
-        raise NotImplementedError
+        return await self._settling.settle(payment_id)
+
+    async def _quoted(self, connection: AsyncConnection, account_id: int, price_cents: int) -> tuple[Buyer, Quote]:
+        account = await get_account(connection, account_id)
+        require_for_sale(account, price_cents, self._bounds)
+        await require_today(connection, account_id, price_cents, self._bounds, self._clock())
+        buyer = await buyer_of(connection, account_id)
+        if buyer is None:
+            raise NoBuyer("the account has not said who buys")
+        return buyer, quote(price_cents, buyer, self._taxing, is_credit=True)
+
+
+def require_for_sale(account: Account, price_cents: int, bounds: Bounds) -> None:
+    """Raises NotForSale. Pure."""
+    if account.status != "active":
+        raise NotForSale(f"the account is {account.status}: it takes no credit")
+    if not bounds.least <= price_cents <= bounds.most:
+        least, most = (format_dollars(cents * NANODOLLARS_PER_CENT) for cents in (bounds.least, bounds.most))
+        raise NotForSale(f"from {least} to {most} can be bought at once")
+    if account.balance_nanodollars + price_cents * NANODOLLARS_PER_CENT > MOST_BALANCE:
+        raise NotForSale("the account cannot have so much credit")
+
+
+async def require_today(
+    connection: AsyncConnection, account_id: int, price_cents: int, bounds: Bounds, now: datetime
+) -> None:
+    """Raises NotForSale if it would be more than in a day. Under the account's lock: two at once are both seen."""
+    ((today,),) = await fetch(connection, _TODAY, account_id, now - DAY)
+    if today + price_cents * NANODOLLARS_PER_CENT > bounds.most_a_day * NANODOLLARS_PER_CENT:
+        most = format_dollars(bounds.most_a_day * NANODOLLARS_PER_CENT)
+        raise NotForSale(f"{most} at most can be bought in 24 hours")
+
+
+async def order(
+    connection: AsyncConnection,
+    payment_id: UUID,
+    account_id: int,
+    kind: str,
+    quoted: Quote,
+    buyer: Buyer,
+    now: datetime,
+) -> None:
+    """The row of a payment for credit that is about to be asked for."""
+    values = {
+        "id": payment_id,
+        "account_id": account_id,
+        "kind": kind,
+        "state": "ordered",
+        "value_nanodollars": quoted.value,
+        "net_cents": quoted.net,
+        "vat_cents": quoted.vat,
+        "gross_cents": quoted.gross,
+        "vat_code": quoted.code,
+        "vat_basis_points": quoted.basis_points,
+        "buyer": asdict(buyer),
+        "created_at": now,
+    }
+    await connection.execute(insert(sales.payment).values(values))

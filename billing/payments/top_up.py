@@ -1,14 +1,65 @@
-"""A saved card, and credit that is bought by itself when it runs low."""
+"""A saved card, and credit that is bought by itself when it runs low.
 
+The row comes before the charge, and its id is the charge's idempotency key: whoever goes on with it after a
+failure asks Stripe first whether the charge is there. Of an account at most one is unfinished.
+"""
+
+import logging
+from datetime import UTC, datetime
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from billing.clock import Clock
-from billing.database.db import Database
-from billing.documents.vat import Taxing
-from billing.payments.provider import Provider
-from billing.payments.records import Wallet
-from billing.payments.settling import Settling
-from billing.payments.shop import Bounds
+from billing.customers.accounts import Entry, get_account, record
+from billing.database.db import Database, execute, fetch
+from billing.documents.buyers import buyer_of
+from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing, quote
+from billing.errors import BillingError, Conflict, DatabaseUnavailable
+from billing.ids import new_id
+from billing.payments import records
+from billing.payments.customers import Customers
+from billing.payments.notices import tell_owner
+from billing.payments.provider import Declined, EventSeen, Gone, PaymentsRefused, Provider
+from billing.payments.records import Payment, Wallet
+from billing.payments.settling import Settling, over, pause
+from billing.payments.shop import CREDIT, Bounds, NoBuyer, NotForSale, order, require_for_sale, require_today
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 100
+NEEDS_OWNER = "authentication_required"
+
+# Wallets that may be charged are few, and in an index; what is free of the balance is looked at of these alone.
+_DUE = """
+SELECT w.account_id FROM wallet w JOIN account a ON a.id = w.account_id
+WHERE w.below_nanodollars IS NOT NULL AND w.card IS NOT NULL AND w.paused IS NULL
+  AND a.status = 'active' AND a.balance_nanodollars - a.held_nanodollars < w.below_nanodollars
+  AND NOT EXISTS (
+      SELECT FROM payment p WHERE p.account_id = w.account_id AND p.kind = 'top_up' AND p.state = 'ordered'
+  )
+ORDER BY w.account_id LIMIT $1
+"""
+_LOCK = "SELECT balance_nanodollars - held_nanodollars AS free FROM account WHERE id = $1 FOR NO KEY UPDATE"
+_UNFINISHED = "SELECT id FROM payment WHERE kind = 'top_up' AND state = 'ordered' ORDER BY created_at LIMIT $1"
+_OF_ACCOUNT = "SELECT id FROM payment WHERE kind = 'top_up' AND state = 'ordered' AND account_id = $1"
+_THIS_MONTH = """
+SELECT coalesce(sum(gross_cents), 0)::bigint AS cents FROM payment
+WHERE account_id = $1 AND kind = 'top_up' AND state NOT IN ('failed', 'expired') AND created_at >= $2
+"""
+_RESUME = "UPDATE wallet SET paused = NULL WHERE account_id = $1"
+_CARD = """
+UPDATE wallet SET card = $2, card_label = $3, paused = NULL WHERE account_id = $1 AND card IS DISTINCT FROM $2
+"""
+_FORGET_CARD = """
+UPDATE wallet SET card = NULL, card_label = NULL, below_nanodollars = NULL, top_up_cents = NULL,
+    ceiling_cents = NULL, paused = NULL
+WHERE account_id = $1
+"""
+_RULE = """
+UPDATE wallet SET below_nanodollars = $2, top_up_cents = $3, ceiling_cents = $4, paused = NULL
+WHERE account_id = $1
+"""
 
 
 class TopUps:
@@ -25,28 +76,65 @@ class TopUps:
     ) -> None:
         self._database = database
         self._provider = provider
+        self._customers = Customers(database, provider)
         self._settling = settling
         self._taxing = taxing
         self._bounds = bounds
         self._clock = clock
 
     async def wallet(self, account_id: int) -> Wallet:
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            return await records.wallet(connection, account_id)
 
     async def save_card(self, account_id: int, *, back: str, email: str) -> str:
         """The address of Stripe's page to save a card on; nothing is paid. Raises NoBuyer.
 
         Stripe sends the customer to ``back``; call ``find_card`` then.
         """
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            buyer = await buyer_of(connection, account_id)
+        if buyer is None:
+            raise NoBuyer("the account has not said who buys")
+        customer = await self._customers.of(account_id, email, buyer.name)
+        reference = new_id(self._clock())
+        page = await self._provider.save_card(
+            customer=customer, reference=reference, back=back, key=str(reference)
+        )
+        if page.url is None:
+            raise PaymentsRefused("the page to save a card on is closed already")
+        return page.url
 
     async def find_card(self, account_id: int) -> Wallet:
         """Takes over the card that Stripe has of the account now."""
-        raise NotImplementedError
+        wallet = await self.wallet(account_id)
+        if wallet.customer is None:
+            return wallet
+        cards = await self._provider.cards(wallet.customer)
+        async with self._database.begin() as connection:
+            if cards:
+                await execute(connection, _CARD, account_id, cards[0].id, cards[0].label)
+            else:
+                await execute(connection, _FORGET_CARD, account_id)
+            return await records.wallet(connection, account_id)
+
+    async def card_changed(self, event: EventSeen) -> None:
+        """Of an event about a saved card: whoever's it is or was here."""
+        async with self._database.begin() as connection:
+            query = "SELECT account_id FROM wallet WHERE card = $1"
+            owners = await fetch(connection, query, event.object)
+        for owner in owners:
+            await self.find_card(owner.account_id)
 
     async def forget_card(self, account_id: int, actor: str) -> None:
-        """Here and at Stripe. No top-up without a card."""
-        raise NotImplementedError
+        """Here and at Stripe, all that it has of the account. No top-up without a card."""
+        wallet = await self.wallet(account_id)
+        now = self._clock()
+        async with self._database.begin() as connection:
+            await execute(connection, _FORGET_CARD, account_id)
+            await record(connection, Entry(now, actor, "card removed", account_id, "top-up", "-"))
+        if wallet.customer is not None:
+            for card in await self._provider.cards(wallet.customer):
+                await self._provider.forget_card(card.id)
 
     async def set_rule(
         self, account_id: int, actor: str, *, below_nanodollars: int, top_up_cents: int, ceiling_cents: int
@@ -54,30 +142,129 @@ class TopUps:
         """When what is free of the balance is ``below``, ``top_up_cents`` of credit are bought; ``ceiling_cents``
         of money at most in a calendar month (UTC).
 
-        Raises Conflict without a card or a buyer, NotForSale for amounts that cannot be. Ends a pause.
+        Raises Conflict without a card, NoBuyer, NotForSale for amounts that cannot be. Ends a pause.
         """
-        raise NotImplementedError
+        if below_nanodollars <= 0:
+            raise NotForSale("the balance below which credit is bought must be above zero")
+        async with self._database.begin() as connection:
+            account = await get_account(connection, account_id)
+            require_for_sale(account, top_up_cents, self._bounds)
+            buyer = await buyer_of(connection, account_id)
+            if buyer is None:
+                raise NoBuyer("the account has not said who buys")
+            if ceiling_cents < quote(top_up_cents, buyer, self._taxing, is_credit=True).gross:
+                raise NotForSale("the ceiling of a month must allow one top-up")
+            if (await records.wallet(connection, account_id)).card is None:
+                raise Conflict("there is no card to charge")
+            await execute(connection, _RULE, account_id, below_nanodollars, top_up_cents, ceiling_cents)
+            await record(connection, Entry(self._clock(), actor, "top-up set", account_id, "top-up", "-"))
+            return await records.wallet(connection, account_id)
 
     async def stop(self, account_id: int, actor: str) -> Wallet:
         """No more top-ups; the card stays."""
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            await execute(connection, _RULE, account_id, None, None, None)
+            await record(connection, Entry(self._clock(), actor, "top-up stopped", account_id, "top-up", "-"))
+            return await records.wallet(connection, account_id)
 
     async def resume(self, account_id: int, actor: str) -> Wallet:
         """After a pause, by the customer."""
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            await execute(connection, _RESUME, account_id)
+            await record(connection, Entry(self._clock(), actor, "top-up resumed", account_id, "top-up", "-"))
+            return await records.wallet(connection, account_id)
 
     async def spent_this_month(self, account_id: int) -> int:
         """Cents that count against the ceiling."""
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            return await _spent(connection, account_id, self._clock())
 
     async def run_once(self) -> int:
         """Charges whoever is due; returns how many were charged. By the worker alone."""
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            unfinished = [row.id for row in await fetch(connection, _UNFINISHED, AT_ONCE)]
+            due = [row.account_id for row in await fetch(connection, _DUE, AT_ONCE)]
+        ordered = [payment for account in due if (payment := await self._order(account)) is not None]
+        charged = 0
+        for payment_id in (*unfinished, *ordered):
+            try:
+                charged += (await self.charge(payment_id)).state == "credited"
+            except DatabaseUnavailable:
+                raise
+            except BillingError as error:
+                log.warning("top-up %s waits: %s", payment_id, error)
+        return charged
 
-    async def forget_customer(self, account_id: int) -> None:
-        """Of a deleted account: at Stripe, and then here."""
-        raise NotImplementedError
+    async def charge(self, payment_id: UUID) -> Payment:
+        """Goes on with a top-up that was ordered. Raises PaymentsUnavailable, Mismatch."""
+        payment = await self._settling.settle(payment_id)
+        if payment.state != "ordered":
+            return payment
+        wallet = await self.wallet(payment.account_id)
+        if wallet.customer is None or wallet.card is None:
+            return await self._failed(payment, "no_card")
+        try:
+            intent = await self._provider.charge(
+                customer=wallet.customer,
+                card=wallet.card,
+                cents=payment.gross_cents,
+                what=CREDIT,
+                reference=payment.id,
+                key=str(payment.id),
+            )
+        except Declined as error:
+            return await self._failed(payment, error.code)
+        except (PaymentsRefused, Gone) as error:
+            log.warning("top-up %s is refused: %s", payment.id, error)
+            return await self._failed(payment, "refused")
+        if intent.status == "requires_action":
+            return await self._failed(payment, NEEDS_OWNER)
+        return await self._settling.settle(payment_id)
 
-    async def charge(self, payment_id: UUID) -> None:
-        """Continues a top-up that was ordered."""
-        raise NotImplementedError
+    async def _order(self, account_id: int) -> UUID | None:
+        """Under the account's lock, what made it due is looked at again. None if it is not, or may not be."""
+        now = self._clock()
+        async with self._database.begin() as connection:
+            (row,) = await fetch(connection, _LOCK, account_id)
+            wallet = await records.wallet(connection, account_id)
+            if wallet.paused is not None or wallet.card is None or wallet.below_nanodollars is None:
+                return None
+            if row.free >= wallet.below_nanodollars or await fetch(connection, _OF_ACCOUNT, account_id):
+                return None
+            assert wallet.top_up_cents is not None
+            assert wallet.ceiling_cents is not None
+            buyer = await buyer_of(connection, account_id)
+            if buyer is None:
+                await pause(connection, account_id, "no_buyer", f"no buyer {now.isoformat()}", now)
+                return None
+            quoted = quote(wallet.top_up_cents, buyer, self._taxing, is_credit=True)
+            if await _spent(connection, account_id, now) + quoted.gross > wallet.ceiling_cents:
+                await self._tell_of_ceiling(connection, account_id, wallet.ceiling_cents, now)
+                return None
+            try:
+                require_for_sale(await get_account(connection, account_id), wallet.top_up_cents, self._bounds)
+                await require_today(connection, account_id, wallet.top_up_cents, self._bounds, now)
+            except NotForSale:
+                return None
+            payment_id = new_id(now)
+            await order(connection, payment_id, account_id, "top_up", quoted, buyer, now)
+            return payment_id
+
+    async def _failed(self, payment: Payment, code: str) -> Payment:
+        async with self._database.begin() as connection:
+            await over(connection, payment, "failed", code, None, self._clock())
+            return await records.payment(connection, payment.id)
+
+    @staticmethod
+    async def _tell_of_ceiling(
+        connection: AsyncConnection, account_id: int, ceiling_cents: int, now: datetime
+    ) -> None:
+        """Once a month."""
+        body = {"ceiling_nanodollars": ceiling_cents * NANODOLLARS_PER_CENT}
+        await tell_owner(connection, account_id, "top_up_ceiling", f"{now:%Y-%m}", body, now)
+
+
+async def _spent(connection: AsyncConnection, account_id: int, now: datetime) -> int:
+    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    (row,) = await fetch(connection, _THIS_MONTH, account_id, month)
+    return int(row.cents)

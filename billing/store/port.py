@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -272,6 +272,10 @@ class Transaction(Protocol):
         ...
 
     async def write(self, changes: Changes) -> None: ...
+
+    async def fetch(self, statement: str, *parameters: object) -> Sequence[Sequence[Any]]:
+        """Rows of a statement on tables of a room above the ledger, in the same transaction."""
+        ...
 
 
 class Store(Protocol):

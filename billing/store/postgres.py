@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -279,6 +280,7 @@ class PostgresTransaction:
             now,
         )
         await self._connection.execute("DELETE FROM notice WHERE account_id = $1", account_id)
+        await self._connection.execute("DELETE FROM buyer WHERE account_id = $1", account_id)
 
     async def open_lot(self, new: NewLot, now: datetime) -> Lot:
         lot_id = await self._connection.fetchval(
@@ -347,6 +349,9 @@ class PostgresTransaction:
         if notices := changes.notices:
             bodies = [json.dumps(notice.body) for notice in notices]
             await execute(_NOTICES, *_columns(("kind", "account_id", "subject"), notices), bodies, now)
+
+    async def fetch(self, statement: str, *parameters: object) -> Sequence[Sequence[Any]]:
+        return list(await self._connection.fetch(statement, *parameters))
 
     async def _write_lots(self, lots: Sequence[Lot]) -> None:
         drawn: list[Lot] = []

@@ -1,0 +1,146 @@
+"""What a payer's bank contests: as long as it is open, nothing of its credit is spent; lost, the money is gone.
+
+Stripe's word counts, whatever came before. A dispute may be of a part of the payment: while it is open, all of the
+lot's rest is set aside, and when it is lost, what the bank did not take returns.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import asdict
+from sqlalchemy.dialects.postgresql import insert
+
+from billing.clock import Clock
+from billing.database import sales
+from billing.database.db import Database, execute, fetch
+from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.errors import BillingError
+from billing.ids import new_id
+from billing.ledger.credit import Also, AlsoOfAccount, Credit
+from billing.payments import life, records
+from billing.payments.notices import tell_operator, tell_owner
+from billing.payments.provider import DisputeSeen, EventSeen, Provider
+from billing.payments.records import Dispute, Payment
+from billing.store.port import End, Lot, Transaction
+
+RUNNING = (End.EXPIRY, End.FORFEITURE)
+"""Ends of a lot that nobody has paid back or contested."""
+
+_STATE = "SELECT state FROM dispute WHERE id = $1 FOR UPDATE"
+_MOVE = """
+UPDATE dispute SET state = $2, due_at = $3,
+    closed_at = CASE WHEN $2 IN ('won', 'lost', 'closed') THEN $4::timestamptz END
+WHERE id = $1
+"""
+
+
+class Unknown(BillingError):
+    """A dispute of a payment that is not ours, or not credited yet."""
+
+
+class Disputes:
+    """Raises DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused."""
+
+    def __init__(self, database: Database, provider: Provider, credit: Credit, clock: Clock) -> None:
+        self._database = database
+        self._provider = provider
+        self._credit = credit
+        self._clock = clock
+
+    async def settle(self, event: EventSeen) -> None:
+        """Brings ours to what Stripe says now. Raises Unknown; Conflict while requests claim a part of the lot."""
+        seen = await self._provider.dispute(event.object)
+        payment, dispute = await self._noted(seen)
+        for state in way(dispute.state, state_of(seen.status)):
+            await self._step(payment, dispute, seen, state)
+        await self._told(payment, seen)
+
+    async def _noted(self, seen: DisputeSeen) -> tuple[Payment, Dispute]:
+        """The row is there first, as an inquiry, which moves nothing."""
+        async with self._database.begin() as connection:
+            payment = None if seen.intent is None else await records.payment_by(connection, intent=seen.intent)
+            if payment is None or payment.state not in ("credited", "unwanted"):
+                raise Unknown(f"{seen.id} is a dispute of no payment that is credited here")
+            cause = new_id(self._clock())
+            new = Dispute(
+                seen.id, payment.id, cause, "inquiry", seen.cents, seen.reason, seen.opened_at, seen.due_at, None
+            )
+            await connection.execute(insert(sales.dispute).values(asdict(new)).on_conflict_do_nothing())
+            dispute = await records.dispute(connection, seen.id)
+            assert dispute is not None, "disputes are never deleted"
+            return payment, dispute
+
+    async def _step(self, payment: Payment, dispute: Dispute, seen: DisputeSeen, state: str) -> None:
+        now = self._clock()
+
+        async def moved(transaction: Transaction) -> None:
+            """The row, with what moves: whoever was faster has moved both."""
+            ((before,),) = await transaction.fetch(_STATE, dispute.id)
+            if before != state:
+                life.require("dispute", before, state)
+                await transaction.fetch(_MOVE, dispute.id, state, seen.due_at, now)
+
+        async def of_lot(transaction: Transaction, _: Lot) -> None:
+            await moved(transaction)
+
+        end = await self._end_of(payment)
+        if state == "lost" and payment.state == "credited":
+            await self._lose(payment, dispute, end, moved, of_lot)
+        elif state == "open" and payment.lot_id is not None and end in RUNNING:
+            await self._credit.open_dispute(payment.lot_id, also=of_lot)
+        elif state == "won" and payment.lot_id is not None and end == End.DISPUTE:
+            await self._credit.win_dispute(payment.lot_id, also=of_lot)
+        else:
+            async with self._database.begin() as connection:
+                ((before,),) = await fetch(connection, _STATE, dispute.id)
+                if before != state:
+                    life.require("dispute", before, state)
+                    await execute(connection, _MOVE, dispute.id, state, seen.due_at, now)
+
+    async def _lose(
+        self, payment: Payment, dispute: Dispute, end: str | None, moved: AlsoOfAccount, of_lot: Also
+    ) -> None:
+        value = payment.value_of(dispute.cents) * NANODOLLARS_PER_CENT
+        vat = dispute.cents * NANODOLLARS_PER_CENT - value if payment.vat_on_top else 0
+        if payment.lot_id is None:
+            await self._credit.give_back_plan(payment.account_id, value, dispute.cause, vat=vat, also=moved)
+        elif end in (End.REFUND, End.CHARGEBACK):
+            await self._credit.owe_back(payment.account_id, value, dispute.cause, vat=vat, also=moved)
+        else:
+            if end in RUNNING:
+                await self._credit.open_dispute(payment.lot_id)
+            await self._credit.lose_dispute(payment.lot_id, value, cause=dispute.cause, vat=vat, also=of_lot)
+
+    async def _end_of(self, payment: Payment) -> str | None:
+        if payment.lot_id is None:
+            return None
+        async with self._database.begin() as connection:
+            query = "SELECT end_kind FROM lot WHERE id = $1"
+            return str((await fetch(connection, query, payment.lot_id))[0].end_kind)
+
+    async def _told(self, payment: Payment, seen: DisputeSeen) -> None:
+        """Once for each state. An inquiry is the operator's business alone."""
+        now, state = self._clock(), state_of(seen.status)
+        subject = f"dispute {seen.id} {state}"
+        amount: dict[str, object] = {"state": state, "amount_nanodollars": seen.cents * NANODOLLARS_PER_CENT}
+        due = None if seen.due_at is None else seen.due_at.isoformat()
+        async with self._database.begin() as connection:
+            body = amount | {"account": payment.account_id, "why": seen.reason, "due_at": due}
+            await tell_operator(connection, "dispute", subject, body, now)
+            if state in ("open", "won", "lost"):
+                await tell_owner(connection, payment.account_id, "dispute", subject, amount, now)
+
+
+def state_of(status: str) -> str:
+    """What Stripe's status is here. Pure."""
+    if status in ("warning_closed", "prevented"):
+        return "closed"
+    if status.startswith("warning_"):
+        return "inquiry"
+    return status if status in ("won", "lost") else "open"
+
+
+def way(before: str, after: str) -> Sequence[str]:
+    """The steps from the one state to the other: the bank decides on what was open. Pure."""
+    if before == after:
+        return ()
+    return ("open", after) if before == "inquiry" and after in ("won", "lost") else (after,)
