@@ -79,8 +79,8 @@ def contained(gross: int, basis_points: int) -> int:
 def parts(value: int, price: int, gross: int, basis_points: int) -> tuple[int, int]:
     """Net and tax, in cents, of the first ``value`` cents of a sale of ``price`` that came to ``gross``.
 
-    Of two amounts, the parts of the one less those of the other are of what lies between: a sale that is given back
-    in pieces gives back its net and its tax to the cent.
+    Of two amounts, the parts of the one less those of the other are of what lies between: a sale that goes back in
+    pieces gives back its net and its tax to the cent.
     """
     if price == gross:
         vat = contained(value, basis_points)

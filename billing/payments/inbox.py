@@ -4,17 +4,50 @@ An event only says where to look. Its handler fetches the object afresh and brin
 may come twice, late, or in any order.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
-from billing.database.db import Database
-from billing.payments.provider import EventSeen, Provider
+from billing.customers.accounts import Entry, record
+from billing.database import sales
+from billing.database.db import Database, execute, fetch
+from billing.errors import BillingError, DatabaseUnavailable, NotFound
+from billing.payments.provider import BadSignature, EventSeen, Provider
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[EventSeen], Awaitable[None]]
 """Any BillingError puts the event off: it is tried again, later each time."""
+
+LEASE = timedelta(minutes=5)
+"""So long a claimed event is its worker's; whoever is killed over it leaves it to the next one after that."""
+FIRST_PAUSE = timedelta(seconds=5)
+LONGEST_PAUSE = timedelta(hours=1)
+AT_ONCE = 8
+PAGE = 200
+ERROR_CHARACTERS = 300
+
+# An event that fails is not asked for again in its turn before its pause is over.
+_CLAIM = """
+UPDATE stripe_event SET due_at = $2, tries = tries + 1 WHERE id IN (
+    SELECT id FROM stripe_event WHERE handled_at IS NULL AND due_at <= $1
+    ORDER BY due_at, created_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
+) RETURNING id, kind, object, created_at, tries
+"""
+_HANDLED = "UPDATE stripe_event SET handled_at = $2, error = NULL WHERE id = ANY($1::text[])"
+_PUT_OFF = "UPDATE stripe_event SET due_at = $2, error = $3 WHERE id = $1 AND handled_at IS NULL"
+_REPLAY = "UPDATE stripe_event SET handled_at = NULL, due_at = $2, error = NULL WHERE id = $1 RETURNING id"
+_MARK = """
+INSERT INTO stripe_mark (name, at) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET at = greatest(stripe_mark.at, $2)
+"""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -32,6 +65,14 @@ class Event(msgspec.Struct, frozen=True):
     error: str | None
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """Events that are not handled: how many, since when the oldest, and how many of them have failed."""
+
+    waiting: int
+    oldest_at: datetime | None
+    failed: int
+
+
 class Inbox:
     def __init__(
         self, database: Database, provider: Provider, handlers: Mapping[str, Handler], clock: Clock
@@ -42,24 +83,137 @@ class Inbox:
         """
         self._database = database
         self._provider = provider
-        self._handlers = handlers
+        self._handlers = sorted(handlers.items(), key=lambda item: len(item[0]), reverse=True)
         self._clock = clock
 
     async def receive(self, body: bytes, signature: str) -> bool:
         """Stores what a webhook brings; whether it was new. Raises BadSignature, DatabaseUnavailable."""
-        raise NotImplementedError
+        now = self._clock()
+        try:
+            event = self._provider.read_webhook(body, signature, now)
+        except BadSignature:
+            async with self._database.begin() as connection:
+                await mark(connection, "webhook_refused", now)
+            raise
+        async with self._database.begin() as connection:
+            await mark(connection, "webhook", now)
+            return await store(connection, [event], "webhook", now) == 1
 
     async def run_once(self) -> int:
-        """Handles what is due; returns how many were handled. Raises DatabaseUnavailable."""
-        raise NotImplementedError
+        """Handles all that is due; returns how many were handled. Raises DatabaseUnavailable."""
+        handled = 0
+        while True:
+            now = self._clock()
+            async with self._database.begin() as connection:
+                claimed = await fetch(connection, _CLAIM, now, now + LEASE, PAGE)
+            if not claimed:
+                return handled
+            gate = asyncio.Semaphore(AT_ONCE)
+            events = [(EventSeen(row.id, row.kind, row.object, row.created_at), row.tries) for row in claimed]
+            done = await asyncio.gather(*(self._handle(gate, event, tries) for event, tries in _one_each(events)))
+            handled += sum(done)
+
+    async def _handle(self, gate: asyncio.Semaphore, events: Sequence[EventSeen], tries: int) -> int:
+        """Those of one kind about one object: what it is now is asked once. Returns how many were handled."""
+        async with gate:
+            try:
+                if (handler := self._handler(events[0].kind)) is not None:
+                    await handler(events[0])
+            except DatabaseUnavailable:
+                raise
+            except BillingError as error:
+                await self._put_off(events, tries, str(error))
+                return 0
+            except Exception as error:
+                log.exception("event %s of kind %s failed", events[0].id, events[0].kind)
+                await self._put_off(events, tries, type(error).__name__)
+                return 0
+            async with self._database.begin() as connection:
+                await execute(connection, _HANDLED, [event.id for event in events], self._clock())
+            return len(events)
+
+    def _handler(self, kind: str) -> Handler | None:
+        return next((handler for beginning, handler in self._handlers if kind.startswith(beginning)), None)
+
+    async def _put_off(self, events: Sequence[EventSeen], tries: int, error: str) -> None:
+        due_at = self._clock() + pause(tries)
+        async with self._database.begin() as connection:
+            for event in events:
+                await execute(connection, _PUT_OFF, event.id, due_at, error[:ERROR_CHARACTERS])
 
     async def waiting(self, limit: int = 100) -> Sequence[Event]:
         """What is not handled yet, oldest first, with the errors."""
-        raise NotImplementedError
+        table = sales.stripe_event
+        query = select(*_COLUMNS).where(table.c.handled_at.is_(None)).order_by(table.c.created_at).limit(limit)
+        async with self._database.begin() as connection:
+            return [Event(*row) for row in await connection.execute(query)]
 
     async def newest(self, limit: int = 100) -> Sequence[Event]:
-        raise NotImplementedError
+        query = select(*_COLUMNS).order_by(sales.stripe_event.c.created_at.desc()).limit(limit)
+        async with self._database.begin() as connection:
+            return [Event(*row) for row in await connection.execute(query)]
 
     async def replay(self, event_id: str, actor: str) -> None:
         """The operator has it handled once more, at the next turn. Raises NotFound."""
-        raise NotImplementedError
+        now = self._clock()
+        async with self._database.begin() as connection:
+            if not await fetch(connection, _REPLAY, event_id, now):
+                raise NotFound(f"there is no event {event_id}")
+            await record(connection, Entry(now, actor, "event replayed", None, event_id, "-"))
+
+
+async def store(connection: AsyncConnection, events: Iterable[EventSeen], came_by: str, now: datetime) -> int:
+    """Those that are not there yet; returns how many."""
+    rows = [
+        {
+            "id": event.id,
+            "kind": event.kind,
+            "object": event.object,
+            "came_by": came_by,
+            "created_at": event.created_at,
+            "received_at": now,
+            "due_at": now,
+        }
+        for event in events
+    ]
+    if not rows:
+        return 0
+    statement = insert(sales.stripe_event).values(rows).on_conflict_do_nothing()
+    return len((await connection.execute(statement.returning(sales.stripe_event.c.id))).all())
+
+
+async def mark(connection: AsyncConnection, name: str, at: datetime) -> None:
+    """Never backwards."""
+    await execute(connection, _MARK, name, at)
+
+
+async def marked(connection: AsyncConnection, name: str) -> datetime | None:
+    """When the webhook came last (``webhook``), or was refused (``webhook_refused``); ``swept``, ``imported``."""
+    rows = await fetch(connection, "SELECT at FROM stripe_mark WHERE name = $1", name)
+    return rows[0].at if rows else None
+
+
+async def backlog(connection: AsyncConnection) -> Backlog:
+    query = """
+        SELECT count(*) AS waiting, min(created_at) AS oldest_at, count(error) AS failed FROM stripe_event WHERE handled_at IS NULL
+    """
+    (row,) = await fetch(connection, query)
+    return Backlog(row.waiting, row.oldest_at, row.failed)
+
+
+def pause(tries: int) -> timedelta:
+    """After so many tries with this one."""
+    return min(FIRST_PAUSE * (1 << min(tries - 1, 16)), LONGEST_PAUSE)
+
+
+def _one_each(events: Iterable[tuple[EventSeen, int]]) -> Iterable[tuple[list[EventSeen], int]]:
+    """Events of one kind about one object, together; with the most tries that one of them had."""
+    together: dict[tuple[str, str], tuple[list[EventSeen], int]] = {}
+    for event, tries in events:
+        grouped, most = together.setdefault((event.kind, event.object), ([], 0))
+        grouped.append(event)
+        together[event.kind, event.object] = grouped, max(most, tries)
+    return together.values()
+
+
+_COLUMNS = [sales.stripe_event.c[name] for name in Event.__struct_fields__]
