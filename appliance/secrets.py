@@ -12,6 +12,8 @@ from pathlib import Path
 from serving.files import write_new_secret
 
 SECRET_BYTES = 32
+SANDBOX = {"stripe_sandbox_key": "sk_test_", "stripe_sandbox_webhook": "whsec_"}
+"""What each begins with, as Stripe's do."""
 
 
 class SecretsError(Exception):
@@ -28,12 +30,27 @@ class Secrets:
     cluster_secret: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class SandboxSecrets:
+    """What the sandbox answers to, and what it signs its webhooks with."""
+
+    key: str = field(repr=False)
+    webhook: str = field(repr=False)
+
+
 def create(folder: Path) -> None:
     """Make the secrets that do not exist yet. One that exists is never touched."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in ("key_pepper", "cache_salt", "cluster_secret", "ray_token"):
         write_new_secret(folder / name, secrets.token_hex(SECRET_BYTES) + "\n")
+    for name, beginning in SANDBOX.items():
+        write_new_secret(folder / name, f"{beginning}{secrets.token_hex(SECRET_BYTES)}\n")
+
+
+def read_sandbox(folder: Path) -> SandboxSecrets:
+    """Raises SecretsError."""
+    return SandboxSecrets(*(_read_hex(folder / name, beginning) for name, beginning in SANDBOX.items()))
 
 
 def read(folder: Path) -> Secrets:
@@ -49,10 +66,11 @@ def read(folder: Path) -> Secrets:
     )
 
 
-def _read_hex(path: Path) -> str:
+def _read_hex(path: Path, beginning: str = "") -> str:
+    """With its beginning, if it has one."""
     try:
         text = path.read_text().strip()
-        if len(bytes.fromhex(text)) == SECRET_BYTES:
+        if text.startswith(beginning) and len(bytes.fromhex(text.removeprefix(beginning))) == SECRET_BYTES:
             return text
     except FileNotFoundError:
         raise SecretsError(f"{path} is missing: `appliance up` creates it at the first start") from None

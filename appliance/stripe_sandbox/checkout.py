@@ -64,6 +64,7 @@ CREATED: Schema = {
     "locale": text,
     "metadata": metadata,
     "payment_intent_data": INTENT_DATA,
+    "allowed_payment_method_types": many(one_of("card")),
     "payment_method_types": many(one_of("card")),
     "setup_intent_data": group({"metadata": metadata, "description": text}),
     "submit_type": one_of("auto", "book", "donate", "pay", "subscribe"),

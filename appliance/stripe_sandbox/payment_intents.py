@@ -38,6 +38,7 @@ CREATED: Schema = {
     "metadata": metadata,
     "off_session": flag,
     "payment_method": text,
+    "allowed_payment_method_types": many(one_of("card")),
     "payment_method_types": many(text),
     "receipt_email": text,
     "return_url": text,

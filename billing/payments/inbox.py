@@ -44,6 +44,10 @@ UPDATE stripe_event SET due_at = $2, tries = tries + 1 WHERE id IN (
 _HANDLED = "UPDATE stripe_event SET handled_at = $2, error = NULL WHERE id = ANY($1::text[])"
 _PUT_OFF = "UPDATE stripe_event SET due_at = $2, error = $3 WHERE id = $1 AND handled_at IS NULL"
 _REPLAY = "UPDATE stripe_event SET handled_at = NULL, due_at = $2, error = NULL WHERE id = $1 RETURNING id"
+_BACKLOG = """
+SELECT count(*) AS waiting, min(created_at) AS oldest_at, count(error) AS failed
+FROM stripe_event WHERE handled_at IS NULL
+"""
 _MARK = """
 INSERT INTO stripe_mark (name, at) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET at = greatest(stripe_mark.at, $2)
@@ -194,10 +198,7 @@ async def marked(connection: AsyncConnection, name: str) -> datetime | None:
 
 
 async def backlog(connection: AsyncConnection) -> Backlog:
-    query = """
-        SELECT count(*) AS waiting, min(created_at) AS oldest_at, count(error) AS failed FROM stripe_event WHERE handled_at IS NULL
-    """
-    (row,) = await fetch(connection, query)
+    (row,) = await fetch(connection, _BACKLOG)
     return Backlog(row.waiting, row.oldest_at, row.failed)
 
 

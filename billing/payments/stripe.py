@@ -41,8 +41,6 @@ TIMEOUT_SECONDS = 20.0
 RETRIES = 2
 PAGE = 100
 TOLERANCE = timedelta(seconds=300)
-CHECKOUT_OPEN = timedelta(hours=1)
-"""How long a page to pay on stays open: Stripe allows 30 minutes to a day."""
 OURS = "reference"
 """The metadata in which Stripe keeps our id."""
 
@@ -140,7 +138,6 @@ class StripeProvider:
     async def _open_page(
         self, customer: str, reference: UUID, back: str, key: str, **of_mode: Any
     ) -> CheckoutSeen:
-        """The time at which it closes is of the first try: the same key must come with the same parameters."""
         asked = {
             "customer": customer,
             "client_reference_id": str(reference),
@@ -148,7 +145,6 @@ class StripeProvider:
             "allowed_payment_method_types": ["card"],
             "success_url": back,
             "cancel_url": back,
-            "expires_at": int((self._clock() + CHECKOUT_OPEN).timestamp()),
         }
         made = self._v1.checkout.sessions.create_async(cast("Any", asked | of_mode), {"idempotency_key": key})
         return _checkout(_seen(await _asked(made)))

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
 
@@ -20,12 +21,12 @@ OVERLAP = timedelta(hours=1)
 FIRST_REACH = timedelta(days=30)
 """So far back Stripe keeps events."""
 UNFINISHED = timedelta(minutes=5)
-NEVER_SENT = timedelta(hours=2)
-"""A payment without a page after that: nobody was sent to pay. Longer than a page is open."""
+PAGE_OPEN = timedelta(hours=1)
+"""After that a page to pay on is closed, and what it asked for counts no more against the day's limit."""
 AT_ONCE = 200
 
 _UNFINISHED = """
-SELECT id, state, checkout, created_at FROM payment
+SELECT id, checkout, created_at FROM payment
 WHERE state IN ('ordered', 'open') AND created_at < $1 AND kind IN ('credit', 'top_up')
 ORDER BY created_at LIMIT $2
 """
@@ -59,18 +60,24 @@ class Sweep:
             waiting = await fetch(connection, _UNFINISHED, now - UNFINISHED, AT_ONCE)
         for row in waiting:
             try:
-                state = (await self._settling.settle(row.id)).state
-                if state == "ordered" and row.checkout is None and row.created_at < now - NEVER_SENT:
-                    async with self._database.begin() as connection:
-                        await execute(connection, _EXPIRE, row.id)
-                    state = "expired"
+                finished += await self._look(row.id, row.checkout, now - row.created_at >= PAGE_OPEN)
             except DatabaseUnavailable:
                 raise
             except BillingError as error:
                 log.warning("payment %s is not finished: %s", row.id, error)
-            else:
-                finished += state not in ("ordered", "open")
         return finished
+
+    async def _look(self, payment_id: UUID, checkout: str | None, closes: bool) -> bool:
+        """Whether it is finished now."""
+        payment = await self._settling.settle(payment_id)
+        if closes and payment.state == "open" and checkout is not None:
+            await self._provider.expire_checkout(checkout)
+            payment = await self._settling.settle(payment_id)
+        if closes and payment.state == "ordered" and payment.kind == "credit":
+            async with self._database.begin() as connection:
+                await execute(connection, _EXPIRE, payment_id)
+            return True
+        return payment.state not in ("ordered", "open")
 
     async def import_movements(self) -> int:
         """Stores what moved the balance at Stripe; returns how many were new."""
