@@ -19,6 +19,7 @@ from appliance.postgres import embedded_url
 from billing.documents.buyers import Seller
 from billing.documents.vat import Taxing, VatRule
 from billing.payments.provider import CURRENCY
+from billing.plans.catalog import Plan, PlansError, parse_plans
 from serving.catalog.models import Model, ModelsError, parse_models
 
 MAIL_PASSWORD = "MAIL_PASSWORD"  # noqa: S105 -- the name of a variable
@@ -211,6 +212,7 @@ class Settings:
     stripe_key: str | None = field(repr=False, default=None)
     stripe_webhook_secret: str | None = field(repr=False, default=None)
     stripe_sandbox_port: int = 0
+    plans: tuple[Plan, ...] = ()
 
     @property
     def door(self) -> Limits:
@@ -373,6 +375,11 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         models = parse_models(_read_yaml(models_file))
     except ModelsError as error:
         raise SettingsError(f"{models_file.name}: {error}") from None
+    plans_file = Path(env.get("APPLIANCE_PLANS") or CONFIGS / "plans.yaml")
+    try:
+        plans = parse_plans(_read_yaml(plans_file), [model.id for model in models])
+    except PlansError as error:
+        raise SettingsError(f"{plans_file.name}: {error}") from None
     return Settings(
         home=Path(env.get("APPLIANCE_HOME") or "var").resolve(),
         host=env.get("HOST") or "127.0.0.1",
@@ -381,6 +388,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         database_url=_database_url(env.get("DATABASE_URL") or None),
         ray_address=env.get("RAY_ADDRESS") or None,
         models=models,
+        plans=plans,
         gateway=parsed.gateway,
         ray=parsed.ray,
         billing=parsed.billing,

@@ -84,8 +84,9 @@ plan_price = Table(
     "plan_price",
     metadata,
     Column("version_id", ForeignKey("plan_version.id"), primary_key=True, autoincrement=False),
+    Column("cents", BigInteger, primary_key=True, autoincrement=False),
     Column("price", Text, nullable=False, unique=True),
-    comment="append-only: the plan's version at Stripe",
+    comment="append-only: the plan's version at Stripe; cents: with the tax that its buyers pay",
 )
 
 subscription = Table(
@@ -106,6 +107,7 @@ subscription = Table(
     moment("grace_until", nullable=True),
     moment("ended_at", nullable=True),
     Column("end_reason", Text),
+    Column("written", Integer, nullable=False, server_default="0"),
     CheckConstraint("state IN ('ordered', 'active', 'past_due', 'ended')", name="state"),
     CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended"),
     CheckConstraint("(state = 'past_due') = (grace_until IS NOT NULL)", name="grace"),
@@ -115,7 +117,8 @@ subscription = Table(
         unique=True,
         postgresql_where=text("state IN ('active', 'past_due')"),
     ),
-    comment="an account's time on a plan; next_version_id at the period's end; before: the limits that come back",
+    comment="an account's time on a plan; next_version_id at the period's end; before: the limits that come back;"
+    " written: how often, so that nothing older is written over it",
 )
 
 PAYMENT_KINDS = ("credit", "top_up", "plan", "upgrade", "invoice")

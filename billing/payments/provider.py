@@ -109,7 +109,10 @@ class DisputeSeen(msgspec.Struct, frozen=True):
 
 
 class InvoiceSeen(msgspec.Struct, frozen=True):
-    """An invoice of a subscription. ``why`` is Stripe's billing_reason; the period is that of its newest line."""
+    """An invoice of a subscription. ``why`` is Stripe's billing_reason; the period is that of its newest line.
+
+    ``price`` is that of the same line; of an invoice by ``charge_difference``, the one that it was given.
+    """
 
     id: str
     status: str
@@ -118,6 +121,7 @@ class InvoiceSeen(msgspec.Struct, frozen=True):
     paid_cents: int
     currency: str
     subscription: str | None
+    price: str | None
     intent: str | None
     period_start: datetime
     period_end: datetime
@@ -236,14 +240,17 @@ class Provider(Protocol):
 
     async def dispute(self, id_: str) -> DisputeSeen: ...
 
-    async def price_for(self, version_id: int, name: str, cents: int, *, vat_included: bool) -> str:
-        """The Price of a plan's version: a month of it. The same version a second time gives the same Price."""
+    async def price_for(self, version_id: int, name: str, cents: int) -> str:
+        """The Price of a month of a plan's version at ``cents``, with whatever tax its buyers pay.
+
+        The same version and cents a second time give the same Price.
+        """
         ...
 
     async def subscription(self, id_: str) -> SubscriptionSeen: ...
 
-    async def preview_change(self, subscription: str, item: str, price: str) -> PreviewSeen:
-        """The first invoice if it changed to ``price`` now, prorated to the second."""
+    async def preview_change(self, subscription: str, item: str, price: str, at: datetime) -> PreviewSeen:
+        """The first invoice if it changed to ``price`` as of ``at`` (whole seconds), prorated to the second."""
         ...
 
     async def change_now(
@@ -255,8 +262,14 @@ class Provider(Protocol):
         """
         ...
 
-    async def charge_difference(self, subscription: str, cents: int, what: str, *, key: str) -> InvoiceSeen:
-        """An invoice of one line on the subscription, charged at once. Raises Declined; then it is void."""
+    async def charge_difference(
+        self, subscription: str, cents: int, what: str, *, price: str, key: str
+    ) -> InvoiceSeen:
+        """An invoice of one line on the subscription, charged at once. Raises Declined; then it is void.
+
+        ``price`` is what the subscription is to change to: the invoice keeps it in its metadata and says it again.
+        Its period is the subscription's.
+        """
         ...
 
     async def set_price(self, subscription: str, item: str, price: str, *, key: str) -> None:

@@ -1,4 +1,5 @@
-"""What a subscription gives: the plans of the operator's file, their versions, and an account's time on one.
+"""What can be subscribed to: the operator's list of plans, the versions that were sold, and what a plan changes.
 
-Payments, the site and the command line enter.
+``catalog`` reads configs/plans.yaml, ``versions`` keeps what was offered when, ``entitlements`` says what an
+account may while it is on a plan and after it. docs/decisions/0036-plans.md says why.
 """

@@ -80,13 +80,14 @@ COMMENT ON TABLE plan_version IS
 
 CREATE TABLE plan_price (
     version_id BIGINT NOT NULL,
+    cents BIGINT NOT NULL,
     price TEXT NOT NULL,
-    CONSTRAINT pk_plan_price PRIMARY KEY (version_id),
+    CONSTRAINT pk_plan_price PRIMARY KEY (version_id, cents),
     CONSTRAINT fk_plan_price_version_id FOREIGN KEY(version_id) REFERENCES plan_version (id),
     CONSTRAINT uq_plan_price_price UNIQUE (price)
 );
 COMMENT ON TABLE plan_price IS
-    'append-only: the plan''s version at Stripe';
+    'append-only: the plan''s version at Stripe; cents: with the tax that its buyers pay';
 
 CREATE TABLE subscription (
     id UUID NOT NULL,
@@ -104,6 +105,7 @@ CREATE TABLE subscription (
     grace_until timestamptz,
     ended_at timestamptz,
     end_reason TEXT,
+    written INTEGER DEFAULT '0' NOT NULL,
     CONSTRAINT pk_subscription PRIMARY KEY (id),
     CONSTRAINT ck_subscription_state CHECK (state IN ('ordered', 'active', 'past_due', 'ended')),
     CONSTRAINT ck_subscription_ended CHECK ((state = 'ended') = (ended_at IS NOT NULL)),
@@ -117,7 +119,7 @@ CREATE TABLE subscription (
 CREATE INDEX ix_subscription_account_id ON subscription (account_id);
 CREATE UNIQUE INDEX uq_subscription_running ON subscription (account_id) WHERE state IN ('active', 'past_due');
 COMMENT ON TABLE subscription IS
-    'an account''s time on a plan; next_version_id at the period''s end; before: the limits that come back';
+    'an account''s time on a plan; next_version_id at the period''s end; before: the limits that come back; written: how often, so that nothing older is written over it';
 
 CREATE TABLE payment (
     id UUID NOT NULL,

@@ -1,0 +1,102 @@
+"""What is kept of subscriptions, as it is read."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.database import sales
+from billing.errors import NotFound
+from billing.plans.entitlements import Entitled
+from billing.plans.versions import Version, version_of
+
+RUNNING = ("active", "past_due")
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """An account's time on a plan. ``state``: ordered, active, past_due or ended.
+
+    ``period_end`` is what is paid for: ``next_version`` follows then, or the end if it ``cancels``.
+    ``grace_until`` is there while a renewal is not paid. ``before`` is what the account had, and gets back.
+    ``written`` counts how often the row was written.
+    """
+
+    id: UUID
+    account_id: int
+    version: Version
+    next_version: Version | None
+    state: str
+    stripe_id: str | None
+    checkout: str | None
+    cancels: bool
+    before: Entitled | None
+    created_at: datetime
+    period_start: datetime | None
+    period_end: datetime | None
+    grace_until: datetime | None
+    ended_at: datetime | None
+    end_reason: str | None
+    written: int
+
+
+_COLUMNS = [
+    sales.subscription.c[name]
+    for name in (
+        "id", "account_id", "version_id", "next_version_id", "state", "stripe_id", "checkout", "cancels", "before",
+        "created_at", "period_start", "period_end", "grace_until", "ended_at", "end_reason", "written",
+    )
+]  # fmt: skip
+
+
+async def subscription(connection: AsyncConnection, id_: UUID) -> Subscription:
+    """Raises NotFound."""
+    found = await _where(connection, sales.subscription.c.id == id_)
+    if not found:
+        raise NotFound(f"there is no subscription {id_}")
+    return found[0]
+
+
+async def subscription_at_stripe(connection: AsyncConnection, stripe_id: str) -> Subscription | None:
+    found = await _where(connection, sales.subscription.c.stripe_id == stripe_id)
+    return found[0] if found else None
+
+
+async def running_of(connection: AsyncConnection, account_id: int) -> Subscription | None:
+    """The one that is active, or whose renewal is not paid yet."""
+    table = sales.subscription.c
+    found = await _where(connection, table.account_id == account_id, table.state.in_(RUNNING))
+    return found[0] if found else None
+
+
+async def subscriptions_of(connection: AsyncConnection, account_id: int) -> Sequence[Subscription]:
+    """All there ever were, newest first."""
+    return await _where(connection, sales.subscription.c.account_id == account_id)
+
+
+async def subscriptions_where(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Subscription]:
+    return await _where(connection, *conditions)
+
+
+async def _where(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Subscription]:
+    query = select(*_COLUMNS).where(*conditions).order_by(sales.subscription.c.created_at.desc())
+    return [await _subscription(connection, row) for row in await connection.execute(query)]
+
+
+async def _subscription(connection: AsyncConnection, row: Row[Any]) -> Subscription:
+    id_, account_id, version_id, next_id, state, stripe_id, checkout, cancels, before, *rest = row
+    return Subscription(
+        id_,
+        account_id,
+        await version_of(connection, version_id),
+        None if next_id is None else await version_of(connection, next_id),
+        state,
+        stripe_id,
+        checkout,
+        cancels,
+        None if before is None else msgspec.convert(before, Entitled),
+        *rest,
+    )
