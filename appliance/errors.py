@@ -85,6 +85,15 @@ class AccountClosed(ApiError):
     code = "account_closed"
 
 
+class ModelNotInPlan(ApiError):
+    status = 403
+    type = "permission_error"
+    code = "model_not_in_plan"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The account's plan does not include the model `{model}`.", param="model")
+
+
 class NotFound(ApiError):
     status = 404
     type = "invalid_request_error"

@@ -7,6 +7,7 @@ from appliance.errors import (
     BudgetSpent,
     InsufficientCredit,
     ModelNotFound,
+    ModelNotInPlan,
     RateLimited,
 )
 from appliance.gateway.caller import wrong_key
@@ -31,6 +32,8 @@ def as_error(refused: Refused, model: str) -> ApiError:
             return AccountClosed("This account is marked for deletion. Support can restore it within 30 days.")
         case Refusal.UNKNOWN_MODEL:
             return ModelNotFound(model)
+        case Refusal.MODEL_NOT_IN_PLAN:
+            return ModelNotInPlan(model)
         case Refusal.BUDGET_SPENT:
             return BudgetSpent("The account's budget for this month does not cover this request.")
         case Refusal.KEY_BUDGET_SPENT:

@@ -47,6 +47,7 @@ class Refusal(Enum):
     ACCOUNT_TERMINATED = "account_terminated"
     ACCOUNT_DELETING = "account_deleting"
     UNKNOWN_MODEL = "unknown_model"
+    MODEL_NOT_IN_PLAN = "model_not_in_plan"
     REQUESTS_PER_MINUTE = "requests_per_minute"
     TOKENS_PER_MINUTE = "tokens_per_minute"
     CONCURRENT_REQUESTS = "concurrent_requests"
@@ -153,6 +154,8 @@ def _decide_one(
     rate = caller.rate
     if rate is None:
         return Refused(Refusal.UNKNOWN_MODEL)
+    if account.models is not None and request.model not in account.models:
+        return Refused(Refusal.MODEL_NOT_IN_PLAN)
     if limited := _limited(account.use, now, of_key=False):
         return limited
     if key is not None and (limited := _limited(key, now, of_key=True)):

@@ -153,7 +153,7 @@ class Credit:
             ],
             audit=[AuditEntry(actor, "purchase refunded", account.id, f"lot {lot.id}", reason)],
         )
-        await _write(transaction, changes, replace(account, balance=account.balance - amount))
+        await write_account(transaction, changes, replace(account, balance=account.balance - amount))
 
     async def give_back_plan(
         self, account_id: int, value: int, cause: UUID, *, vat: int = 0, also: AlsoOfAccount | None = None
@@ -181,7 +181,7 @@ class Credit:
                 transfers = [Transfer(cause, receivable, payments, amount, "shortfall")]
                 transfers += await _vat_back(transaction, cause, vat)
                 changes = Changes(now, transfers=transfers)
-                await _write(transaction, changes, replace(account, owed=account.owed + amount))
+                await write_account(transaction, changes, replace(account, owed=account.owed + amount))
             if also is not None:
                 await also(transaction)
 
@@ -207,7 +207,7 @@ class Credit:
                 raise Conflict(f"lot {lot_id} is over by {lot.end.value}")
             moment = fifo.moment_after(await transaction.holds_of([account.id]), now)
             disputed = replace(lot, ends_at=min(lot.ends_at, moment), end=End.DISPUTE)
-            await _write(transaction, Changes(moment, lots=[disputed]), account)
+            await write_account(transaction, Changes(moment, lots=[disputed]), account)
             return await _also(transaction, lot_id, also)
 
     async def win_dispute(self, lot_id: int, *, also: Also | None = None) -> Lot:
@@ -219,7 +219,7 @@ class Credit:
             if lot.frozen:
                 disputed = await transaction.ledger_account("disputed")
                 changes.transfers.append(Transfer(new_id(now), disputed, lot_id, lot.frozen, "release"))
-            await _write(transaction, changes, replace(account, balance=account.balance + lot.frozen))
+            await write_account(transaction, changes, replace(account, balance=account.balance + lot.frozen))
             return await _also(transaction, lot_id, also)
 
     async def lose_dispute(
@@ -256,7 +256,7 @@ class Credit:
             else:
                 after = replace(lot, frozen=0, end=End.CHARGEBACK)
             owner = replace(account, balance=account.balance + rest, owed=account.owed + shortfall)
-            await _write(transaction, Changes(now, lots=[after], transfers=transfers), owner)
+            await write_account(transaction, Changes(now, lots=[after], transfers=transfers), owner)
             await _also(transaction, lot_id, also)
             return shortfall
 
@@ -284,7 +284,7 @@ class Credit:
                 transfers=[Transfer(cause, house, receivable, amount, kind)],
                 audit=[AuditEntry(actor, f"receivable: {kind}", account_id, format_dollars(amount), reason)],
             )
-            await _write(transaction, changes, replace(account, owed=account.owed - amount))
+            await write_account(transaction, changes, replace(account, owed=account.owed - amount))
 
     async def _open(
         self,
@@ -301,21 +301,13 @@ class Credit:
         async with self._locked(new.account_id) as (transaction, account, now):
             if (opened := await transaction.lot_of(new.cause)) is not None:
                 return await _also(transaction, opened, also)
-            if account.status in CLOSED:
-                raise Conflict(f"account {account.id} is {account.status}: it takes no credit")
-            if account.balance + new.amount > MOST_BALANCE:
-                raise Conflict(f"an account cannot have more than {format_dollars(MOST_BALANCE)}")
-            lot = await transaction.open_lot(new, now)
+            after, lot = await open_lot(transaction, account, new, now)
             changes = Changes(now, audit=[entry] if entry else [])
             if vat:
                 payments, owed_to_the_state = await _house(transaction, "payments", "vat")
                 changes.transfers = [Transfer(vat_cause(new.cause), payments, owed_to_the_state, vat, "vat")]
-            after = replace(
-                account,
-                balance=account.balance + new.amount,
-                stops_until=stops_until or account.stops_until,
-            )
-            await _write(transaction, changes, after)
+            after = replace(after, stops_until=stops_until or account.stops_until)
+            await write_account(transaction, changes, after)
             return lot if also is None else await _also(transaction, lot.id, also)
 
     @asynccontextmanager
@@ -337,7 +329,19 @@ class Credit:
             yield transaction, await _now(transaction, lot_id), account, self._clock()
 
 
-async def _write(transaction: Transaction, changes: Changes, account: Standing) -> None:
+async def open_lot(
+    transaction: Transaction, account: Standing, new: NewLot, now: datetime
+) -> tuple[Standing, Lot]:
+    """The lot, and the locked account with its credit; ``write_account`` is to follow. Raises Conflict."""
+    if account.status in CLOSED:
+        raise Conflict(f"account {account.id} is {account.status}: it takes no credit")
+    if account.balance + new.amount > MOST_BALANCE:
+        raise Conflict(f"an account cannot have more than {format_dollars(MOST_BALANCE)}")
+    lot = await transaction.open_lot(new, now)
+    return replace(account, balance=account.balance + new.amount), lot
+
+
+async def write_account(transaction: Transaction, changes: Changes, account: Standing) -> None:
     """Writes the account with its lots as ``changes`` leave them, and sweeps it if it is due then."""
     after = {lot.id: lot for lot in await transaction.lots([account.id])}
     after.update((lot.id, lot) for lot in changes.lots)

@@ -265,7 +265,7 @@ class Provider(Protocol):
     async def charge_difference(
         self, subscription: str, cents: int, what: str, *, price: str, key: str
     ) -> InvoiceSeen:
-        """An invoice of one line on the subscription, charged at once. Raises Declined; then it is void.
+        """An invoice of one line, charged at once as the subscription is. Raises Declined; then it is void.
 
         ``price`` is what the subscription is to change to: the invoice keeps it in its metadata and says it again.
         Its period is the subscription's.

@@ -43,6 +43,8 @@ PAGE = 100
 TOLERANCE = timedelta(seconds=300)
 OURS = "reference"
 """The metadata in which Stripe keeps our id."""
+CHANGES, CHANGES_TO = "subscription", "price"
+"""The metadata in which an invoice keeps which subscription is to change, and to what."""
 
 Result = TypeVar("Result")
 Seen = Mapping[str, Any]
@@ -227,8 +229,8 @@ class StripeProvider:
     async def dispute(self, id_: str) -> DisputeSeen:
         return _dispute(_seen(await _asked(self._v1.disputes.retrieve_async(id_))))
 
-    async def price_for(self, version_id: int, name: str, cents: int, *, vat_included: bool) -> str:
-        lookup = f"plan-version-{version_id}"
+    async def price_for(self, version_id: int, name: str, cents: int) -> str:
+        lookup = f"plan-version-{version_id}-{cents}"
         listed = await _asked(self._v1.prices.list_async({"lookup_keys": [lookup], "limit": 1}))
         if listed.data:
             return listed.data[0].id
@@ -239,7 +241,7 @@ class StripeProvider:
                 "recurring": {"interval": "month"},
                 "product_data": {"name": name},
                 "lookup_key": lookup,
-                "tax_behavior": "inclusive" if vat_included else "exclusive",
+                "tax_behavior": "inclusive",
             },
             {"idempotency_key": lookup},
         )
@@ -248,20 +250,19 @@ class StripeProvider:
     async def subscription(self, id_: str) -> SubscriptionSeen:
         return _subscription(_seen(await _asked(self._v1.subscriptions.retrieve_async(id_))))
 
-    async def preview_change(self, subscription: str, item: str, price: str) -> PreviewSeen:
-        at = int(self._clock().timestamp())
+    async def preview_change(self, subscription: str, item: str, price: str, at: datetime) -> PreviewSeen:
         preview = self._v1.invoices.create_preview_async(
             {
                 "subscription": subscription,
                 "subscription_details": {
                     "items": [{"id": item, "price": price}],
                     "proration_behavior": "always_invoice",
-                    "proration_date": at,
+                    "proration_date": int(at.timestamp()),
                 },
             }
         )
         seen = _seen(await _asked(preview))
-        return PreviewSeen(seen["amount_due"], _moment(at))
+        return PreviewSeen(seen["amount_due"], at)
 
     async def change_now(
         self, subscription: str, item: str, price: str, *, at: datetime, prorated: bool, key: str
@@ -278,22 +279,36 @@ class StripeProvider:
         latest = _seen(await _asked(changed)).get("latest_invoice")
         return await self.invoice(_id(latest) or "") if prorated and latest else None
 
-    async def charge_difference(self, subscription: str, cents: int, what: str, *, key: str) -> InvoiceSeen:
-        customer = (await self.subscription(subscription)).customer
-        made = self._v1.invoices.create_async(
-            {
-                "customer": customer,
-                "subscription": subscription,
-                "collection_method": "charge_automatically",
-                "auto_advance": False,
-                "pending_invoice_items_behavior": "exclude",
-                "metadata": {"key": key},
-            },
-            {"idempotency_key": key},
-        )
+    async def charge_difference(
+        self, subscription: str, cents: int, what: str, *, price: str, key: str
+    ) -> InvoiceSeen:
+        """The invoice is not the subscription's own: one that is declined would make it past due."""
+        raw = _seen(await _asked(self._v1.subscriptions.retrieve_async(subscription)))
+        changed, card = _subscription(raw), _id(raw.get("default_payment_method"))
+        customer = changed.customer
+        asked: dict[str, Any] = {
+            "customer": customer,
+            "collection_method": "charge_automatically",
+            "auto_advance": False,
+            "pending_invoice_items_behavior": "exclude",
+            "metadata": {CHANGES: subscription, CHANGES_TO: price},
+        }
+        if card is not None:
+            asked["default_payment_method"] = card
+        made = self._v1.invoices.create_async(cast("Any", asked), {"idempotency_key": key})
         invoice = (await _asked(made)).id
         line = self._v1.invoice_items.create_async(
-            {"customer": customer, "invoice": invoice, "amount": cents, "currency": CURRENCY, "description": what},
+            {
+                "customer": customer,
+                "invoice": invoice,
+                "amount": cents,
+                "currency": CURRENCY,
+                "description": what,
+                "period": {
+                    "start": int(changed.period_start.timestamp()),
+                    "end": int(changed.period_end.timestamp()),
+                },
+            },
             {"idempotency_key": f"{key}-line"},
         )
         await _asked(line)
@@ -520,14 +535,19 @@ def _subscription(seen: Seen) -> SubscriptionSeen:
 
 
 def _invoice(seen: Seen) -> InvoiceSeen:
-    """Its subscription is its parent, and its intents are in its payments."""
+    """Its subscription is its parent, and its intents are in its payments.
+
+    Of the lines of one period, the dearest is what was bought; what is taken back of the plan before is negative.
+    """
     details = (seen.get("parent") or {}).get("subscription_details") or {}
     paying = [one["payment"].get("payment_intent") for one in (seen.get("payments") or {}).get("data", ())]
     lines = (seen.get("lines") or {}).get("data", ())
-    periods = [(line["period"]["start"], line["period"]["end"]) for line in lines if line.get("period")]
-    start, end = max(
-        periods, key=lambda period: (period[1], period[0]), default=(seen["period_start"], seen["period_end"])
+    newest = max(
+        lines, key=lambda one: (one["period"]["end"], one["period"]["start"], one["amount"]), default=None
     )
+    period = {"start": seen["period_start"], "end": seen["period_end"]} if newest is None else newest["period"]
+    kept = seen.get("metadata") or {}
+    priced = {} if newest is None else (newest.get("pricing") or {}).get("price_details") or {}
     return InvoiceSeen(
         seen["id"],
         seen.get("status") or "draft",
@@ -535,10 +555,11 @@ def _invoice(seen: Seen) -> InvoiceSeen:
         seen["total"],
         seen.get("amount_paid") or 0,
         seen["currency"],
-        _id(details.get("subscription")),
+        _id(details.get("subscription")) or kept.get(CHANGES),
+        kept.get(CHANGES_TO) or _id(priced.get("price")),
         next((_id(one) for one in paying if one is not None), None),
-        _moment(start),
-        _moment(end),
+        _moment(period["start"]),
+        _moment(period["end"]),
         _moment_if((seen.get("status_transitions") or {}).get("paid_at")),
         _moment_if(seen.get("next_payment_attempt")),
         seen.get("hosted_invoice_url"),

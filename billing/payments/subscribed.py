@@ -6,11 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import sales
-from billing.errors import NotFound
 from billing.plans.entitlements import Entitled
 from billing.plans.versions import Version, version_of
 
@@ -52,41 +51,29 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-async def subscription(connection: AsyncConnection, id_: UUID) -> Subscription:
-    """Raises NotFound."""
-    found = await _where(connection, sales.subscription.c.id == id_)
-    if not found:
-        raise NotFound(f"there is no subscription {id_}")
-    return found[0]
-
-
-async def subscription_at_stripe(connection: AsyncConnection, stripe_id: str) -> Subscription | None:
-    found = await _where(connection, sales.subscription.c.stripe_id == stripe_id)
-    return found[0] if found else None
-
-
 async def running_of(connection: AsyncConnection, account_id: int) -> Subscription | None:
     """The one that is active, or whose renewal is not paid yet."""
     table = sales.subscription.c
-    found = await _where(connection, table.account_id == account_id, table.state.in_(RUNNING))
+    found = await subscriptions_where(connection, table.account_id == account_id, table.state.in_(RUNNING))
     return found[0] if found else None
 
 
 async def subscriptions_of(connection: AsyncConnection, account_id: int) -> Sequence[Subscription]:
     """All there ever were, newest first."""
-    return await _where(connection, sales.subscription.c.account_id == account_id)
+    return await subscriptions_where(connection, sales.subscription.c.account_id == account_id)
 
 
 async def subscriptions_where(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Subscription]:
-    return await _where(connection, *conditions)
-
-
-async def _where(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Subscription]:
-    query = select(*_COLUMNS).where(*conditions).order_by(sales.subscription.c.created_at.desc())
+    """Newest first."""
+    query = (
+        select(*_COLUMNS)
+        .where(*conditions)
+        .order_by(sales.subscription.c.created_at.desc(), sales.subscription.c.id.desc())
+    )
     return [await _subscription(connection, row) for row in await connection.execute(query)]
 
 
-async def _subscription(connection: AsyncConnection, row: Row[Any]) -> Subscription:
+async def _subscription(connection: AsyncConnection, row: Sequence[Any]) -> Subscription:
     id_, account_id, version_id, next_id, state, stripe_id, checkout, cancels, before, *rest = row
     return Subscription(
         id_,

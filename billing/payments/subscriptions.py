@@ -8,22 +8,29 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
+from billing.database import sales, tables
 from billing.database.db import Database
-from billing.documents.vat import Taxing
-from billing.errors import BillingError
-from billing.payments.provider import Provider
-from billing.payments.subscribed import Subscription
-from billing.plans.catalog import Plan
-from billing.store.postgres import PostgresStore
+from billing.documents.buyers import buyer_of
+from billing.documents.vat import Quote, Taxing, contained, quote
+from billing.errors import BillingError, NotFound
+from billing.ids import new_id
+from billing.payments.following import Following
+from billing.payments.plan_life import BY_OPERATOR, CANCELLED
+from billing.payments.plan_prices import price_for, sold_at
+from billing.payments.provider import Declined, InvoiceSeen, Provider
+from billing.payments.records import wallet
+from billing.payments.shop import NoBuyer
+from billing.payments.subscribed import RUNNING, Subscription, running_of, subscriptions_of
+from billing.plans.catalog import FIRST_LANGUAGE, Plan
+from billing.plans.versions import Version, newest_versions
 
 PREVIEW_VALID = timedelta(minutes=10)
 """How long a customer may look at an amount before agreeing to it."""
-
-
-class NoBuyer(BillingError):
-    """The account has not said yet who buys: no receipt could be made out."""
 
 
 class NotPossible(BillingError):
@@ -57,34 +64,52 @@ class Subscriptions:
     """Raises NotFound, DatabaseUnavailable; PaymentsUnavailable and PaymentsRefused where Stripe is asked.
 
     ``plans`` are those on offer, whose versions are published. ``prorated``: an upgrade costs the difference for
-    the time that is left, else all of it. ``grace``: how long a plan stays when its renewal is not paid.
+    the time that is left, else all of it.
     """
 
     def __init__(
         self,
         database: Database,
-        store: PostgresStore,
+        following: Following,
         provider: Provider,
         plans: Sequence[Plan],
         taxing: Taxing,
-        grace: timedelta,
         clock: Clock,
         *,
         prorated: bool,
     ) -> None:
-        raise NotImplementedError
+        self._database = database
+        self._following = following
+        self._provider = provider
+        self._plans = {plan.id for plan in plans}
+        self._taxing = taxing
+        self._clock = clock
+        self._prorated = prorated
 
     async def running(self, account_id: int) -> Subscription | None:
         """The account's plan, as far as we know."""
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            return await running_of(connection, account_id)
 
     async def history(self, account_id: int) -> Sequence[Subscription]:
         """All that it ever ordered, newest first."""
-        raise NotImplementedError
+        async with self._database.begin() as connection:
+            return await subscriptions_of(connection, account_id)
 
     async def preview(self, account_id: int, plan: str) -> Preview:
         """What the plan would cost, exactly. Raises NoBuyer, NotPossible, NotFound (no such plan on offer)."""
-        raise NotImplementedError
+        version = await self._offered(plan)
+        then = await self._quote(account_id, version.cents)
+        at = self._clock().replace(microsecond=0)
+        row = await self.running(account_id)
+        if row is None:
+            return Preview("subscribe", version.id, then.gross, then.vat, then.gross, None, at)
+        _require_changeable(row, version)
+        if version.cents <= row.version.cents:
+            return Preview("downgrade", version.id, 0, 0, then.gross, row.period_end, at)
+        cents = await self._difference(row, version, then.gross, at)
+        vat = contained(cents, then.basis_points)
+        return Preview("upgrade", version.id, cents, vat, then.gross, row.period_end, at)
 
     async def subscribe(self, account_id: int, plan: str, *, back: str, email: str) -> str:
         """The address of Stripe's page to pay on. Raises NoBuyer, NotPossible.
@@ -92,38 +117,248 @@ class Subscriptions:
         Stripe sends the customer to ``back``, paid or not; then call ``look``. A page that was opened before is
         closed: only the newest can be paid on.
         """
-        raise NotImplementedError
+        version = await self._offered(plan)
+        gross = (await self._quote(account_id, version.cents)).gross
+        await self._close_pages(account_id)
+        price = await price_for(self._database, self._provider, version, gross)
+        row_id = new_id(self._clock())
+        row = {"id": row_id, "account_id": account_id, "version_id": version.id, "state": "ordered"}
+        async with self._database.begin() as connection:
+            await _require_active(connection, account_id)
+            if await running_of(connection, account_id) is not None:
+                raise NotPossible("the account has a plan already")
+            await connection.execute(insert(sales.subscription).values(**row, created_at=self._clock()))
+        customer = await self._customer(account_id, email)
+        page = await self._provider.subscribe(
+            customer=customer, price=price, reference=row_id, back=back, key=f"subscribe {row_id}"
+        )
+        table = sales.subscription
+        async with self._database.begin() as connection:
+            await connection.execute(update(table).where(table.c.id == row_id).values(checkout=page.id))
+        if page.url is None:
+            raise NotPossible("the page to pay on is closed already")
+        return page.url
 
     async def look(self, account_id: int) -> Subscription | None:
         """When its customer comes back: asks Stripe what became of the order; returns the account's plan then."""
-        raise NotImplementedError
+        for row in await self.history(account_id):
+            if row.state == "ordered" and row.checkout is not None:
+                await self._following.on_checkout(await self._provider.checkout(row.checkout))
+            elif row.state in RUNNING and row.stripe_id is not None:
+                await self._following.follow(row.stripe_id)
+        return await self.running(account_id)
 
     async def upgrade(self, account_id: int, plan: str, preview: Preview) -> Subscription:
         """To a dearer plan at once; charges exactly ``preview.cents``.
 
         Raises PreviewOld, NotPossible; Declined: then nothing has changed.
         """
-        raise NotImplementedError
+        version = await self._offered(plan)
+        now = self._clock()
+        if preview.version_id != version.id or not now - PREVIEW_VALID <= preview.at <= now:
+            raise PreviewOld("what was shown is too old")
+        row = await self._fresh(account_id)
+        _require_changeable(row, version)
+        if version.cents <= row.version.cents:
+            raise NotPossible("the plan is not dearer: it can follow at the period's end")
+        gross = (await self._quote(account_id, version.cents)).gross
+        if await self._difference(row, version, gross, preview.at) != preview.cents:
+            raise PreviewOld("it would cost something else now")
+        price = await price_for(self._database, self._provider, version, gross)
+        try:
+            invoice = await self._charge_change(row, version, price, preview)
+        except Declined:
+            await self._count_try(row)
+            raise
+        await self._following.follow(_stripe_id(row), invoice)
+        return await self._required(account_id)
 
     async def plan_downgrade(self, account_id: int, plan: str) -> Subscription:
         """To a plan that costs no more, from the next renewal on. Raises NotPossible."""
-        raise NotImplementedError
+        version = await self._offered(plan)
+        row = await self._fresh(account_id)
+        _require_changeable(row, version)
+        if version.cents > row.version.cents:
+            raise NotPossible("the plan is dearer: it is changed to at once")
+        gross = (await self._quote(account_id, version.cents)).gross
+        return await self._renew_at(row, await price_for(self._database, self._provider, version, gross))
 
     async def take_back_change(self, account_id: int) -> Subscription:
         """The plan stays as it is at the next renewal. Raises NotPossible."""
-        raise NotImplementedError
+        row = await self._fresh(account_id)
+        if row.next_version is None:
+            raise NotPossible("no change is planned")
+        return await self._renew_at(row, await self._price_paid(row))
 
     async def cancel(self, account_id: int) -> Subscription:
         """At the period's end: terms, "you retain access through the end of the current billing cycle".
 
         At once if a renewal is not paid. Raises NotPossible.
         """
-        raise NotImplementedError
+        row = await self._fresh(account_id)
+        if row.state == "past_due":
+            return await self._following.end(row, CANCELLED)
+        if row.cancels:
+            return row
+        return await self._set_cancels(row, cancels=True)
 
     async def resume(self, account_id: int) -> Subscription:
         """Takes a cancellation back. Raises NotPossible: there is none, or the period is over."""
-        raise NotImplementedError
+        row = await self._fresh(account_id)
+        if not row.cancels:
+            raise NotPossible("the plan is not cancelled")
+        return await self._set_cancels(row, cancels=False)
 
     async def end_now(self, account_id: int, actor: str, reason: str) -> Subscription:
-        """The operator ends it: what is left of the allowance is forfeited, nothing is paid back here."""
-        raise NotImplementedError
+        """The operator ends it: what is left of the allowance is forfeited, nothing is paid back here.
+
+        Raises NotPossible; ValueError without a reason.
+        """
+        if not reason.strip():
+            raise ValueError("a reason is needed")
+        row = await self._required(account_id)
+        entry = {"actor": actor, "action": "plan ended", "subject": row.version.plan, "reason": reason}
+        async with self._database.begin() as connection:
+            await connection.execute(insert(tables.audit).values(**entry, at=self._clock(), account_id=account_id))
+        return await self._following.end(row, BY_OPERATOR)
+
+    async def _offered(self, plan: str) -> Version:
+        async with self._database.begin() as connection:
+            version = (await newest_versions(connection)).get(plan)
+        if version is None or plan not in self._plans:
+            raise NotFound(f"no plan {plan} is on offer")
+        return version
+
+    async def _quote(self, account_id: int, cents: int) -> Quote:
+        async with self._database.begin() as connection:
+            buyer = await buyer_of(connection, account_id)
+        if buyer is None:
+            raise NoBuyer(f"account {account_id} has not said who buys")
+        return quote(cents, buyer, self._taxing, is_credit=False)
+
+    async def _difference(self, row: Subscription, version: Version, gross: int, at: datetime) -> int:
+        """Cents of the first invoice of an upgrade."""
+        seen = await self._provider.subscription(_stripe_id(row))
+        if not self._prorated:
+            paid = (await sold_at(self._database, [seen.price], row.version)).get(seen.price)
+            return gross - (row.version.cents if paid is None else paid.cents)
+        price = await price_for(self._database, self._provider, version, gross)
+        return (await self._provider.preview_change(seen.id, seen.item, price, at)).cents
+
+    async def _charge_change(
+        self, row: Subscription, version: Version, price: str, preview: Preview
+    ) -> InvoiceSeen | None:
+        key = f"upgrade {row.id} {row.written} {version.id} {preview.at:%Y%m%dT%H%M%S}"
+        if self._prorated:
+            seen = await self._provider.subscription(_stripe_id(row))
+            return await self._provider.change_now(
+                seen.id, seen.item, price, at=preview.at, prorated=True, key=key
+            )
+        what = f"{version.name(FIRST_LANGUAGE)}: the difference to {row.version.name(FIRST_LANGUAGE)}"
+        return await self._provider.charge_difference(_stripe_id(row), preview.cents, what, price=price, key=key)
+
+    async def _count_try(self, row: Subscription) -> None:
+        """The next try has another key: Stripe would answer the same one as before, whatever the card by then."""
+        table = sales.subscription
+        statement = update(table).where(table.c.id == row.id, table.c.written == row.written)
+        async with self._database.begin() as connection:
+            await connection.execute(statement.values(written=row.written + 1))
+
+    async def _price_paid(self, row: Subscription) -> str:
+        """The price at which the subscription was paid last: terms, "at the rate you were charged"."""
+        table = sales.payment
+        query = (
+            select(sales.plan_price.c.price)
+            .join(table, table.c.gross_cents == sales.plan_price.c.cents)
+            .where(table.c.subscription_id == row.id, sales.plan_price.c.version_id == row.version.id)
+            .order_by(table.c.created_at.desc())
+            .limit(1)
+        )
+        async with self._database.begin() as connection:
+            found = (await connection.execute(query)).scalar()
+        if found is not None:
+            return str(found)
+        gross = (await self._quote(row.account_id, row.version.cents)).gross
+        return await price_for(self._database, self._provider, row.version, gross)
+
+    async def _renew_at(self, row: Subscription, price: str) -> Subscription:
+        seen = await self._provider.subscription(_stripe_id(row))
+        if seen.price != price:
+            key = f"renew {row.id} {row.written} {price}"
+            await self._provider.set_price(seen.id, seen.item, price, key=key)
+        return await self._followed(row)
+
+    async def _set_cancels(self, row: Subscription, *, cancels: bool) -> Subscription:
+        key = f"cancels {row.id} {row.written} {cancels}"
+        await self._provider.set_cancels(_stripe_id(row), cancels, key=key)
+        return await self._followed(row)
+
+    async def _followed(self, row: Subscription) -> Subscription:
+        await self._following.follow(_stripe_id(row))
+        return await self._required(row.account_id)
+
+    async def _fresh(self, account_id: int) -> Subscription:
+        """The running one, after asking Stripe."""
+        return await self._followed(await self._required(account_id))
+
+    async def _required(self, account_id: int) -> Subscription:
+        row = await self.running(account_id)
+        if row is None:
+            raise NotPossible("the account has no plan")
+        return row
+
+    async def _close_pages(self, account_id: int) -> None:
+        """Those that were opened before. What was paid on one of them counts."""
+        for row in await self.history(account_id):
+            if row.state != "ordered":
+                continue
+            if row.checkout is not None:
+                await self._provider.expire_checkout(row.checkout)
+                await self._following.on_checkout(await self._provider.checkout(row.checkout))
+            else:
+                await self._following.give_up(row)
+
+    async def _customer(self, account_id: int, email: str) -> str:
+        """The account at Stripe, made when it is first needed."""
+        table = sales.wallet
+        async with self._database.begin() as connection:
+            known = (await wallet(connection, account_id)).customer
+            buyer = await buyer_of(connection, account_id)
+        if known is not None:
+            return known
+        name = "" if buyer is None else buyer.name
+        made = await self._provider.create_customer(account_id, email, name, f"customer {account_id}")
+        statement = insert(table).values(account_id=account_id, customer=made)
+        async with self._database.begin() as connection:
+            await connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["account_id"], set_={"customer": func.coalesce(table.c.customer, made)}
+                )
+            )
+            return str((await wallet(connection, account_id)).customer)
+
+
+def _stripe_id(row: Subscription) -> str:
+    assert row.stripe_id is not None, "what runs is known at Stripe"
+    return row.stripe_id
+
+
+def _require_changeable(row: Subscription, version: Version) -> None:
+    if row.state == "past_due":
+        raise NotPossible("the plan's renewal is not paid")
+    if row.cancels:
+        raise NotPossible("the plan is cancelled: take that back first")
+    if row.next_version is not None:
+        raise NotPossible("another change is planned: take that back first")
+    if row.version.id == version.id:
+        raise NotPossible("the account has this plan")
+
+
+async def _require_active(connection: AsyncConnection, account_id: int) -> None:
+    account = tables.account
+    query = select(account.c.status).where(account.c.id == account_id).with_for_update(key_share=True)
+    status = (await connection.execute(query)).scalar_one_or_none()
+    if status is None:
+        raise NotFound(f"there is no account {account_id}")
+    if status != "active":
+        raise NotPossible(f"the account is {status}")

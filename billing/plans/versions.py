@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
@@ -81,6 +81,6 @@ async def _insert(connection: AsyncConnection, plan: Plan, now: datetime) -> Ver
     return _version((await connection.execute(insert(sales.plan_version).values(row).returning(*_COLUMNS))).one())
 
 
-def _version(row: Row[Any]) -> Version:
+def _version(row: Sequence[Any]) -> Version:
     id_, plan, cents, allowance, terms, since = row
     return Version(id_, plan, cents, allowance, terms["names"], msgspec.convert(terms, Terms), since)

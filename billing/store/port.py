@@ -73,6 +73,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
 
     ``sweep_at`` is the earliest end of a lot that holds credit; until ``stops_until`` only allowances pay.
     ``limited_keys``: whether any of its keys has limits of its own; ``priority`` is for the engine's queue.
+    ``models`` are those that its plan is for; None is all.
     """
 
     id: int
@@ -87,6 +88,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     delete_at: datetime | None = None
     status_before: str | None = None
+    models: tuple[str, ...] | None = None
 
 
 class Lot(msgspec.Struct, frozen=True, gc=False):

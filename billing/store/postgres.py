@@ -37,9 +37,9 @@ _USE = """requests_per_minute, {0}tokens_per_minute, {0}concurrent_requests, {0}
     {0}held_nanodollars, {0}open_holds, {0}month, {0}month_spent_nanodollars, {0}requests_tat, {0}tokens_tat"""
 
 _ACCOUNT = f"""a.id, a.status, a.balance_nanodollars, a.owed_nanodollars, a.credit_limit_nanodollars,
-    a.sweep_at, a.stops_until, a.limited_keys, a.priority, a.delete_at, a.status_before,
+    a.sweep_at, a.stops_until, a.limited_keys, a.priority, a.delete_at, a.status_before, a.models,
     a.{_USE.format("a.")}"""
-_ACCOUNT_WIDTH = 21
+_ACCOUNT_WIDTH = 22
 _RATE_OF_ASKER = _ACCOUNT_WIDTH + 3
 
 _RATES = (
@@ -138,6 +138,8 @@ FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::times
           month, requests_tat, tokens_tat, requests_per_minute, tokens_per_minute, concurrent_requests, budget)
 WHERE account.id = d.id
 """
+
+_MODELS_AFTER = "UPDATE account SET models = $2 WHERE id = $1"
 
 _KEYS_AFTER = """
 INSERT INTO key_limit AS k
@@ -387,16 +389,19 @@ class PostgresTransaction:
             await self._connection.fetch(
                 _RARELY_AFTER, [one.id for one in rarely], *map(list, zip(*values, strict=True))
             )
+            for one in rarely:
+                if one.models != self._locked[one.id].models:
+                    await self._connection.fetch(_MODELS_AFTER, one.id, one.models)
 
 
 def _standing(row: asyncpg.Record) -> Standing:
     (
         id_, status, balance, owed, credit_limit, sweep_at, stops_until, limited_keys, priority, delete_at,
-        status_before, *use,
+        status_before, models, *use,
     ) = row[:_ACCOUNT_WIDTH]  # fmt: skip
     return Standing(
         id_, status, balance, owed, credit_limit, Allowance(*use), sweep_at, stops_until, limited_keys, priority,
-        delete_at, status_before,
+        delete_at, status_before, None if models is None else tuple(models),
     )  # fmt: skip
 
 

@@ -74,6 +74,11 @@ class Bank:
         async with self.database.begin() as connection:
             await execute(connection, _RATE, MODEL, self.clock(), *prices)
 
+    async def set_rate_of(self, model: str) -> None:
+        """Of another model, as RATE."""
+        async with self.database.begin() as connection:
+            await execute(connection, _RATE, model, self.clock(), *RATE)
+
     async def discrepancies(self) -> list[ledger.Discrepancy]:
         async with self.database.snapshot() as connection:
             return await ledger.verify(connection)

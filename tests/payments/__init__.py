@@ -1,0 +1,1 @@
+"""Money that comes: credit, plans, what Stripe tells."""

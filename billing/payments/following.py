@@ -1,0 +1,214 @@
+"""Our rows follow what Stripe says of subscriptions: in any order, any number of times, by whoever looks first.
+
+What Stripe says is fetched before the transaction that writes it; ``subscription.written`` sees to it that nothing
+older is written over it.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, select, update
+
+from billing.clock import Clock
+from billing.database import sales, tables
+from billing.database.db import Database
+from billing.documents.buyers import Buyer, buyer_of
+from billing.documents.vat import Taxing
+from billing.errors import Conflict
+from billing.ledger.credit import CLOSED
+from billing.payments.giving import payment_of, write
+from billing.payments.plan_life import (
+    BEGINNINGS,
+    CHANGES,
+    CLOSED_ACCOUNT,
+    EXPIRED,
+    OVER,
+    SECOND,
+    follow,
+)
+from billing.payments.plan_prices import sold_at
+from billing.payments.provider import (
+    CheckoutSeen,
+    CheckoutStatus,
+    EventSeen,
+    Gone,
+    InvoiceSeen,
+    Provider,
+    SubscriptionSeen,
+)
+from billing.payments.subscribed import Subscription, running_of, subscriptions_where
+from billing.store.port import Store
+
+TRIES = 5
+"""As often as somebody else may write the same row meanwhile."""
+
+log = logging.getLogger(__name__)
+
+
+class Following:
+    """Raises DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused; Conflict if somebody must look at it."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        provider: Provider,
+        taxing: Taxing,
+        grace: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._provider = provider
+        self._taxing = taxing
+        self._grace = grace
+        self._clock = clock
+
+    async def on_subscription(self, event: EventSeen) -> None:
+        """For ``customer.subscription.``"""
+        await self.follow(event.object)
+
+    async def on_invoice(self, event: EventSeen) -> None:
+        """For ``invoice.``"""
+        try:
+            invoice = await self._provider.invoice(event.object)
+        except Gone:
+            return
+        if invoice.subscription is not None:
+            await self.follow(invoice.subscription, invoice)
+
+    async def on_checkout(self, seen: CheckoutSeen) -> bool:
+        """For ``checkout.session.``: whether it is one of ours."""
+        if seen.reference is None:
+            return False
+        found = await self._one(sales.subscription.c.id == seen.reference)
+        if found is None:
+            return False
+        if seen.subscription is not None:
+            await self.follow(seen.subscription)
+        elif seen.status is CheckoutStatus.EXPIRED:
+            await self.give_up(found)
+        return True
+
+    async def follow(self, stripe_id: str, invoice: InvoiceSeen | None = None) -> Subscription | None:
+        """Brings our row to what Stripe says now; None if the subscription is not ours.
+
+        ``invoice``: one that may not be its newest. Raises Conflict if money came for a price that is not ours.
+        """
+        for _ in range(TRIES):
+            found, done = await self._follow_once(stripe_id, invoice)
+            if done:
+                return found
+        raise Conflict(f"subscription {stripe_id} is written by others all the time; it is tried again")
+
+    async def end(self, row: Subscription, reason: str) -> Subscription:
+        """Ends it at Stripe, now, and here. The reason is kept first, so that it is not lost on the way."""
+        assert row.stripe_id is not None, "what runs is known at Stripe"
+        table = sales.subscription
+        async with self._database.begin() as connection:
+            statement = update(table).where(table.c.id == row.id, table.c.end_reason.is_(None))
+            await connection.execute(statement.values(end_reason=reason, written=table.c.written + 1))
+        await self._provider.end_subscription(row.stripe_id, key=f"end {row.id}")
+        found = await self.follow(row.stripe_id)
+        assert found is not None, "it is ours"
+        return found
+
+    async def give_up(self, row: Subscription) -> None:
+        """Of one that was ordered and not paid in time."""
+        table = sales.subscription
+        async with self._database.begin() as connection:
+            statement = update(table).where(table.c.id == row.id, table.c.state == "ordered")
+            await connection.execute(
+                statement.values(
+                    state="ended", ended_at=self._clock(), end_reason=EXPIRED, written=table.c.written + 1
+                )
+            )
+
+    async def _follow_once(self, stripe_id: str, invoice: InvoiceSeen | None) -> tuple[Subscription | None, bool]:
+        """The row after it, and whether that is all: else it is to be done again."""
+        row = await self._row(stripe_id)
+        try:
+            seen = await self._provider.subscription(stripe_id)
+        except Gone:
+            return row, True
+        if row is None and seen.reference is not None:
+            row = await self._one(sales.subscription.c.id == seen.reference)
+        if row is None:
+            return None, True
+        paid = await self._paid(seen, invoice)
+        named = {one.price for one in paid if one.price is not None} | {seen.price}
+        prices = await sold_at(self._database, named, row.version)
+        if unknown := [one.id for one in paid if one.price not in prices]:
+            raise Conflict(f"invoice {unknown[0]} of subscription {stripe_id} is for a price that is not ours")
+        seen = await self._changed(seen, paid)
+        closed = await self._why_closed(row)
+        now = self._clock()
+        after = follow(row, seen, paid, prices, now, self._grace, closed=closed)
+        if after.row != row or after.bought:
+            buyer = await self._buyer(row) if after.bought else None
+            if not await write(self._store, row, after, buyer, self._taxing, now):
+                return row, False
+        if after.leave:
+            await self._provider.end_subscription(stripe_id, key=f"end {row.id}")
+            return after.row, row.state == "ended"
+        return await self._one(sales.subscription.c.id == row.id), True
+
+    async def _paid(self, seen: SubscriptionSeen, invoice: InvoiceSeen | None) -> Sequence[InvoiceSeen]:
+        """Those that brought money for the plan and are in no book yet, in the order in which they were paid."""
+        found = {} if invoice is None else {invoice.id: invoice}
+        if seen.latest_invoice is not None and seen.latest_invoice not in found:
+            found[seen.latest_invoice] = await self._provider.invoice(seen.latest_invoice)
+        paid = [one for one in found.values() if one.status == "paid" and _is_for_a_plan(one)]
+        table = sales.payment
+        query = select(table.c.id).where(table.c.id.in_([payment_of(one.id) for one in paid]))
+        async with self._database.begin() as connection:
+            known = set((await connection.execute(query)).scalars())
+        now = self._clock()
+        new = [one for one in paid if payment_of(one.id) not in known]
+        return sorted(new, key=lambda one: (one.paid_at or now, one.id))
+
+    async def _changed(self, seen: SubscriptionSeen, paid: Sequence[InvoiceSeen]) -> SubscriptionSeen:
+        """After a difference that was paid flat, by an invoice of its own: the price that it was paid for."""
+        for one in paid:
+            if one.why == "manual" and one.price != seen.price and seen.status not in OVER:
+                assert one.price is not None, "_is_for_a_plan"
+                await self._provider.change_now(
+                    seen.id, seen.item, one.price, at=self._clock(), prorated=False, key=f"change {one.id}"
+                )
+                seen = replace(seen, price=one.price)
+        return seen
+
+    async def _why_closed(self, row: Subscription) -> str | None:
+        query = select(tables.account.c.status).where(tables.account.c.id == row.account_id)
+        async with self._database.begin() as connection:
+            status = (await connection.execute(query)).scalar_one()
+            other = await running_of(connection, row.account_id)
+        if status in CLOSED:
+            return CLOSED_ACCOUNT
+        return SECOND if other is not None and other.id != row.id else None
+
+    async def _buyer(self, row: Subscription) -> Buyer:
+        """As the account says now, or as it said when it paid last. Raises Conflict."""
+        table = sales.payment
+        query = select(table.c.buyer).where(table.c.account_id == row.account_id)
+        async with self._database.begin() as connection:
+            if (found := await buyer_of(connection, row.account_id)) is not None:
+                return found
+            last = (await connection.execute(query.order_by(table.c.created_at.desc()).limit(1))).scalar()
+        if last is None:
+            raise Conflict(f"account {row.account_id} has paid for a plan, and nobody knows who buys")
+        return Buyer(**last)
+
+    async def _row(self, stripe_id: str) -> Subscription | None:
+        return await self._one(sales.subscription.c.stripe_id == stripe_id)
+
+    async def _one(self, condition: ColumnElement[bool]) -> Subscription | None:
+        async with self._database.begin() as connection:
+            found = await subscriptions_where(connection, condition)
+        return found[0] if found else None
+
+
+def _is_for_a_plan(invoice: InvoiceSeen) -> bool:
+    return invoice.why in BEGINNINGS or (invoice.why in CHANGES and invoice.price is not None)

@@ -1,0 +1,363 @@
+"""A plan from the first payment to its end, as its customer lives it."""
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from msgspec.structs import replace
+
+from billing.charging.admission import Refusal
+from billing.customers.standing import Limits
+from billing.payments.provider import Declined
+from billing.payments.shop import NoBuyer
+from billing.payments.subscriptions import NotPossible, PreviewOld
+from billing.prices.pricing import Tokens
+from tests.billing.conftest import Customer
+from tests.payments.on_a_plan import (
+    ATTACHES_ONLY,
+    BACK,
+    DECLINED,
+    DOLLAR,
+    FIXED,
+    LARGE,
+    ON_TOP,
+    PAYS,
+    SMALL,
+    Shop,
+    shop,
+)
+
+__all__ = ["shop"]
+
+
+async def limits_of(customer: Customer) -> tuple[int | None, int | None]:
+    account = await customer.account()
+    return account.requests_per_minute, account.concurrent_requests
+
+
+async def balance(customer: Customer) -> int:
+    return (await customer.account()).balance_nanodollars
+
+
+async def test_a_subscription_gives_its_allowance_its_limits_and_a_payment(shop: Shop) -> None:
+    customer = await shop.customer()
+    preview = await shop.subscriptions.preview(customer.account_id, "small")
+    assert (preview.kind, preview.cents, preview.vat_cents, preview.then_cents) == ("subscribe", 1000, 200, 1000)
+    await shop.order(customer)
+    plan = await shop.subscriptions.look(customer.account_id)
+    assert plan is not None
+    assert (plan.state, plan.version.plan, plan.period_end) == (
+        "active",
+        "small",
+        datetime(2027, 4, 1, 12, tzinfo=UTC),
+    )
+    assert await balance(customer) == 12 * DOLLAR
+    assert await limits_of(customer) == (60, None)
+    assert await shop.payments(customer) == [("plan", "credited", 1000)]
+    assert await shop.money_in() == 1000
+    assert await shop.notices(customer) == ["began"]
+
+
+async def test_the_allowance_is_used_before_credit(shop: Shop) -> None:
+    customer = await shop.customer(dollars=5)
+    await shop.order(customer)
+    await shop.subscriptions.look(customer.account_id)
+    admitted = await customer.admitted()
+    await customer.settle(admitted, Tokens(prompt=100, cached=0, completion=50))
+    shop.go_to(2027, 4, 1, 12)
+    await shop.bank.credit.grant(customer.account_id, 1, "sweeps", uuid.uuid4(), "kari")
+    assert await balance(customer) == 5 * DOLLAR + 1, "what was used came from the allowance, and its rest is over"
+
+
+async def test_a_declined_card_gives_nothing_and_the_order_is_given_up(shop: Shop) -> None:
+    customer = await shop.customer()
+    await shop.order(customer, card=DECLINED)
+    assert await shop.subscriptions.look(customer.account_id) is None
+    shop.turn(hours=3)
+    await shop.upkeep.run_once()
+    assert ((await shop.row(customer)).state, await balance(customer)) == ("ended", 0)
+    await shop.order(customer)
+    assert await shop.subscriptions.look(customer.account_id) is not None
+
+
+async def test_an_account_has_one_plan_and_says_who_buys(shop: Shop) -> None:
+    nobody = await shop.bank.customer(0)
+    with pytest.raises(NoBuyer):
+        await shop.subscriptions.subscribe(nobody.account_id, "small", back=BACK, email="ola@example.com")
+    customer = await shop.subscriber()
+    with pytest.raises(NotPossible):
+        await shop.subscriptions.subscribe(customer.account_id, "large", back=BACK, email="kari@example.com")
+
+
+async def test_of_two_pages_to_pay_on_only_the_newest_is_open(shop: Shop) -> None:
+    customer = await shop.customer()
+    await shop.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="kari@example.com")
+    shop.turn(minutes=1)
+    await shop.order(customer, LARGE)
+    plan = await shop.subscriptions.look(customer.account_id)
+    assert plan is not None
+    assert plan.version.plan == "large"
+    assert [one.state for one in await shop.subscriptions.history(customer.account_id)] == ["active", "ended"]
+
+
+@pytest.mark.parametrize(("prorated", "cents", "allowance"), [(True, 1500, 24), (False, 3000, 48)])
+async def test_your_first_invoice_will_reflect_only_the_difference_until_the_next_subscription_cycle_begins(
+    shop: Shop, prorated: bool, cents: int, allowance: int
+) -> None:
+    """Half of the period is left: half of the difference, or all of it; and as much of the allowances'."""
+    shop = await shop.open(prorated=prorated)
+    shop.go_to(2027, 4, 1, 12)
+    customer = await shop.subscriber()
+    shop.go_to(2027, 4, 16, 12)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    assert (preview.kind, preview.cents, preview.then_cents) == ("upgrade", cents, 4000)
+    assert preview.then_at == datetime(2027, 5, 1, 12, tzinfo=UTC)
+    plan = await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    assert (plan.version.plan, plan.next_version, plan.period_end) == ("large", None, preview.then_at)
+    assert await shop.payments(customer) == [("plan", "credited", 1000), ("upgrade", "credited", cents)]
+    assert await balance(customer) == (12 + allowance) * DOLLAR
+    assert await limits_of(customer) == (600, 32)
+    shop.go_to(2027, 5, 1, 14)
+    await shop.handle_all()
+    assert (await shop.payments(customer))[2:] == [("plan", "credited", 4000)], "then the full price"
+    assert await balance(customer) == 60 * DOLLAR
+    assert await shop.money_in() == 1000 + cents + 4000
+    assert await shop.notices(customer) == ["began", "upgraded"]
+
+
+async def test_an_upgrade_that_its_card_declines_changes_nothing(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    await use_card(shop, customer, ATTACHES_ONLY)
+    for prorated in (True, False):
+        shop = await shop.open(prorated=prorated)
+        preview = await shop.subscriptions.preview(customer.account_id, "large")
+        with pytest.raises(Declined):
+            await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+        await shop.handle_all()
+        plan = await shop.row(customer)
+        assert (plan.state, plan.version.plan, plan.next_version) == ("active", "small", None)
+    assert await shop.payments(customer) == [("plan", "credited", 1000)]
+    assert (await balance(customer), await limits_of(customer)) == (12 * DOLLAR, (60, None))
+    await use_card(shop, customer, PAYS)
+    await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    assert (await shop.row(customer)).version.plan == "large", "the same amount, with another card"
+
+
+async def use_card(shop: Shop, customer: Customer, number: str) -> None:
+    """The plan is charged to another card from now on."""
+    plan = await shop.row(customer)
+    assert plan.stripe_id is not None
+    seen = await shop.provider.subscription(plan.stripe_id)
+    name = {ATTACHES_ONLY: "pm_card_chargeCustomerFail", PAYS: "pm_card_visa"}[number]
+    api = shop.provider._v1
+    method = await api.payment_methods.attach_async(name, {"customer": seen.customer})
+    await api.subscriptions.update_async(seen.id, {"default_payment_method": method.id})
+
+
+async def test_an_amount_that_was_shown_too_long_ago_is_shown_again(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    shop.turn(minutes=11)
+    with pytest.raises(PreviewOld):
+        await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    made_up = replace(await shop.subscriptions.preview(customer.account_id, "large"), cents=1)
+    with pytest.raises(PreviewOld):
+        await shop.subscriptions.upgrade(customer.account_id, "large", made_up)
+    assert (await shop.row(customer)).version.plan == "small"
+
+
+async def test_subscriptions_renew_at_the_rate_you_were_charged_in_the_previous_cycle(shop: Shop) -> None:
+    old = await shop.subscriber()
+    dearer = replace(SMALL, cents=1500, allowance=15 * DOLLAR)
+    shop = await shop.open(plans=(dearer, LARGE))
+    new = await shop.subscriber(dearer)
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    assert await shop.payments(old) == [("plan", "credited", 1000)] * 2
+    assert await shop.payments(new) == [("plan", "credited", 1500)] * 2
+    assert (await balance(old), await balance(new)) == (12 * DOLLAR, 15 * DOLLAR)
+
+
+async def test_a_downgrade_comes_with_the_next_period_and_can_be_taken_back(shop: Shop) -> None:
+    customer = await shop.subscriber(LARGE)
+    preview = await shop.subscriptions.preview(customer.account_id, "small")
+    assert (preview.kind, preview.cents, preview.then_cents) == ("downgrade", 0, 1000)
+    planned = await shop.subscriptions.plan_downgrade(customer.account_id, "small")
+    assert planned.next_version is not None
+    assert (planned.version.plan, planned.next_version.plan) == ("large", "small")
+    with pytest.raises(NotPossible, match="take that back"):
+        await shop.subscriptions.preview(customer.account_id, "fixed")
+    back = await shop.subscriptions.take_back_change(customer.account_id)
+    assert (back.version.plan, back.next_version) == ("large", None)
+    await shop.subscriptions.plan_downgrade(customer.account_id, "small")
+    assert await limits_of(customer) == (600, 32), "what was paid for stays"
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    plan = await shop.row(customer)
+    assert (plan.version.plan, plan.next_version) == ("small", None)
+    assert await shop.payments(customer) == [("plan", "credited", 4000), ("plan", "credited", 1000)]
+    assert (await limits_of(customer), await balance(customer)) == ((60, None), 12 * DOLLAR)
+    assert await shop.notices(customer) == ["began", "planned", "planned", "downgraded"]
+
+
+async def test_if_you_cancel_mid_month_you_retain_access_through_the_end_of_the_current_billing_cycle(
+    shop: Shop,
+) -> None:
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    plan = await shop.subscriptions.cancel(customer.account_id)
+    assert (plan.state, plan.cancels) == ("active", True)
+    shop.go_to(2027, 4, 1, 11, 59)
+    await shop.handle_all()
+    assert (await balance(customer), await limits_of(customer)) == (12 * DOLLAR, (60, None))
+    await customer.admitted()
+    shop.go_to(2027, 4, 1, 12, 1)
+    await shop.handle_all()
+    plan = await shop.row(customer)
+    assert (plan.state, plan.end_reason) == ("ended", "cancelled")
+    assert await limits_of(customer) == (None, None)
+    assert await customer.refusal() is Refusal.INSUFFICIENT_CREDIT
+    assert await shop.payments(customer) == [("plan", "credited", 1000)], "nothing more, and nothing back"
+    assert await shop.notices(customer) == ["began", "cancelled", "ended"]
+
+
+async def test_a_cancellation_can_be_taken_back_until_the_period_is_over(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    await shop.subscriptions.cancel(customer.account_id)
+    with pytest.raises(NotPossible, match="cancelled"):
+        await shop.subscriptions.preview(customer.account_id, "large")
+    plan = await shop.subscriptions.resume(customer.account_id)
+    assert not plan.cancels
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    assert len(await shop.payments(customer)) == 2
+
+
+async def test_a_renewal_that_is_paid_within_the_grace_goes_on(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    await use_card(shop, customer, ATTACHES_ONLY)
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    plan = await shop.row(customer)
+    assert (plan.state, plan.grace_until) == ("past_due", datetime(2027, 4, 8, 12, tzinfo=UTC))
+    assert await limits_of(customer) == (60, None), "its limits stay"
+    assert await customer.refusal() is Refusal.INSUFFICIENT_CREDIT, "there is no new allowance"
+    await use_card(shop, customer, PAYS)
+    shop.go_to(2027, 4, 7, 13)
+    await shop.upkeep.run_once()
+    await shop.handle_all()
+    plan = await shop.row(customer)
+    assert (plan.state, plan.grace_until) == ("active", None)
+    assert await balance(customer) == 12 * DOLLAR
+    assert plan.period_end == datetime(2027, 5, 1, 12, tzinfo=UTC)
+
+
+async def test_a_renewal_that_is_not_paid_ends_in_credits_only(shop: Shop) -> None:
+    customer = await shop.subscriber(FIXED)
+    await use_card(shop, customer, ATTACHES_ONLY)
+    await customer.buys(DOLLAR)
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    await customer.admitted()
+    for day in (5, 7, 8):
+        shop.go_to(2027, 4, day, 13)
+        await shop.handle_all()
+        await shop.upkeep.run_once()
+    plan = await shop.row(customer)
+    assert (plan.state, plan.end_reason) == ("ended", "not paid")
+    await customer.admitted()
+    assert await shop.payments(customer) == [("plan", "credited", 2000)]
+    assert await shop.notices(customer) == ["began", "unpaid", "grace_ends", "ended"]
+    shop.turn(days=40)
+    await shop.handle_all()
+    assert await shop.payments(customer) == [("plan", "credited", 2000)], "nothing is charged after it"
+
+
+async def test_a_plan_that_stops_stops_and_only_for_its_models(shop: Shop) -> None:
+    customer = await shop.customer(dollars=100)
+    await shop.order(customer, FIXED)
+    await shop.subscriptions.look(customer.account_id)
+    await shop.bank.set_rate_of("other")
+    assert await customer.refusal(model="other") is Refusal.MODEL_NOT_IN_PLAN
+    admitted = await customer.admitted(prompt_limit=10, completion_limit=10**9, counted=True)
+    assert admitted.hold <= DOLLAR, "no credit beside the allowance"
+    await customer.settle(admitted, Tokens(prompt=10, cached=0, completion=admitted.completion_limit))
+    assert await customer.refusal() is Refusal.INSUFFICIENT_CREDIT
+    await shop.subscriptions.end_now(customer.account_id, "ola", "asked for")
+    await customer.admitted(model="other")
+
+
+async def test_a_period_of_31_january_ends_with_the_month(shop: Shop) -> None:
+    shop.go_to(2028, 1, 31, 12)
+    customer = await shop.subscriber()
+    assert (await shop.row(customer)).period_end == datetime(2028, 2, 29, 12, tzinfo=UTC)
+    ends = []
+    for year_month in ((2028, 2, 29), (2028, 3, 31), (2028, 4, 30)):
+        shop.go_to(*year_month, 14)
+        await shop.handle_all()
+        ends.append((await shop.row(customer)).period_end)
+    assert ends == [datetime(2028, month, day, 12, tzinfo=UTC) for month, day in ((3, 31), (4, 30), (5, 31))]
+    assert await balance(customer) == 12 * DOLLAR
+
+
+async def test_tax_on_top_is_paid_beside_the_plan_and_kept_apart(shop: Shop) -> None:
+    shop = await shop.open(taxing=ON_TOP)
+    shop.go_to(2027, 4, 1, 12)
+    customer = await shop.subscriber()
+    shop.go_to(2027, 4, 16, 12)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    assert (preview.cents, preview.vat_cents, preview.then_cents) == (1875, 375, 5000)
+    await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    assert await shop.payments(customer) == [("plan", "credited", 1250), ("upgrade", "credited", 1875)]
+    assert await balance(customer) == (12 + 24) * DOLLAR
+    assert await shop.money_in() == 1250 + 1875
+
+
+async def test_what_somebody_has_set_while_the_plan_ran_stays(shop: Shop) -> None:
+    customer = await shop.subscriber(LARGE)
+    await shop.bank.standings.set_limits(customer.account_id, "ola", Limits(7, None, 32, None))
+    await shop.subscriptions.end_now(customer.account_id, "ola", "asked for")
+    assert await limits_of(customer) == (7, None)
+
+
+async def test_a_closed_account_has_its_plan_ended_at_stripe_and_a_suspended_one_keeps_it(shop: Shop) -> None:
+    suspended, terminated, leaving = [await shop.subscriber() for _ in range(3)]
+    await shop.bank.standings.suspend(suspended.account_id, "ola", "spam")
+    await shop.bank.standings.terminate(terminated.account_id, "ola", "spam")
+    await shop.bank.standings.mark_for_deletion(leaving.account_id, "customer", "asked for")
+    await shop.upkeep.run_once()
+    states = [(await shop.row(one)).state for one in (suspended, terminated, leaving)]
+    assert states == ["active", "ended", "ended"]
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    assert [len(await shop.payments(one)) for one in (suspended, terminated, leaving)] == [2, 1, 1]
+
+
+async def test_money_for_a_plan_that_the_account_cannot_have_is_kept_apart_to_go_back(shop: Shop) -> None:
+    customer = await shop.customer()
+    await shop.order(customer)
+    await shop.bank.standings.terminate(customer.account_id, "ola", "spam")
+    await shop.handle_all()
+    await shop.handle_all()
+    assert await shop.payments(customer) == [("plan", "unwanted", 1000)]
+    assert ((await shop.row(customer)).state, await shop.money_in()) == ("ended", 0)
+
+
+async def test_what_is_cancelled_in_stripes_dashboard_ends_here(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    plan = await shop.row(customer)
+    assert plan.stripe_id is not None
+    await shop.provider.end_subscription(plan.stripe_id, key="dashboard")
+    await shop.handle_all()
+    plan = await shop.row(customer)
+    assert (plan.state, plan.end_reason) == ("ended", "at Stripe")
+    assert (await balance(customer), await limits_of(customer)) == (0, (None, None))
+
+
+async def test_a_renewal_whose_event_was_lost_is_found(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    shop.go_to(2027, 4, 1, 15)
+    await shop.upkeep.run_once()
+    assert (len(await shop.payments(customer)), await balance(customer)) == (2, 12 * DOLLAR)
