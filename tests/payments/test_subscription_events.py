@@ -1,0 +1,191 @@
+"""Events in any order, any number of times, with the process dying anywhere: the same rows."""
+
+import random
+from typing import Any
+
+import pytest
+
+from billing.database.db import fetch
+from billing.payments import following
+from tests.payments.on_a_plan import ATTACHES_ONLY, LARGE, PAYS, Shop, shop
+from tests.payments.test_subscriptions import use_card
+
+__all__ = ["shop"]
+
+
+async def test_events_in_any_order_and_number_lead_to_the_same_rows(shop: Shop) -> None:
+    """Two customers order, and one cancels in Stripe's dashboard, before anybody handles anything."""
+    rolled = random.Random(20270301)
+    found = []
+    for _ in range(6):
+        kari, ola = await shop.customer(), await shop.customer()
+        start = shop.bank.clock()
+        await shop.order(kari)
+        await shop.order(ola, LARGE)
+        (order,) = await shop.subscriptions.history(ola.account_id)
+        assert order.checkout is not None
+        bought = (await shop.provider.checkout(order.checkout)).subscription
+        assert bought is not None
+        await shop.provider.set_cancels(bought, True, key=f"dashboard {order.id}")
+        events = [one for one in await shop.events() if one.created_at >= start.replace(microsecond=0)]
+        told = events + rolled.sample(events, len(events) // 2)
+        rolled.shuffle(told)
+        for event in told:
+            await shop.handle(event)
+        found.append([await everything(shop, one.account_id) for one in (kari, ola)])
+        shop.turn(hours=1)
+    assert all(one == found[0] for one in found)
+    assert found[0][1]["subscription"][0][1:3] == ("active", True)
+
+
+async def test_the_events_of_a_whole_life_change_nothing_when_they_come_again(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    shop.turn(days=5)
+    await shop.upgrade(customer, LARGE)
+    await shop.subscriptions.plan_downgrade(customer.account_id, "small")
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    await use_card(shop, customer, ATTACHES_ONLY)
+    shop.go_to(2027, 5, 1, 14)
+    await shop.handle_all()
+    before = await everything(shop, customer.account_id)
+    assert before["subscription"][0][1] == "past_due"
+    again = 3 * await shop.events()
+    random.Random(7).shuffle(again)
+    for event in again:
+        await shop.handle(event)
+    assert await everything(shop, customer.account_id) == before
+    await shop.subscriptions.cancel(customer.account_id)
+    over = await everything(shop, customer.account_id)
+    for event in again:
+        await shop.handle(event)
+    assert await everything(shop, customer.account_id) == over
+
+
+async def everything(shop: Shop, account_id: int) -> dict[str, Any]:
+    """All that is kept of the account, without ids and times."""
+    of_account = "FROM {} WHERE account_id = $1 ORDER BY {}"
+    queries = {
+        "subscription": "SELECT version_id, state, cancels, next_version_id, end_reason "
+        + of_account.format("subscription", "created_at"),
+        "payment": "SELECT kind, state, gross_cents, lot_id IS NULL " + of_account.format("payment", "paid_at"),
+        "lot": "SELECT source, amount_nanodollars, remaining_nanodollars " + of_account.format("lot", "id"),
+        "account": "SELECT balance_nanodollars, requests_per_minute, priority FROM account WHERE id = $1",
+        "notice": "SELECT kind, body->>'became' " + of_account.format("notice", "2"),
+    }
+    async with shop.bank.database.begin() as connection:
+        return {
+            name: [tuple(row) for row in await fetch(connection, query, account_id)]
+            for name, query in queries.items()
+        }
+
+
+class Died(Exception):
+    """The process was killed here."""
+
+
+@pytest.mark.parametrize("prorated", [True, False])
+@pytest.mark.parametrize("step", ["provider.change_now", "provider.charge_difference", "write"])
+@pytest.mark.parametrize("after", [False, True])
+async def test_an_upgrade_that_dies_anywhere_is_whole_or_did_not_happen(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, prorated: bool, step: str, after: bool
+) -> None:
+    """What Stripe was paid for is given when its event comes; what it was not is not there."""
+    shop = await shop.open(prorated=prorated)
+    shop.go_to(2027, 4, 1, 12)
+    customer = await shop.subscriber()
+    shop.go_to(2027, 4, 16, 12)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    with monkeypatch.context() as patch:
+        where, name = (shop.provider, step.removeprefix("provider.")) if "." in step else (following, step)
+        real = getattr(where, name)
+
+        async def dying(*parameters: Any, **named: Any) -> Any:
+            if after:
+                await real(*parameters, **named)
+            raise Died
+
+        patch.setattr(where, name, dying)
+        died = True
+        try:
+            await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+            died = False
+        except Died:
+            pass
+    await shop.handle_all()
+    await shop.handle_all()
+    plan = await shop.row(customer)
+    paid = await shop.payments(customer)
+    charged = [one for one in paid if one[0] == "upgrade"]
+    assert plan.version.plan == ("large" if charged else "small")
+    assert plan.stripe_id is not None
+    seen = await shop.provider.subscription(plan.stripe_id)
+    if charged:
+        assert charged == [("upgrade", "credited", preview.cents)]
+        assert (await customer.account()).balance_nanodollars == (36 if prorated else 60) * 10**9
+    assert died or charged
+    shop.go_to(2027, 5, 1, 14)
+    await shop.handle_all()
+    assert (await shop.payments(customer))[-1] == ("plan", "credited", 4000 if charged else 1000), seen.price
+    assert await shop.money_in() == sum(cents for _, _, cents in await shop.payments(customer))
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_an_end_that_dies_on_its_way_is_ended_by_the_worker(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    customer = await shop.subscriber()
+    with monkeypatch.context() as patch:
+        real = shop.provider.end_subscription
+
+        async def dying(*parameters: Any, **named: Any) -> None:
+            if after:
+                await real(*parameters, **named)
+            raise Died
+
+        patch.setattr(shop.provider, "end_subscription", dying)
+        with pytest.raises(Died):
+            await shop.subscriptions.end_now(customer.account_id, "ola", "asked for")
+    await shop.upkeep.run_once()
+    plan = await shop.row(customer)
+    assert (plan.state, plan.end_reason) == ("ended", "by the operator")
+    assert (await customer.account()).balance_nanodollars == 0
+
+
+async def test_what_was_fetched_before_somebody_else_wrote_is_fetched_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation is seen by one and written, while another still has what Stripe said before it."""
+    customer = await shop.subscriber()
+    plan = await shop.row(customer)
+    assert plan.stripe_id is not None
+    real, first = shop.provider.subscription, True
+
+    async def slow(id_: str) -> Any:
+        nonlocal first
+        seen = await real(id_)
+        if first:
+            first = False
+            await shop.subscriptions.cancel(customer.account_id)
+        return seen
+
+    await shop.provider.set_cancels(plan.stripe_id, False, key="nothing")
+    monkeypatch.setattr(shop.provider, "subscription", slow)
+    await shop.following.follow(plan.stripe_id)
+    assert (await shop.row(customer)).cancels
+
+
+async def test_an_unpaid_renewal_in_any_order(shop: Shop) -> None:
+    for backwards in (False, True):
+        start = shop.bank.clock().replace(microsecond=0)
+        customer = await shop.subscriber()
+        await use_card(shop, customer, ATTACHES_ONLY)
+        shop.turn(days=31, hours=3)
+        await use_card(shop, customer, PAYS)
+        shop.turn(days=2)
+        events = [one for one in await shop.events() if one.created_at >= start]
+        for event in events[::-1] if backwards else events:
+            await shop.handle(event)
+        plan = await shop.row(customer)
+        assert (plan.state, plan.grace_until) == ("active", None)
+        assert await shop.payments(customer) == [("plan", "credited", 1000)] * 2
