@@ -91,6 +91,32 @@ def site(
         raise fail(str(error)) from None
 
 
+@app.command("stripe-sandbox")
+def stripe_sandbox(
+    api_key: Annotated[str, typer.Option(envvar="STRIPE_API_KEY", help="The key it answers to: sk_test_...")] = "",
+    webhook_secret: Annotated[
+        str, typer.Option(envvar="STRIPE_WEBHOOK_SECRET", help="What its webhooks are signed with.")
+    ] = "",
+    webhook_url: Annotated[
+        str | None,
+        typer.Option(envvar="STRIPE_SANDBOX_WEBHOOK_URL", help="Where it sends them; nowhere if not given."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(envvar="STRIPE_SANDBOX_PORT", help="Listen here, on this machine alone.")
+    ] = 8002,
+    fd: Annotated[int | None, typer.Option(help="Accept from this inherited listening socket.")] = None,
+) -> None:
+    """Run a stand-in for Stripe on this machine, to practise: no real money moves."""
+    from appliance.stripe_sandbox.server import SandboxRefused, serve
+    from appliance.stripe_sandbox.settings import SandboxSettings
+
+    chosen = SandboxSettings(api_key, webhook_secret, f"http://127.0.0.1:{port}", webhook_url)
+    try:
+        serve(chosen, environment=os.environ, port=port, fd=fd, path=settings().home / "stripe-sandbox.sqlite")
+    except SandboxRefused as error:
+        raise fail(str(error)) from None
+
+
 @app.command()
 def worker() -> None:
     """Run the background jobs."""

@@ -78,7 +78,10 @@ class TooManyRequests(StripeError):
         super().__init__(429, "invalid_request_error", "Too many requests.", code="rate_limit")
 
 
+IN_THE_PATH = ("id", "intent", "session")
+"""As Stripe calls the id in a path: what it names is not found, while what a parameter names is a bad request."""
+
+
 def missing(kind: str, name: str, param: str = "id") -> InvalidRequest:
-    return InvalidRequest(
-        f"No such {kind}: '{name}'", code="resource_missing", param=param, status=404 if param == "id" else 400
-    )
+    status = 404 if param in IN_THE_PATH else 400
+    return InvalidRequest(f"No such {kind}: '{name}'", code="resource_missing", param=param, status=status)

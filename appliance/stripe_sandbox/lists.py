@@ -28,6 +28,8 @@ def page_of(
     found: list[Object] = []
     backwards = params.get("ending_before") is not None
     for row in _candidates(world, table, kind, params, wanted):
+        if row.get("deleted"):
+            continue
         if not backwards and _created(row) < params.get("created", {}).get("gte", 0):
             break
         if _fits(row, params, wanted) and (also is None or also(row)):
@@ -58,8 +60,6 @@ def _candidates(world: World, table: Table, kind: str, params: Params, wanted: d
 
 
 def _fits(row: Object, params: Params, wanted: dict[str, Any]) -> bool:
-    if row.get("deleted"):
-        return False
     created, at = params.get("created") or {}, _created(row)
     if not created.get("gte", at) <= at <= created.get("lte", at):
         return False

@@ -111,7 +111,7 @@ def attach(world: World, params: Params, name: str) -> Object:
 
 def detach(world: World, _params: Params, name: str) -> Object:
     """No default of anybody any more. Raises InvalidRequest if it is nobody's."""
-    row = world.get("payment_method", name, "payment_method")
+    row = world.get("payment_method", name)
     owner = row["customer"]
     if owner is None:
         raise InvalidRequest(
@@ -133,7 +133,7 @@ def detach(world: World, _params: Params, name: str) -> Object:
 
 
 def retrieve(world: World, _params: Params, name: str) -> Object:
-    return world.get("payment_method", name, "payment_method")
+    return world.get("payment_method", name)
 
 
 def retrieve_of_customer(world: World, _params: Params, customer: str, name: str) -> Object:

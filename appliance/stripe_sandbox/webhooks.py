@@ -64,10 +64,7 @@ class Outbox:
 
     def take(self, event: Object, now: int) -> int:
         """Returns how many deliveries were made of it that are still to be sent."""
-        for name in self._open:
-            held = self._state.table("_delivery").rows[name]
-            if held["status"] == "held":
-                self._change(held, status="waiting", due=now, place=self._place())
+        overtaken = [name for name in self._open if self._row(name)["status"] == "held"]
         if self._settings.webhook_url is None:
             return 0
         if self._strikes(Fault.DROP):
@@ -77,17 +74,19 @@ class Outbox:
         held_back = self._strikes(Fault.REORDER)
         for _ in range(2 if self._strikes(Fault.DUPLICATE) else 1):
             self._add(event, now + (HELD_SECONDS if held_back else wait), "held" if held_back else "waiting")
+        for name in overtaken:
+            self._change(self._row(name), status="waiting", due=now, place=self._place())
         return 1
 
     def due(self, now: int, signed_at: int) -> list[Delivery]:
         """What is to be sent now, in order. ``signed_at`` is the receiver's time, in seconds."""
-        rows = [self._state.table("_delivery").rows[name] for name in self._open]
+        rows = [self._row(name) for name in self._open]
         ready = sorted((row for row in rows if row["due"] <= now), key=lambda row: row["place"])
         return [self._delivery(row, signed_at) for row in ready]
 
     def sent(self, name: str, status: int, now: int) -> None:
         """``status`` is the receiver's of HTTP, 0 if there was no answer."""
-        row = self._state.table("_delivery").rows[name]
+        row = self._row(name)
         tries = row["tries"] + 1
         if 200 <= status < 300:
             self._change(row, tries=tries, last_status=status, status="delivered")
@@ -121,6 +120,9 @@ class Outbox:
             chosen["count"] -= 1
             return True
         return self._random.random() < chosen["probability"]
+
+    def _row(self, name: str) -> Object:
+        return self._state.table("_delivery").rows[name]
 
     def _place(self) -> int:
         place = int(self._state.values.get("deliveries", 0)) + 1

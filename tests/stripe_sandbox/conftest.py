@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 import stripe
 
 from appliance.stripe_sandbox.core import Sandbox
-from tests.stripe_sandbox.inprocess import client, settings
+from tests.stripe_sandbox.inprocess import InProcessClient, settings
+from tests.stripe_sandbox.shapes import problems
 
 DAY = 86_400
 
@@ -44,5 +47,10 @@ def sandbox(hands: Hands) -> Sandbox:
 
 
 @pytest.fixture
-def api(sandbox: Sandbox) -> stripe.StripeClient:
-    return client(sandbox)
+def api(sandbox: Sandbox) -> Iterator[stripe.StripeClient]:
+    """Every answer to the test, and every event, is held to the SDK's own types in the end."""
+    http = InProcessClient(sandbox)
+    yield stripe.StripeClient(sandbox.settings.api_key, http_client=http)
+    answers = [json.loads(answer.body) for answer in http.answers if answer.status == 200]
+    events = [json.loads(json.dumps(row)) for row in sandbox.state.table("event").rows.values()]
+    assert {problem for answer in [*answers, *events] for problem in problems(answer)} == set()
