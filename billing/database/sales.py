@@ -122,6 +122,7 @@ subscription = Table(
 )
 
 PAYMENT_KINDS = ("credit", "top_up", "plan", "upgrade", "invoice")
+PAYMENT_WAYS = ("stripe", "bank")
 PAYMENT_STATES = ("ordered", "open", "credited", "failed", "expired", "unwanted")
 
 payment = Table(
@@ -130,6 +131,7 @@ payment = Table(
     Column("id", Uuid, primary_key=True),
     Column("account_id", ForeignKey("account.id"), nullable=False, index=True),
     Column("kind", Text, nullable=False),
+    Column("way", Text, nullable=False, server_default="stripe"),
     Column("state", Text, nullable=False),
     Column("value_nanodollars", BigInteger, nullable=False),
     Column("net_cents", BigInteger, nullable=False),
@@ -152,6 +154,11 @@ payment = Table(
     CheckConstraint("net_cents + vat_cents = gross_cents AND least(net_cents, vat_cents) >= 0", name="sum"),
     CheckConstraint("(state IN ('credited', 'unwanted')) = (paid_at IS NOT NULL)", name="paid"),
     CheckConstraint("(kind = 'invoice') = (document_id IS NOT NULL)", name="of_document"),
+    CheckConstraint(
+        "way IN ('stripe', 'bank')"
+        " AND (way = 'stripe' OR kind = 'invoice' AND num_nonnulls(checkout, intent, invoice) = 0)",
+        name="way",
+    ),
     Index("ix_payment_unfinished", "created_at", postgresql_where=text("state IN ('ordered', 'open')")),
     Index(
         "uq_payment_top_up",
@@ -161,7 +168,7 @@ payment = Table(
     ),
     Index("ix_payment_paid_at", "paid_at"),
     comment="money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan;"
-    " document_id: the invoice that it pays",
+    " document_id: the invoice that it pays; way: bank is what the operator saw on his own bank account",
 )
 
 refund = Table(
@@ -234,11 +241,14 @@ stripe_movement = Table(
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("source", Text),
+    Column("intent", Text),
     Column("payment_id", Uuid),
     Column("cents", BigInteger, nullable=False),
     Column("fee_cents", BigInteger, nullable=False),
     moment("created_at"),
     Index("ix_stripe_movement_created_at", "created_at"),
+    Index("ix_stripe_movement_intent", "intent"),
+    Index("ix_stripe_movement_source", "source"),
     comment="append-only: each movement of the balance at Stripe; the fee is what Stripe kept of it",
 )
 

@@ -341,8 +341,10 @@ closing = Table(
     Column("differences", BigInteger, nullable=False),
     Column("discrepancies", BigInteger, nullable=False),
     Column("broken_seals", BigInteger, nullable=False),
+    Column("takings", BigInteger, nullable=False, server_default="0"),
     moment("closed_at"),
-    comment="what the newest check of a day that is over found: of meters, charges, transfers, books and seals",
+    comment="what the newest check of a day that is over found: of meters, charges, transfers, books, seals"
+    " and takings",
 )
 
 archive = Table(

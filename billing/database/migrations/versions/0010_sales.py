@@ -19,6 +19,10 @@ ALTER TABLE ledger_account
                         'disputed', 'written_off', 'vat'));
 INSERT INTO ledger_account (kind) VALUES ('vat');
 
+ALTER TABLE closing ADD takings bigint NOT NULL DEFAULT 0;
+COMMENT ON TABLE closing IS
+    'what the newest check of a day that is over found: of meters, charges, transfers, books, seals and takings';
+
 ALTER TABLE transfer
     DROP CONSTRAINT ck_transfer_kind,
     ADD CONSTRAINT ck_transfer_kind
@@ -125,6 +129,7 @@ CREATE TABLE payment (
     id UUID NOT NULL,
     account_id BIGINT NOT NULL,
     kind TEXT NOT NULL,
+    way TEXT DEFAULT 'stripe' NOT NULL,
     state TEXT NOT NULL,
     value_nanodollars BIGINT NOT NULL,
     net_cents BIGINT NOT NULL,
@@ -148,6 +153,7 @@ CREATE TABLE payment (
     CONSTRAINT ck_payment_sum CHECK (net_cents + vat_cents = gross_cents AND least(net_cents, vat_cents) >= 0),
     CONSTRAINT ck_payment_paid CHECK ((state IN ('credited', 'unwanted')) = (paid_at IS NOT NULL)),
     CONSTRAINT ck_payment_of_document CHECK ((kind = 'invoice') = (document_id IS NOT NULL)),
+    CONSTRAINT ck_payment_way CHECK (way IN ('stripe', 'bank') AND (way = 'stripe' OR kind = 'invoice' AND num_nonnulls(checkout, intent, invoice) = 0)),
     CONSTRAINT fk_payment_account_id FOREIGN KEY(account_id) REFERENCES account (id),
     CONSTRAINT uq_payment_checkout UNIQUE (checkout),
     CONSTRAINT uq_payment_intent UNIQUE (intent),
@@ -161,7 +167,7 @@ CREATE INDEX ix_payment_paid_at ON payment (paid_at);
 CREATE INDEX ix_payment_unfinished ON payment (created_at) WHERE state IN ('ordered', 'open');
 CREATE UNIQUE INDEX uq_payment_top_up ON payment (account_id) WHERE kind = 'top_up' AND state = 'ordered';
 COMMENT ON TABLE payment IS
-    'money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan; document_id: the invoice that it pays';
+    'money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan; document_id: the invoice that it pays; way: bank is what the operator saw on his own bank account';
 
 CREATE TABLE refund (
     id UUID NOT NULL,
@@ -231,6 +237,7 @@ CREATE TABLE stripe_movement (
     id TEXT NOT NULL,
     kind TEXT NOT NULL,
     source TEXT,
+    intent TEXT,
     payment_id UUID,
     cents BIGINT NOT NULL,
     fee_cents BIGINT NOT NULL,
@@ -238,6 +245,8 @@ CREATE TABLE stripe_movement (
     CONSTRAINT pk_stripe_movement PRIMARY KEY (id)
 );
 CREATE INDEX ix_stripe_movement_created_at ON stripe_movement (created_at);
+CREATE INDEX ix_stripe_movement_intent ON stripe_movement (intent);
+CREATE INDEX ix_stripe_movement_source ON stripe_movement (source);
 COMMENT ON TABLE stripe_movement IS
     'append-only: each movement of the balance at Stripe; the fee is what Stripe kept of it';
 
