@@ -27,6 +27,16 @@ class WorkerMetrics:
             "Requests whose meter, charge and transfers differ, of the last day that was reconciled.",
             registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
+        self.takings_differences = Gauge(
+            "appliance_takings_differences",
+            "Where Stripe, payments, ledger and documents differ, of the last day whose takings were compared.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.takings_compared_until = Gauge(
+            "appliance_takings_compared_until_timestamp_seconds",
+            "The end of the last day whose takings were compared (Unix time).",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
         self.reconciled_until = Gauge(
             "appliance_reconciled_until_timestamp_seconds", "The end of the last reconciled day (Unix time).",
             registry=registry, multiprocess_mode="mostrecent",

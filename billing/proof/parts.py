@@ -1,0 +1,153 @@
+"""All parts of what was taken on a day, side by side, as SQL finds them. ``billing.proof.takings`` compares them.
+
+Each query is given the day's start and end, and the moment since which what Stripe says now counts; before that,
+what is on record does.
+"""
+
+FRESH = """
+CREATE TEMPORARY TABLE fresh_movement (
+    id text PRIMARY KEY, kind text, source text, intent text, cents bigint, fee_cents bigint,
+    created_at timestamptz
+) ON COMMIT DROP
+"""
+
+# A movement of a dispute is an adjustment at Stripe.
+_MOVED = """
+WITH movement AS (
+    SELECT id, CASE WHEN kind = 'adjustment' AND source ~ '^d[pu]_' THEN 'dispute' ELSE kind END AS kind,
+           source, intent, payment_id, cents, fee_cents, created_at
+    FROM (
+        SELECT id, kind, source, intent, NULL::uuid AS payment_id, cents, fee_cents, created_at FROM fresh_movement
+        UNION ALL
+        SELECT id, kind, source, intent, payment_id, cents, fee_cents, created_at FROM stripe_movement
+        WHERE created_at < $3
+    ) both_ways
+), charge AS (
+    SELECT m.*, coalesce(p.id, m.payment_id) AS paid_for
+    FROM movement m LEFT JOIN payment p ON p.intent = m.intent WHERE m.kind IN ('charge', 'payment')
+), house AS (
+    SELECT id FROM ledger_account WHERE kind = 'payments'
+), moved AS NOT MATERIALIZED (
+    SELECT cause, kind, created_at,
+           CASE WHEN debit_id = house.id THEN amount_nanodollars ELSE -amount_nanodollars END AS amount
+    FROM transfer JOIN house ON house.id IN (debit_id, credit_id)
+), today AS (
+    SELECT * FROM moved WHERE created_at >= $1 AND created_at < $2
+)
+"""
+
+
+def _of_the_day(query: str) -> str:
+    return f"{_MOVED}{query}"
+
+
+PAYMENTS = _of_the_day("""
+, candidate AS (
+    SELECT id FROM payment WHERE paid_at >= $1 AND paid_at < $2
+    UNION SELECT paid_for FROM charge WHERE created_at >= $1 AND created_at < $2
+    UNION SELECT cause FROM today
+    UNION SELECT payment_id FROM document WHERE issued_at >= $1 AND issued_at < $2 AND kind <> 'credit_note'
+), charged AS (
+    SELECT paid_for, count(*) AS charges, sum(cents)::bigint AS cents, sum(fee_cents)::bigint AS fees,
+           max(created_at) AS at
+    FROM charge GROUP BY paid_for
+)
+SELECT p.id, p.account_id, p.kind, p.way, p.state, p.gross_cents, p.value_nanodollars,
+       coalesce(s.charges, 0) AS charges, coalesce(s.cents, 0) AS stripe_cents, coalesce(s.fees, 0) AS fee_cents,
+       coalesce(l.amount, 0) AS ledger, lot.amount_nanodollars AS lot_nanodollars,
+       d.documents, d.cents AS document_cents,
+       EXISTS (SELECT 1 FROM refund WHERE payment_id = p.id) AS refunds,
+       greatest(p.created_at, p.paid_at, s.at, l.at, d.at) AS newest_at
+FROM candidate JOIN payment p USING (id) LEFT JOIN charged s ON s.paid_for = p.id
+LEFT JOIN lot ON lot.cause = p.id
+LEFT JOIN LATERAL (
+    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause = p.id
+) l ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS documents, coalesce(sum(gross_cents), 0)::bigint AS cents, max(issued_at) AS at
+    FROM document WHERE payment_id = p.id AND kind <> 'credit_note'
+) d
+ORDER BY p.kind, p.id
+""")
+
+REFUNDS = _of_the_day("""
+, candidate AS (
+    SELECT id FROM refund WHERE created_at >= $1 AND created_at < $2 OR done_at >= $1 AND done_at < $2
+    UNION SELECT r.id FROM movement m JOIN refund r ON r.stripe_id = m.source
+          WHERE m.created_at >= $1 AND m.created_at < $2
+    UNION SELECT cause FROM today
+    UNION SELECT refund_id FROM document WHERE issued_at >= $1 AND issued_at < $2
+), gone AS (
+    SELECT source, count(*) AS charges, sum(cents)::bigint AS cents, sum(fee_cents)::bigint AS fees,
+           max(created_at) AS at
+    FROM movement GROUP BY source
+)
+SELECT r.id, p.account_id, r.state, r.gross_cents, p.state AS payment_state,
+       coalesce(s.charges, 0) AS charges, coalesce(s.cents, 0) AS stripe_cents, coalesce(s.fees, 0) AS fee_cents,
+       coalesce(l.amount, 0) AS ledger, d.documents, d.cents AS document_cents,
+       greatest(r.created_at, r.done_at, s.at, l.at, d.at) AS newest_at
+FROM candidate JOIN refund r USING (id) JOIN payment p ON p.id = r.payment_id
+LEFT JOIN gone s ON s.source = r.stripe_id
+LEFT JOIN LATERAL (
+    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause = r.id
+) l ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS documents, -coalesce(sum(gross_cents), 0)::bigint AS cents, max(issued_at) AS at
+    FROM document WHERE refund_id = r.id
+) d
+ORDER BY r.id
+""")
+
+DISPUTES = _of_the_day("""
+, candidate AS (
+    SELECT id FROM dispute WHERE opened_at >= $1 AND opened_at < $2 OR closed_at >= $1 AND closed_at < $2
+    UNION SELECT source FROM movement WHERE created_at >= $1 AND created_at < $2
+    UNION SELECT d.id FROM today t JOIN dispute d USING (cause)
+), gone AS (
+    SELECT source, count(*) AS charges, sum(cents)::bigint AS cents, sum(fee_cents)::bigint AS fees,
+           max(created_at) AS at
+    FROM movement WHERE kind = 'dispute' GROUP BY source
+)
+SELECT d.id, p.account_id, d.state, d.cents, p.state AS payment_state,
+       coalesce(s.charges, 0) AS charges, coalesce(s.cents, 0) AS stripe_cents, coalesce(s.fees, 0) AS fee_cents,
+       coalesce(l.amount, 0) AS ledger, 0::bigint AS document_cents,
+       greatest(d.opened_at, d.closed_at, s.at, l.at) AS newest_at
+FROM candidate JOIN dispute d USING (id) JOIN payment p ON p.id = d.payment_id
+LEFT JOIN gone s ON s.source = d.id
+LEFT JOIN LATERAL (
+    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause = d.cause
+) l ON true
+ORDER BY d.id
+""")
+
+MOVEMENTS = _of_the_day("""
+SELECT m.id, m.kind, NULL::bigint AS account_id, 1::bigint AS charges, m.cents AS stripe_cents, m.fee_cents,
+       0::bigint AS ledger, 0::bigint AS document_cents, m.created_at AS newest_at
+FROM movement m LEFT JOIN charge c ON c.id = m.id
+WHERE m.created_at >= $1 AND m.created_at < $2
+  AND NOT EXISTS (SELECT 1 FROM payment WHERE id = c.paid_for)
+  AND NOT EXISTS (SELECT 1 FROM refund WHERE stripe_id = m.source)
+  AND NOT EXISTS (SELECT 1 FROM dispute WHERE id = m.source)
+ORDER BY m.kind, m.created_at, m.id
+""")
+
+TRANSFERS = _of_the_day("""
+SELECT t.cause AS id, t.kind, NULL::bigint AS account_id, 0::bigint AS charges, 0::bigint AS stripe_cents,
+       0::bigint AS fee_cents, t.amount AS ledger, 0::bigint AS document_cents, t.created_at AS newest_at
+FROM today t
+WHERE NOT EXISTS (SELECT 1 FROM payment WHERE id = t.cause)
+  AND NOT EXISTS (SELECT 1 FROM refund WHERE id = t.cause)
+  AND NOT EXISTS (SELECT 1 FROM dispute WHERE cause = t.cause)
+ORDER BY t.kind, t.created_at, t.cause
+""")
+
+# The amounts of these are in the other items already, as Stripe has them.
+RECORDED = """
+SELECT s.id, s.kind, NULL::bigint AS account_id, 0::bigint AS charges, 0::bigint AS stripe_cents,
+       0::bigint AS fee_cents, 0::bigint AS ledger, 0::bigint AS document_cents, s.created_at AS newest_at,
+       f.id IS NULL AS gone
+FROM stripe_movement s LEFT JOIN fresh_movement f USING (id)
+WHERE s.created_at >= $1 AND s.created_at < $2
+  AND (f.id IS NULL OR (s.kind, s.cents, s.fee_cents) IS DISTINCT FROM (f.kind, f.cents, f.fee_cents))
+ORDER BY s.id
+"""
