@@ -85,12 +85,12 @@ def _lot(parts: Parts) -> Fault | None:
 
 
 def _receipt(parts: Parts) -> Fault | None:
-    credited, gross = parts["state"] == CREDITED, parts["gross_cents"]
+    paid, gross = parts["state"] in (CREDITED, UNWANTED), parts["gross_cents"]
     if not parts["documents"]:
-        lacks = credited and gross and parts["kind"] != "invoice"
+        lacks = paid and gross and parts["kind"] != "invoice"
         return Fault("no document", may_come=True) if lacks else None
-    if not credited:
-        return Fault("a document of what was not credited")
+    if not paid:
+        return Fault("a document of what was not paid")
     return None if parts["document_cents"] == gross else Fault("a document of another amount")
 
 
@@ -129,11 +129,10 @@ def _taken(parts: Parts) -> Fault | None:
 
 
 def _credit_note(parts: Parts) -> Fault | None:
-    of_credit, state = parts["payment_state"] == CREDITED, parts["state"]
     if not parts["documents"]:
-        lacks = of_credit and state in ("done", "otherwise")
+        lacks = parts["state"] in ("done", "otherwise")
         return Fault("no document", may_come=True) if lacks else None
-    if not of_credit or state not in LEFT_THE_LEDGER:
+    if parts["state"] not in LEFT_THE_LEDGER:
         return Fault("a document of what was not refunded")
     return None if parts["document_cents"] == -parts["gross_cents"] else Fault("a document of another amount")
 

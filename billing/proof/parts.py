@@ -4,6 +4,8 @@ Each query is given the day's start and end, and the moment since which what Str
 what is on record does.
 """
 
+from billing.database.sales import VAT_CAUSE
+
 FRESH = """
 CREATE TEMPORARY TABLE fresh_movement (
     id text PRIMARY KEY, kind text, source text, intent text, cents bigint, fee_cents bigint,
@@ -12,7 +14,7 @@ CREATE TEMPORARY TABLE fresh_movement (
 """
 
 # A movement of a dispute is an adjustment at Stripe.
-_MOVED = """
+_MOVED = f"""
 WITH movement AS (
     SELECT id, CASE WHEN kind = 'adjustment' AND source ~ '^d[pu]_' THEN 'dispute' ELSE kind END AS kind,
            source, intent, payment_id, cents, fee_cents, created_at
@@ -32,16 +34,20 @@ WITH movement AS (
            CASE WHEN debit_id = house.id THEN amount_nanodollars ELSE -amount_nanodollars END AS amount
     FROM transfer JOIN house ON house.id IN (debit_id, credit_id)
 ), today AS (
-    SELECT * FROM moved WHERE created_at >= $1 AND created_at < $2
+    SELECT CASE WHEN kind IN ('vat', 'vat_refund') THEN {VAT_CAUSE.format("cause")} ELSE cause END AS cause,
+           kind, created_at, amount
+    FROM moved WHERE created_at >= $1 AND created_at < $2
 )
 """
 
 
-def _of_the_day(query: str) -> str:
-    return f"{_MOVED}{query}"
+def _of_the_day(query: str, cause: str = "") -> str:
+    """``cause`` is the column of that of its transfers."""
+    return f"{_MOVED}{query}".replace("{vat_cause}", VAT_CAUSE.format(cause))
 
 
-PAYMENTS = _of_the_day("""
+PAYMENTS = _of_the_day(
+    """
 , candidate AS (
     SELECT id FROM payment WHERE paid_at >= $1 AND paid_at < $2
     UNION SELECT paid_for FROM charge WHERE created_at >= $1 AND created_at < $2
@@ -61,16 +67,19 @@ SELECT p.id, p.account_id, p.kind, p.way, p.state, p.gross_cents, p.value_nanodo
 FROM candidate JOIN payment p USING (id) LEFT JOIN charged s ON s.paid_for = p.id
 LEFT JOIN lot ON lot.cause = p.id
 LEFT JOIN LATERAL (
-    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause = p.id
+    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause IN (p.id, {vat_cause})
 ) l ON true
 CROSS JOIN LATERAL (
     SELECT count(*) AS documents, coalesce(sum(gross_cents), 0)::bigint AS cents, max(issued_at) AS at
     FROM document WHERE payment_id = p.id AND kind <> 'credit_note'
 ) d
 ORDER BY p.kind, p.id
-""")
+""",
+    "p.id",
+)
 
-REFUNDS = _of_the_day("""
+REFUNDS = _of_the_day(
+    """
 , candidate AS (
     SELECT id FROM refund WHERE created_at >= $1 AND created_at < $2 OR done_at >= $1 AND done_at < $2
     UNION SELECT r.id FROM movement m JOIN refund r ON r.stripe_id = m.source
@@ -89,16 +98,19 @@ SELECT r.id, p.account_id, r.state, r.gross_cents, p.state AS payment_state,
 FROM candidate JOIN refund r USING (id) JOIN payment p ON p.id = r.payment_id
 LEFT JOIN gone s ON s.source = r.stripe_id
 LEFT JOIN LATERAL (
-    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause = r.id
+    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause IN (r.id, {vat_cause})
 ) l ON true
 CROSS JOIN LATERAL (
     SELECT count(*) AS documents, -coalesce(sum(gross_cents), 0)::bigint AS cents, max(issued_at) AS at
     FROM document WHERE refund_id = r.id
 ) d
 ORDER BY r.id
-""")
+""",
+    "r.id",
+)
 
-DISPUTES = _of_the_day("""
+DISPUTES = _of_the_day(
+    """
 , candidate AS (
     SELECT id FROM dispute WHERE opened_at >= $1 AND opened_at < $2 OR closed_at >= $1 AND closed_at < $2
     UNION SELECT source FROM movement WHERE created_at >= $1 AND created_at < $2
@@ -115,10 +127,12 @@ SELECT d.id, p.account_id, d.state, d.cents, p.state AS payment_state,
 FROM candidate JOIN dispute d USING (id) JOIN payment p ON p.id = d.payment_id
 LEFT JOIN gone s ON s.source = d.id
 LEFT JOIN LATERAL (
-    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause = d.cause
+    SELECT sum(amount)::bigint AS amount, max(created_at) AS at FROM moved WHERE cause IN (d.cause, {vat_cause})
 ) l ON true
 ORDER BY d.id
-""")
+""",
+    "d.cause",
+)
 
 MOVEMENTS = _of_the_day("""
 SELECT m.id, m.kind, NULL::bigint AS account_id, 1::bigint AS charges, m.cents AS stripe_cents, m.fee_cents,

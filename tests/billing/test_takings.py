@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from billing.database.db import execute
-from billing.ids import new_id
+from billing.ids import new_id, vat_cause
 from billing.payments.provider import MovementSeen
 from billing.proof.takings import Takings, compare_takings
 from tests.billing.conftest import Bank, Customer
@@ -56,23 +56,26 @@ class Till:
             await execute(connection, statement, *values)
             await execute(connection, "SET session_replication_role = origin")
 
-    async def sells(self, cents: int, *, kind: str = "credit") -> UUID:
+    async def sells(self, cents: int, *, vat: int = 0, kind: str = "credit") -> UUID:
+        """``vat`` is on top."""
         now, account_id = self.bank.clock(), self.customer.account_id
         payment_id = new_id(now)
         value = cents * NANODOLLARS_PER_CENT
         async with self.bank.database.begin() as connection:
             await execute(
-                connection, PAYMENT, payment_id, account_id, kind, value, cents, 0, cents, now,
+                connection, PAYMENT, payment_id, account_id, kind, value, cents, vat, cents + vat, now,
                 f"pi_{payment_id}",
             )  # fmt: skip
             await execute(
-                connection, DOCUMENT, "receipt", account_id, payment_id, None, None, now, cents
+                connection, DOCUMENT, "receipt", account_id, payment_id, None, None, now, cents + vat
             )  # fmt: skip
         if kind == "credit":
             await self.bank.credit.purchase(account_id, value, "bought", payment_id)
         else:
             await self.moves(payment_id, "payments", "plans", value, "plan")
-        await self.stripe_moves("charge", f"ch_{payment_id}", cents, 61, f"pi_{payment_id}")
+        if vat:
+            await self.moves(vat_cause(payment_id), "payments", "vat", vat * NANODOLLARS_PER_CENT, "vat")
+        await self.stripe_moves("charge", f"ch_{payment_id}", cents + vat, 61, f"pi_{payment_id}")
         return payment_id
 
     async def gives_back(self, payment_id: UUID, cents: int) -> UUID:
@@ -146,7 +149,7 @@ def named(found: Takings) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("asked", [True, False])
 async def test_a_day_of_all_that_can_happen_agrees_in_cents_and_nanodollars(till: Till, asked: bool) -> None:
     first, second, third = [await till.sells(cents) for cents in (1000, 2500, 5000)]
-    await till.sells(2500)
+    await till.sells(2000, vat=500)
     await till.sells(900, kind="plan")
     await till.gives_back(first, 1000)
     await till.is_disputed(second, 2500, "won")
