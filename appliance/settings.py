@@ -314,6 +314,11 @@ class Settings:
         return strict_transport(self.site.address, subdomains=self.site.hsts_subdomains)
 
     @property
+    def is_live(self) -> bool:
+        """Whether real money is taken."""
+        return self.stripe_key is not None and self.stripe_key.startswith(("sk_live_", "rk_live_"))
+
+    @property
     def sandbox(self) -> bool:
         """Whether the sandbox stands in for Stripe: without a key, on a site that only this machine knows."""
         return self.stripe_key is None and not self.site.address
@@ -380,7 +385,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         plans = parse_plans(_read_yaml(plans_file), [model.id for model in models])
     except PlansError as error:
         raise SettingsError(f"{plans_file.name}: {error}") from None
-    return Settings(
+    chosen = Settings(
         home=Path(env.get("APPLIANCE_HOME") or "var").resolve(),
         host=env.get("HOST") or "127.0.0.1",
         port=(port := _port("PORT", env.get("PORT") or "8000")),
@@ -413,6 +418,24 @@ def load_settings(env: Mapping[str, str]) -> Settings:
             "STRIPE_SANDBOX_PORT", env.get("STRIPE_SANDBOX_PORT") or str(site_port and site_port + 1)
         ),
     )
+    if chosen.is_live:
+        _require_ready_to_sell(chosen, env)
+    return chosen
+
+
+def _require_ready_to_sell(settings: Settings, env: Mapping[str, str]) -> None:
+    """Before real money is taken. What only Stripe can tell, `appliance doctor` says."""
+    if env.get("STRIPE_SANDBOX_PORT"):
+        raise SettingsError("STRIPE_SANDBOX_PORT: with a live key there is no sandbox; leave one of them out")
+    if not settings.site.address:
+        raise SettingsError(
+            "appliance.yaml: site.address: a live key needs the address that Stripe sends events to"
+        )
+    lacks = [
+        name for name in ("name", "address", "postal_code", "city", "number") if not getattr(settings.seller, name)
+    ]
+    if lacks:
+        raise SettingsError(f"appliance.yaml: seller.{lacks[0]}: with a live key, receipts need it by law")
 
 
 def _payments(section: PaymentsSettings) -> PaymentsSettings:

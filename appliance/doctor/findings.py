@@ -10,21 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from appliance.doctor.finding import Finding, Verdict
+from appliance.doctor.selling import Selling, examine_selling
+
 MINIMUM_PYTHON = (3, 11)
 DISK_WARN_GIB, DISK_FAIL_GIB = 10.0, 2.0
 MEMORY_WARN_GIB, MEMORY_FAIL_GIB = 6.0, 3.0
-
-Verdict = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the answer. `advice` is empty when there is nothing to do."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +51,7 @@ class Facts:
     running: bool
     open_ports: tuple[str, ...]
     has_other_nodes: bool
+    selling: Selling
 
 
 def examine(facts: Facts) -> list[Finding]:
@@ -78,7 +70,7 @@ def examine(facts: Facts) -> list[Finding]:
         _models,
         _network,
     )
-    return [check(facts) for check in checks]
+    return [*(check(facts) for check in checks), *examine_selling(facts.selling)]
 
 
 def _python(facts: Facts) -> Finding:

@@ -14,16 +14,22 @@ from typing import Literal
 
 import psutil
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from appliance.doctor import asking
 from appliance.doctor.findings import Facts
+from appliance.doctor.selling import Selling
 from appliance.door.address import parsed
 from appliance.identity.places import Places, PlacesUnreadable
 from appliance.postgres import PostgresError, find_binaries
 from appliance.settings import Settings, SettingsError, load_settings
 from appliance.supervisor.census import alive
 from appliance.supervisor.instance import AddressError, AlreadyRunningError, listen, only_instance
-from billing.database.db import SSL, VERIFYING, async_url, reached
+from billing.clock import system_clock
+from billing.database.db import SSL, VERIFYING, Database, async_url, reached
+from billing.errors import DatabaseUnavailable
+from billing.payments.stripe import StripeProvider
 from serving.weights.prepare import PrepareError, ready_directory
 
 GIB = 1 << 30
@@ -63,6 +69,7 @@ def probe(env: Mapping[str, str], here: Path) -> Facts:
         running=running,
         open_ports=_open_ports(home / "run" / "parts.json") if running else (),
         has_other_nodes=settings is not None and not _is_loopback(settings.ray.node_address),
+        selling=Selling("nothing") if settings is None else asyncio.run(_selling(settings, running=running)),
     )
 
 
@@ -178,6 +185,27 @@ def is_verified(url: str) -> bool:
     hosts = [at.host] if at.host else at.normalized_query.get("host", ())
     local = all(host.startswith("/") or host == "localhost" or _is_loopback(host) for host in hosts)
     return local or at.query.get(SSL) in VERIFYING
+
+
+async def _selling(settings: Settings, *, running: bool) -> Selling:
+    """Stripe is asked where there is a key; the sandbox says nothing that is not known."""
+    facts = asking.known(settings)
+    if settings.stripe_key is not None:
+        provider = StripeProvider(settings.stripe_key, settings.stripe_webhook_secret or "", system_clock)
+        try:
+            facts = await asking.ask_stripe(facts, provider, system_clock)
+        finally:
+            await provider.close()
+    if settings.database_url is None and not running:
+        return facts
+    database = Database(settings.sqlalchemy_url, application_name="appliance-doctor", pool_size=1)
+    try:
+        async with database.begin(PROBE_SECONDS) as connection:
+            return await asking.ask_database(facts, connection)
+    except (DatabaseUnavailable, DBAPIError):  # `_database_error` says it, or it is not migrated yet
+        return facts
+    finally:
+        await database.close()
 
 
 async def _connect(url: str) -> None:

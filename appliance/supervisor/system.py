@@ -85,12 +85,13 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
     if ray.alone:
         # Ray takes 127.0.0.1 for "choose an address of the network", but where it cannot have several nodes.
         kept["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if settings.sandbox:
+        kept["STRIPE_SANDBOX_PORT"] = str(settings.stripe_sandbox_port)
     return kept | {
         "APPLIANCE_HOME": str(settings.home),
         "HOST": settings.host,
         "PORT": str(settings.port),
         "SITE_PORT": str(settings.site_port),
-        "STRIPE_SANDBOX_PORT": str(settings.stripe_sandbox_port),
         "DATABASE_URL": settings.sqlalchemy_url,
         "PROMETHEUS_MULTIPROC_DIR": str(settings.run / "metrics"),
         "PYTHONUNBUFFERED": "1",

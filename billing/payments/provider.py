@@ -25,6 +25,14 @@ class PaymentsRefused(BillingError):
     """Stripe takes the call for wrong; the same one will be refused again. The message is Stripe's."""
 
 
+class KeyRefused(PaymentsRefused):
+    """Stripe does not know the key, or has ended it."""
+
+
+class RightsMissing(PaymentsRefused):
+    """A restricted key that has no right to this."""
+
+
 class Declined(BillingError):
     """The card was not charged. ``code`` is Stripe's decline code, or ``authentication_required``."""
 
@@ -183,6 +191,14 @@ class StripeAccount(msgspec.Struct, frozen=True):
     clock: datetime
 
 
+class WebhookSeen(msgspec.Struct, frozen=True):
+    """An address to which Stripe sends events; ``kinds`` may be ``*``."""
+
+    url: str
+    enabled: bool
+    kinds: Sequence[str]
+
+
 class Provider(Protocol):
     """Raises PaymentsUnavailable, PaymentsRefused; Gone for what is looked up; Declined where it says so."""
 
@@ -292,6 +308,10 @@ class Provider(Protocol):
 
     def movements(self, since: datetime) -> AsyncIterator[Sequence[MovementSeen]]:
         """All movements of the balance created at or after it, a page at a time."""
+        ...
+
+    async def webhooks(self) -> Sequence[WebhookSeen]:
+        """All that the account has."""
         ...
 
     def read_webhook(self, body: bytes, signature: str, now: datetime) -> EventSeen:

@@ -23,13 +23,16 @@ from billing.payments.provider import (
     Gone,
     IntentSeen,
     InvoiceSeen,
+    KeyRefused,
     MovementSeen,
     PaymentsRefused,
     PaymentsUnavailable,
     PreviewSeen,
     RefundSeen,
+    RightsMissing,
     StripeAccount,
     SubscriptionSeen,
+    WebhookSeen,
 )
 
 API_VERSION = "2026-10-28.endive"
@@ -380,6 +383,12 @@ class StripeProvider:
         async for page in _pages(await _asked(listed)):
             yield [_movement(seen) for seen in page]
 
+    async def webhooks(self) -> Sequence[WebhookSeen]:
+        found = []
+        async for page in _pages(await _asked(self._v1.webhook_endpoints.list_async({"limit": PAGE}))):
+            found += [WebhookSeen(one["url"], one["status"] == "enabled", one["enabled_events"]) for one in page]
+        return found
+
     def read_webhook(self, body: bytes, signature: str, now: datetime) -> EventSeen:
         """By ``now`` rather than by the library's own clock, and nothing from the future either."""
         try:
@@ -405,6 +414,10 @@ async def _asked(call: Awaitable[Result]) -> Result:
         raise Declined("authentication_required" if error.code == "authentication_required" else code) from None
     except (stripe.APIConnectionError, stripe.RateLimitError):
         raise PaymentsUnavailable("Stripe cannot be reached") from None
+    except stripe.AuthenticationError:
+        raise KeyRefused("Stripe does not accept the key") from None
+    except stripe.PermissionError as error:
+        raise RightsMissing(f"Stripe: {error.user_message or 'the key has no right to this'}") from None
     except stripe.StripeError as error:
         status = error.http_status or 0
         if status >= 500 or status == 409:

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.doctor.findings import Facts, as_json, as_lines, examine, failed
 from appliance.doctor.probes import is_verified
+from appliance.doctor.selling import Selling
 from appliance.settings import load_settings
 
 HEALTHY = Facts(
@@ -37,6 +38,7 @@ HEALTHY = Facts(
     running=False,
     open_ports=(),
     has_other_nodes=False,
+    selling=Selling("nothing"),
 )
 
 

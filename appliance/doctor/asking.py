@@ -1,0 +1,112 @@
+"""What Stripe and the database say about payments. Nothing here changes anything."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.doctor.selling import Mode, Selling, doubts_about
+from appliance.settings import Settings
+from billing.clock import Clock
+from billing.payments.provider import (
+    KeyRefused,
+    PaymentsRefused,
+    PaymentsUnavailable,
+    Provider,
+    RightsMissing,
+    WebhookSeen,
+)
+
+EVENTS = (
+    "charge.dispute.closed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.completed",
+    "checkout.session.expired",
+    "customer.subscription.deleted",
+    "customer.subscription.updated",
+    "invoice.paid",
+    "invoice.payment_failed",
+    "payment_intent.payment_failed",
+    "payment_intent.succeeded",
+    "refund.created",
+    "refund.failed",
+    "refund.updated",
+)
+"""What the webhook at Stripe should be for."""
+
+# Stripe's ids of Checkout pages have the mode in them, and few payments come without such a page.
+_OF_MODE = "SELECT count(*) FROM payment WHERE starts_with(checkout, :prefix)"
+_SWEPT = """
+SELECT count(*) FROM stripe_event WHERE came_by = 'sweep'
+AND received_at > coalesce((SELECT max(received_at) FROM stripe_event WHERE came_by = 'webhook'), '-infinity')
+"""
+
+
+def known(settings: Settings) -> Selling:
+    """Without asking anybody."""
+    seller = settings.seller
+    fields = ("name", "address", "postal_code", "city", "number")
+    return Selling(
+        mode_of(settings),
+        site_address=settings.site.address,
+        example_terms=not (settings.site.terms_file and settings.site.privacy_file),
+        seller_lacks=tuple(f"seller.{name}" for name in fields if not getattr(seller, name)),
+        vat_doubts=doubts_about(settings.taxing.rules, seller.country, registered=seller.registered),
+        webhook_url=f"{settings.site_url}/stripe/webhook",
+    )
+
+
+def mode_of(settings: Settings) -> Mode:
+    if settings.stripe_key is None:
+        return "sandbox" if settings.sandbox else "nothing"
+    return "live" if settings.is_live else "test"
+
+
+async def ask_stripe(facts: Selling, provider: Provider, clock: Clock) -> Selling:
+    """Adds what Stripe answers."""
+    try:
+        account = await provider.account()
+    except KeyRefused:
+        return replace(facts, asked="refused")
+    except RightsMissing:
+        return replace(facts, asked="answered", may_not_read=("the account",))
+    except (PaymentsUnavailable, PaymentsRefused):
+        return replace(facts, asked="unreachable")
+    facts = replace(
+        facts,
+        asked="answered",
+        country=account.country,
+        currency=account.currency,
+        clock_off_seconds=(clock() - account.clock).total_seconds(),
+    )
+    try:
+        return _with_webhook(facts, await provider.webhooks())
+    except RightsMissing:
+        return replace(facts, may_not_read=("webhook endpoints",))
+    except (PaymentsUnavailable, PaymentsRefused):
+        return facts
+
+
+def _with_webhook(facts: Selling, webhooks: Sequence[WebhookSeen]) -> Selling:
+    ours = [one for one in webhooks if one.url == facts.webhook_url]
+    if not ours:
+        return replace(facts, webhook="missing")
+    kinds = {kind for one in ours if one.enabled for kind in one.kinds}
+    if not kinds:
+        return replace(facts, webhook="disabled")
+    lacks = () if "*" in kinds else tuple(kind for kind in EVENTS if kind not in kinds)
+    return replace(facts, webhook="registered", events_missing=lacks)
+
+
+async def ask_database(facts: Selling, connection: AsyncConnection) -> Selling:
+    """Adds what is on record."""
+    other = {"live": "cs_test_", "test": "cs_live_", "sandbox": "cs_live_"}.get(facts.mode)
+    of_other = 0
+    if other is not None:
+        of_other = (await connection.execute(text(_OF_MODE), {"prefix": other})).scalar_one()
+    swept = (await connection.execute(text(_SWEPT))).scalar_one()
+    return replace(facts, of_other_mode=of_other, swept=swept)

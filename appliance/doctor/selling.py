@@ -1,0 +1,156 @@
+"""What would go wrong with payments, and what to do about it. Pure.
+
+What can be known without asking anybody stops the start (`appliance.settings`). What needs Stripe's answer is said
+here alone: that Stripe does not answer keeps nothing down.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from appliance.doctor.finding import Finding
+from billing.documents.vat import VatRule
+
+CLOCK_OFF_SECONDS = 60
+"""A signature of a webhook counts for five minutes; credit and plans end to the second."""
+DASHBOARD = "https://dashboard.stripe.com"
+
+Mode = Literal["nothing", "sandbox", "test", "live"]
+
+
+@dataclass(frozen=True)
+class Selling:
+    """What is true of the payments of this system now.
+
+    `mode` is that of the key. `asked` is how Stripe answered; without an answer, what only it knows is None or
+    empty. `may_not_read` is what a restricted key has no right to. `clock_off_seconds` is how far this machine is
+    ahead of Stripe. `webhook` is what Stripe has for `webhook_url`. `refused_signatures` and `swept` count since
+    the last webhook that was taken; `of_other_mode` are payments by a key of the other mode.
+    """
+
+    mode: Mode
+    site_address: str = ""
+    example_terms: bool = False
+    seller_lacks: Sequence[str] = ()
+    vat_doubts: Sequence[str] = ()
+    asked: Literal["answered", "unreachable", "refused"] | None = None
+    may_not_read: Sequence[str] = ()
+    country: str = ""
+    currency: str = ""
+    clock_off_seconds: float | None = None
+    webhook_url: str = ""
+    webhook: Literal["registered", "missing", "disabled"] | None = None
+    events_missing: Sequence[str] = ()
+    refused_signatures: int = 0
+    swept: int = 0
+    of_other_mode: int = 0
+
+
+def examine_selling(facts: Selling) -> list[Finding]:
+    """Only what there is to say."""
+    checks: Sequence[Callable[[Selling], Finding | None]] = (_key, _mode, _seller, _vat, _clock, _webhook)
+    return [finding for check in checks if (finding := check(facts)) is not None]
+
+
+def _key(facts: Selling) -> Finding:
+    if facts.mode == "sandbox":
+        return Finding("stripe", "ok", "the sandbox stands in for Stripe: no real money")
+    if facts.mode == "nothing":
+        return Finding("stripe", "ok", "without STRIPE_API_KEY nothing is sold")
+    if facts.asked == "refused":
+        found = "Stripe does not accept the key in STRIPE_API_KEY"
+        return Finding("stripe", "fail", found, f"copy the secret key from {DASHBOARD}/apikeys, and start again")
+    if facts.asked == "unreachable":
+        found = "Stripe cannot be reached: its account and webhook are not checked"
+        return Finding("stripe", "warn", found, "let this machine reach api.stripe.com on port 443")
+    if facts.may_not_read:
+        found = f"the key in STRIPE_API_KEY may not read {', '.join(facts.may_not_read)}"
+        return Finding("stripe", "fail", found, f"give it these rights at {DASHBOARD}/apikeys")
+    paid_out = "" if facts.currency == "usd" else f", which Stripe pays out in {facts.currency.upper()}"
+    return Finding("stripe", "ok", f"a {facts.mode} key of an account in {facts.country}{paid_out}")
+
+
+def _mode(facts: Selling) -> Finding | None:
+    if facts.of_other_mode:
+        other = "test" if facts.mode == "live" else "live"
+        with_what = "the sandbox is used" if facts.mode == "sandbox" else f"the key is of {facts.mode} mode"
+        found = f"{with_what}, but {facts.of_other_mode} payments here are of {other} mode"
+        advice = (
+            "credit was given for test money: begin with an empty database before you sell"
+            if facts.mode == "live"
+            else "put the live key back: renewals, refunds and disputes of those payments are not seen"
+        )
+        return Finding("mode", "fail", found, advice)
+    if facts.mode == "live" and facts.example_terms:
+        found = "real money is taken under the example terms"
+        return Finding("mode", "fail", found, "name your own in site.terms_file and site.privacy_file")
+    if facts.mode == "test" and facts.site_address:
+        found = f"customers of {facts.site_address} pay with test money: the key is of test mode"
+        return Finding("mode", "warn", found, "put the live key in STRIPE_API_KEY before you sell")
+    return None
+
+
+def _seller(facts: Selling) -> Finding | None:
+    if facts.mode not in ("test", "live") or not facts.seller_lacks:
+        return None
+    found = f"receipts and invoices lack what the law wants on them: {', '.join(facts.seller_lacks)}"
+    return Finding("seller", "warn", found, "fill in the section seller of appliance.yaml")
+
+
+def _vat(facts: Selling) -> Finding | None:
+    if facts.mode == "nothing" or not facts.vat_doubts:
+        return None
+    return Finding("vat", "warn", "; ".join(facts.vat_doubts), "look at vat.rules in appliance.yaml")
+
+
+def _clock(facts: Selling) -> Finding | None:
+    off = facts.clock_off_seconds
+    if off is None or abs(off) <= CLOCK_OFF_SECONDS:
+        return None
+    found = f"this machine's clock is {_minutes(abs(off))} {'ahead of' if off > 0 else 'behind'} Stripe's"
+    advice = "set it (timedatectl set-ntp true): webhooks are refused, and credit and plans end at the wrong time"
+    return Finding("clock", "fail", found, advice)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+
+
+def _webhook(facts: Selling) -> Finding | None:
+    at = f"{DASHBOARD}/webhooks"
+    if facts.refused_signatures:
+        found = (
+            f"the last {facts.refused_signatures} webhooks were not signed with STRIPE_WEBHOOK_SECRET:"
+            " payments wait for the hourly look"
+        )
+        return Finding("webhook", "fail", found, f"copy the endpoint's signing secret from {at}, and start again")
+    if facts.webhook == "missing":
+        found = f"Stripe has no webhook for {facts.webhook_url}: payments wait for the hourly look"
+        return Finding("webhook", "warn", found, f"add the endpoint at {at}, and its secret here")
+    if facts.webhook == "disabled":
+        return Finding("webhook", "warn", f"the webhook for {facts.webhook_url} is disabled", f"enable it at {at}")
+    if facts.events_missing:
+        found = f"the webhook for {facts.webhook_url} lacks events: {', '.join(facts.events_missing)}"
+        return Finding("webhook", "warn", found, f"add them at {at}")
+    if facts.swept:
+        found = f"the last {facts.swept} events did not come by webhook, they were found by asking"
+        return Finding("webhook", "warn", found, f"see at {at} why deliveries to {facts.webhook_url} fail")
+    return None
+
+
+def doubts_about(rules: Sequence[VatRule], country: str, *, registered: bool) -> list[str]:
+    """Of the table of value added tax, for a seller in ``country``."""
+    if not registered:
+        return []
+    found = []
+    for number, rule in enumerate(rules, 1):
+        if any(_covers(before, rule) for before in rules[: number - 1]):
+            found.append(f"rule {number} of vat.rules never counts: one before it is for the same buyers")
+    at_home = [rule for rule in rules if rule.country in (country, "*") and rule.business is not True][:1]
+    if any(rule.basis_points == 0 for rule in at_home):
+        found.append(f"consumers in {country} pay no value added tax, though seller.vat_registered is true")
+    return found
+
+
+def _covers(before: VatRule, after: VatRule) -> bool:
+    return before.country in (after.country, "*") and before.business in (after.business, None)

@@ -1,0 +1,183 @@
+"""What the doctor says of payments, and what keeps a system from starting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.doctor import asking
+from appliance.doctor.selling import Selling, doubts_about, examine_selling
+from appliance.settings import SettingsError, load_settings
+from billing.database.db import execute
+from billing.documents.vat import VatRule
+from billing.ids import new_id
+from billing.payments.provider import (
+    KeyRefused,
+    PaymentsUnavailable,
+    RightsMissing,
+    StripeAccount,
+    WebhookSeen,
+)
+from tests.billing.conftest import Bank, bank
+
+__all__ = ["bank"]
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+URL = "https://example.com/stripe/webhook"
+LIVE = Selling(
+    "live",
+    site_address="https://example.com",
+    asked="answered",
+    country="NO",
+    currency="usd",
+    clock_off_seconds=1.0,
+    webhook_url=URL,
+    webhook="registered",
+)
+SELLER = """
+site: {address: "https://example.com"}
+seller: {name: Example AS, address: Storgata 1, postal_code: "0155", city: Oslo, number: 999 999 999}
+"""
+LIVE_KEY = {"STRIPE_API_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
+
+
+class Stripe:
+    """Answers as Stripe would, or raises."""
+
+    def __init__(self, clock: datetime, *webhooks: WebhookSeen, error: Exception | None = None) -> None:
+        self._clock = clock
+        self._webhooks = webhooks
+        self._error = error
+
+    async def account(self) -> StripeAccount:
+        if self._error is not None:
+            raise self._error
+        return StripeAccount("acct_1", "NO", "usd", True, self._clock)
+
+    async def webhooks(self) -> Sequence[WebhookSeen]:
+        return self._webhooks
+
+
+async def asked(stripe: Any) -> Selling:
+    blank = replace(LIVE, asked=None, webhook=None, clock_off_seconds=None)
+    return await asking.ask_stripe(blank, stripe, lambda: NOW)
+
+
+def test_a_live_system_in_order_is_one_line_and_the_sandbox_says_that_it_takes_no_money() -> None:
+    (line,) = examine_selling(LIVE)
+    assert (line.verdict, line.found) == ("ok", "a live key of an account in NO")
+    (euros,) = examine_selling(replace(LIVE, currency="eur"))
+    assert (euros.verdict, euros.found.endswith("which Stripe pays out in EUR")) == ("ok", True)
+    (sandbox,) = examine_selling(asking.known(load_settings({})))
+    assert (sandbox.verdict, "no real money" in sandbox.found) == ("ok", True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "verdict", "found"),
+    [
+        ({"asked": "refused"}, "stripe", "fail", "does not accept the key"),
+        ({"asked": "unreachable"}, "stripe", "warn", "cannot be reached"),
+        ({"may_not_read": ("webhook endpoints",)}, "stripe", "fail", "may not read webhook endpoints"),
+        ({"of_other_mode": 3}, "mode", "fail", "the key is of live mode, but 3 payments here are of test mode"),
+        ({"mode": "test", "of_other_mode": 1}, "mode", "fail", "of test mode, but 1 payments here are of live"),
+        ({"mode": "sandbox", "of_other_mode": 1}, "mode", "fail", "the sandbox is used, but 1 payments here"),
+        ({"example_terms": True}, "mode", "fail", "under the example terms"),
+        ({"mode": "test"}, "mode", "warn", "customers of https://example.com pay with test money"),
+        ({"seller_lacks": ("seller.number",)}, "seller", "warn", "seller.number"),
+        ({"vat_doubts": ("rule 2 never counts",)}, "vat", "warn", "rule 2 never counts"),
+        ({"clock_off_seconds": -3660.0}, "clock", "fail", "61 minutes behind Stripe's"),
+        ({"clock_off_seconds": 61.0}, "clock", "fail", "61 seconds ahead of Stripe's"),
+        ({"webhook": "missing"}, "webhook", "warn", f"no webhook for {URL}"),
+        ({"webhook": "disabled"}, "webhook", "warn", "is disabled"),
+        ({"events_missing": ("invoice.paid",)}, "webhook", "warn", "lacks events: invoice.paid"),
+        ({"refused_signatures": 2}, "webhook", "fail", "not signed with STRIPE_WEBHOOK_SECRET"),
+        ({"swept": 7}, "webhook", "warn", "the last 7 events did not come by webhook"),
+    ],
+)
+def test_what_is_wrong_with_payments_is_said_in_a_sentence_with_what_to_do(
+    changed: dict[str, Any], check: str, verdict: str, found: str
+) -> None:
+    (bad,) = [one for one in examine_selling(replace(LIVE, **changed)) if one.verdict != "ok"]
+    assert (bad.check, bad.verdict) == (check, verdict)
+    assert found in bad.found
+    assert bad.advice
+
+
+async def test_stripe_is_asked_for_its_clock_and_the_webhook() -> None:
+    behind = await asked(Stripe(NOW + timedelta(hours=1), WebhookSeen(URL, True, ("*",))))
+    assert (behind.clock_off_seconds, behind.webhook, behind.events_missing) == (-3600, "registered", ())
+    other = await asked(Stripe(NOW, WebhookSeen("https://other.example/", True, ("*",))))
+    assert (other.webhook, other.clock_off_seconds) == ("missing", 0)
+    off = await asked(Stripe(NOW, WebhookSeen(URL, False, ("*",))))
+    assert off.webhook == "disabled"
+    few = await asked(Stripe(NOW, WebhookSeen(URL, True, tuple(asking.EVENTS[1:]))))
+    assert (few.webhook, few.events_missing) == ("registered", asking.EVENTS[:1])
+
+
+@pytest.mark.parametrize(
+    ("error", "check"),
+    [(KeyRefused("no"), "refused"), (PaymentsUnavailable("no"), "unreachable"), (RightsMissing("no"), "answered")],
+)
+async def test_what_stripe_refuses_is_told_apart(error: Exception, check: str) -> None:
+    found = await asked(Stripe(NOW, error=error))
+    assert found.asked == check
+    assert examine_selling(found)[0].verdict != "ok"
+
+
+async def test_payments_of_the_other_mode_and_events_that_no_webhook_brought_are_counted(bank: Bank) -> None:
+    customer = await bank.customer(0)
+    async with bank.database.begin() as connection:
+        for number, checkout in enumerate(("cs_live_1", "cs_test_1", "cs_test_2")):
+            await execute(
+                connection,
+                "INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents,"
+                " gross_cents, vat_code, vat_basis_points, buyer, created_at, checkout)"
+                " VALUES ($1, $2, 'credit', 'open', 1, 1, 0, 1, '3', 0, '{}', $3, $4)",
+                new_id(bank.clock()), customer.account_id, bank.clock(), checkout,
+            )  # fmt: skip
+            await execute(
+                connection,
+                "INSERT INTO stripe_event (id, kind, object, came_by, created_at, received_at, due_at)"
+                " VALUES ($1, 'invoice.paid', 'in_1', $2, $3, $3, $3)",
+                f"evt_{number}", "sweep" if number else "webhook", bank.clock() + timedelta(minutes=number),
+            )  # fmt: skip
+        live = await asking.ask_database(LIVE, connection)
+        test = await asking.ask_database(replace(LIVE, mode="test"), connection)
+    assert (live.of_other_mode, test.of_other_mode, live.swept) == (2, 1, 2)
+
+
+def test_rules_of_value_added_tax_that_cannot_be_meant_are_doubted() -> None:
+    norway, abroad = VatRule("NO", None, 2500, "3"), VatRule("*", None, 0, "52")
+    assert doubts_about([norway, abroad], "NO", registered=True) == []
+    assert doubts_about([abroad, norway], "NO", registered=True) == [
+        "rule 2 of vat.rules never counts: one before it is for the same buyers",
+        "consumers in NO pay no value added tax, though seller.vat_registered is true",
+    ]
+    assert doubts_about([abroad], "NO", registered=False) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "env", "named"),
+    [
+        ("", LIVE_KEY, "site.address"),
+        (SELLER.replace("999 999 999", '""'), LIVE_KEY, "seller.number"),
+        (SELLER, LIVE_KEY | {"STRIPE_SANDBOX_PORT": "8002"}, "STRIPE_SANDBOX_PORT"),
+        (SELLER, {"STRIPE_API_KEY": "pk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}, "STRIPE_API_KEY"),
+        (SELLER, {"STRIPE_API_KEY": "sk_live_1"}, "STRIPE_WEBHOOK_SECRET"),
+        (SELLER, LIVE_KEY | {"STRIPE_WEBHOOK_SECRET": "we_1"}, "STRIPE_WEBHOOK_SECRET"),
+        (SELLER + "payments: {currency: eur}", LIVE_KEY, "payments.currency"),
+    ],
+)
+def test_what_is_wrong_without_asking_anybody_stops_the_start(
+    tmp_path: Path, file: str, env: dict[str, str], named: str
+) -> None:
+    path = tmp_path / "appliance.yaml"
+    path.write_text(SELLER)
+    assert load_settings({"APPLIANCE_CONFIG": str(path), **LIVE_KEY}).is_live
+    path.write_text(file)
+    with pytest.raises(SettingsError, match=named):
+        load_settings({"APPLIANCE_CONFIG": str(path), **env})
