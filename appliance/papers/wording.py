@@ -47,6 +47,10 @@ class Words:
         say, month = speaker(language), month_of(period, language)
         return say("{service}: credit used in {month}", service=self._service, month=month)
 
+    def invoiced(self, period: str, language: str) -> str:
+        say, month = speaker(language), month_of(period, language)
+        return say("{service}: use of the API in {month}", service=self._service, month=month)
+
     def taxed_when_used(self, language: str) -> str:
         say = speaker(language)
         return say("Credit that is paid in advance: VAT is charged when it is used.")

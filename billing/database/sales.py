@@ -308,6 +308,27 @@ document = Table(
     " exchange: to the currency of the seller's books, with its day and source",
 )
 
+invoiced_month = Table(
+    "invoiced_month",
+    metadata,
+    Column("account_id", ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    Column("period", Text, primary_key=True),
+    Column("used_nanodollars", BigInteger, nullable=False),
+    Column("before_nanodollars", BigInteger, nullable=False),
+    Column("gone_nanodollars", BigInteger, nullable=False),
+    Column("rest_nanodollars", BigInteger, nullable=False),
+    Column("document_id", ForeignKey("document.id"), unique=True),
+    Column("vat_cause", Uuid, unique=True),
+    moment("recorded_at"),
+    CheckConstraint(
+        "least(used_nanodollars, before_nanodollars, gone_nanodollars, rest_nanodollars) >= 0", name="amounts"
+    ),
+    CheckConstraint("period ~ '^[0-9]{4}-[0-9]{2}$'", name="period"),
+    comment="append-only: what an account used beyond its credit in a month; before: the rest of the month before;"
+    " gone: paid or forgiven before it was invoiced; rest: less than a cent, for the next month;"
+    " the document is for what is left; vat_cause: of the transfer of its tax, where that comes on top",
+)
+
 exchange_rate = Table(
     "exchange_rate",
     metadata,
@@ -323,4 +344,4 @@ exchange_rate = Table(
 VAT_CAUSE = "encode(set_byte(uuid_send({0}), 15, get_byte(uuid_send({0}), 15) # 1), 'hex')::uuid"
 """SQL of the cause of the tax on top, of the column of a payment's id. As ``billing.ids.vat_cause``."""
 
-APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "exchange_rate")
+APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "invoiced_month", "exchange_rate")

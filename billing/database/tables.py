@@ -246,6 +246,7 @@ transfer = Table(
     CheckConstraint("debit_id <> credit_id", name="two_sides"),
     CheckConstraint(f"kind IN ({_quoted(*TRANSFERS)})", name="kind"),
     Index("ix_transfer_created_at", "created_at", postgresql_using="brin"),
+    Index("ix_transfer_postpaid", "debit_id", "created_at", postgresql_where=text("kind = 'postpaid'")),
     comment="append-only double entry: amount moves from the debit to the credit side;"
     " cause is the request of a usage or postpaid transfer, else the operation",
 )

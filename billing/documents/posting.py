@@ -74,6 +74,10 @@ class Wording(Protocol):
         """Of credit, in a month: ``2026-11``."""
         ...
 
+    def invoiced(self, period: str, language: str) -> str:
+        """Of what was used beyond credit, in a month."""
+        ...
+
     def taxed_when_used(self, language: str) -> str:
         """The note on a sale of credit on which tax falls later."""
         ...

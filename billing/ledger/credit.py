@@ -260,19 +260,41 @@ class Credit:
             await _also(transaction, lot_id, also)
             return shortfall
 
-    async def pay_receivable(self, account_id: int, amount: int, cause: UUID, actor: str) -> None:
+    async def owe_vat(self, account_id: int, amount: int, cause: UUID) -> None:
+        """The tax on top of what was used beyond credit: the account owes it with its invoice."""
+        _require_positive(amount)
+        async with self._locked(account_id) as (transaction, account, now):
+            if await transaction.moved(cause):
+                return
+            receivable = await transaction.ledger_account("receivable", account_id)
+            (vat,) = await _house(transaction, "vat")
+            changes = Changes(now, transfers=[Transfer(cause, receivable, vat, amount, "vat_invoiced")])
+            await _write(transaction, changes, replace(account, owed=account.owed + amount))
+
+    async def pay_receivable(
+        self, account_id: int, amount: int, cause: UUID, actor: str, *, also: AlsoOfAccount | None = None
+    ) -> None:
         """A payment of what the account owes."""
-        await self._lower_receivable(account_id, amount, cause, actor, "payment", "paid")
+        await self._lower_receivable(account_id, amount, cause, actor, "payment", "paid", also)
 
     async def write_off(self, account_id: int, amount: int, cause: UUID, actor: str, reason: str) -> None:
         """The operator gives up a part of what the account owes."""
         await self._lower_receivable(account_id, amount, cause, actor, "write_off", reason)
 
     async def _lower_receivable(
-        self, account_id: int, amount: int, cause: UUID, actor: str, kind: str, reason: str
+        self,
+        account_id: int,
+        amount: int,
+        cause: UUID,
+        actor: str,
+        kind: str,
+        reason: str,
+        also: AlsoOfAccount | None = None,
     ) -> None:
         _require_positive(amount)
         async with self._locked(account_id) as (transaction, account, now):
+            if also is not None:
+                await also(transaction)
             if await transaction.moved(cause):
                 return
             if amount > account.owed:

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.database.db import Database, execute, fetch
+from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError, Conflict
 from billing.ids import new_id
-from billing.ledger.credit import Also, Credit
+from billing.ledger.credit import Also, AlsoOfAccount, Credit
 from billing.payments import life, records
 from billing.payments.notices import tell_owner
 from billing.payments.provider import (
@@ -26,9 +27,12 @@ from billing.payments.provider import (
     Provider,
 )
 from billing.payments.records import Payment
+from billing.prices.money import format_dollars
 from billing.store.port import Lot, Transaction
 
 OF_CREDIT = ("credit", "top_up")
+INVOICE = "invoice"
+CUSTOMER = "customer"
 SUCCEEDED = "succeeded"
 OVER = ("requires_payment_method", "canceled")
 """Of an intent: the try has failed. On a page, its customer may still try another card."""
@@ -48,6 +52,12 @@ WITH paid AS (
 INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
                     created_at)
 SELECT $3, id, 'taken', value_nanodollars, net_cents, vat_cents, gross_cents, 'appliance', $4, $6 FROM paid
+"""
+_LEFT_OF_INVOICE = """
+SELECT d.gross_cents - coalesce((
+    SELECT sum(p.gross_cents) FROM payment p WHERE p.document_id = d.id AND p.state = 'credited' AND p.id <> $1
+), 0)::bigint, (SELECT gross_cents FROM payment WHERE id = $1)
+FROM document d WHERE d.id = (SELECT document_id FROM payment WHERE id = $1)
 """
 _OVER = "UPDATE payment SET state = $2, failure = $3, intent = coalesce(intent, $4) WHERE id = $1"
 _NOTED = "UPDATE payment SET failure = $2 WHERE id = $1 AND failure IS DISTINCT FROM $2"
@@ -71,9 +81,9 @@ class Settling:
         self._clock = clock
 
     async def settle(self, payment_id: UUID) -> Payment:
-        """Brings a payment for credit to what Stripe says of it now; returns it as it is then."""
+        """Brings a payment to what Stripe says of it now, but for those of plans; returns it as it is then."""
         payment, customer = await self._known(payment_id)
-        if payment.kind not in OF_CREDIT or payment.state in ("credited", "unwanted"):
+        if payment.kind not in (*OF_CREDIT, INVOICE) or payment.state in ("credited", "unwanted"):
             return payment
         page, intent = await self._asked(payment, customer)
         if intent is not None and intent.status == SUCCEEDED:
@@ -103,7 +113,7 @@ class Settling:
         """Keeps what Stripe calls it, in case that whoever made it was killed before it was noted."""
         async with self._database.begin() as connection:
             known = await fetch(connection, "SELECT kind, checkout FROM payment WHERE id = $1", payment_id)
-            if not known or known[0].kind not in OF_CREDIT:
+            if not known or known[0].kind not in (*OF_CREDIT, INVOICE):
                 return
             if checkout is not None:
                 query = "UPDATE payment SET checkout = $2 WHERE id = $1 AND checkout IS NULL"
@@ -139,18 +149,27 @@ class Settling:
             raise Mismatch(f"payment {payment.id} is paid, but {different}")
         paid_at = intent.paid_at or self._clock()
         try:
-            await self._credit.purchase(
-                payment.account_id,
-                payment.value_nanodollars,
-                "bought",
-                payment.id,
-                vat=payment.vat_on_top,
-                also=_credits(payment.id, paid_at, intent.id),
-            )
+            await self._credited(payment, paid_at, intent.id)
         except Conflict:
             await self._unwanted(payment, paid_at, intent.id)
         else:
             await self._keep_card(payment, intent, customer)
+
+    async def _credited(self, payment: Payment, paid_at: datetime, intent: str) -> None:
+        """A lot of credit, or less of what the account owes. Raises Conflict where neither can be."""
+        if payment.kind == INVOICE:
+            amount = payment.gross_cents * NANODOLLARS_PER_CENT
+            also = pays_invoice(payment.id, paid_at, intent)
+            await self._credit.pay_receivable(payment.account_id, amount, payment.id, CUSTOMER, also=also)
+            return
+        await self._credit.purchase(
+            payment.account_id,
+            payment.value_nanodollars,
+            "bought",
+            payment.id,
+            vat=payment.vat_on_top,
+            also=_credits(payment.id, paid_at, intent),
+        )
 
     async def _unwanted(self, payment: Payment, paid_at: datetime, intent: str) -> None:
         """Noted with the refund that the worker makes of it."""
@@ -215,5 +234,21 @@ def _credits(payment_id: UUID, paid_at: datetime, intent: str) -> Also:
         if state != "credited":
             life.require("payment", state, "credited")
             await transaction.fetch(_CREDITED, payment_id, paid_at, lot.id, intent)
+
+    return also
+
+
+def pays_invoice(payment_id: UUID, paid_at: datetime, intent: str | None) -> AlsoOfAccount:
+    """Raises Conflict if not so much of the invoice is left, in the transaction that lowers what is owed."""
+
+    async def also(transaction: Transaction) -> None:
+        ((state,),) = await transaction.fetch(_STATE, payment_id)
+        if state == "credited":
+            return
+        life.require("payment", state, "credited")
+        ((left, asked),) = await transaction.fetch(_LEFT_OF_INVOICE, payment_id)
+        if asked > left:
+            raise Conflict(f"of the invoice {format_dollars(left * NANODOLLARS_PER_CENT)} is left to be paid")
+        await transaction.fetch(_CREDITED, payment_id, paid_at, None, intent)
 
     return also

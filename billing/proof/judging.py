@@ -170,7 +170,8 @@ def _lost(parts: Parts, withdrawn: int) -> Fault | None:
 def movement(parts: Parts) -> Item:
     """Of no payment, refund or dispute of ours. Payouts and fees have none."""
     what = AT_STRIPE_ALONE.get(parts["kind"])
-    fault = None if what is None else Fault(what, may_come=True)
+    came_back = parts["net"] == 0  # a refund that failed, and was made once more as another
+    fault = None if what is None or came_back else Fault(what, may_come=True)
     return _item(parts["kind"], f"movement {parts['id']}", 0, (fault,))
 
 

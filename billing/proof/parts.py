@@ -136,6 +136,7 @@ ORDER BY d.id
 
 MOVEMENTS = _of_the_day("""
 SELECT m.id, m.kind, NULL::bigint AS account_id, 1::bigint AS charges, m.cents AS stripe_cents, m.fee_cents,
+       (SELECT sum(cents) FROM movement WHERE source = m.source)::bigint AS net,
        0::bigint AS ledger, 0::bigint AS document_cents, m.created_at AS newest_at
 FROM movement m LEFT JOIN charge c ON c.id = m.id
 WHERE m.created_at >= $1 AND m.created_at < $2

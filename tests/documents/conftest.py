@@ -43,6 +43,9 @@ class Words:
     def used(self, period: str, language: str) -> str:
         return f"used in {period}"
 
+    def invoiced(self, period: str, language: str) -> str:
+        return f"invoiced for {period}"
+
     def taxed_when_used(self, language: str) -> str:
         return "taxed when used"
 

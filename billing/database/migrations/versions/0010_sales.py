@@ -18,6 +18,7 @@ ALTER TABLE ledger_account
         CHECK (kind IN ('lot', 'receivable', 'payments', 'grants', 'plans', 'revenue', 'expired', 'forfeited',
                         'disputed', 'written_off', 'vat'));
 INSERT INTO ledger_account (kind) VALUES ('vat');
+CREATE INDEX ix_transfer_postpaid ON transfer (debit_id, created_at) WHERE kind = 'postpaid';
 
 ALTER TABLE closing ADD takings bigint NOT NULL DEFAULT 0;
 COMMENT ON TABLE closing IS
@@ -310,6 +311,27 @@ CREATE INDEX ix_document_issued_at ON document (issued_at);
 COMMENT ON TABLE document IS
     'append-only: receipts, invoices, credit notes, and what credit was used where tax falls then; the number is given by a trigger, without a gap; amounts of a credit note are positive; period: the month that it is for; note: what the law wants said; exchange: to the currency of the seller''s books, with its day and source';
 
+CREATE TABLE invoiced_month (
+    account_id BIGINT NOT NULL,
+    period TEXT NOT NULL,
+    used_nanodollars BIGINT NOT NULL,
+    before_nanodollars BIGINT NOT NULL,
+    gone_nanodollars BIGINT NOT NULL,
+    rest_nanodollars BIGINT NOT NULL,
+    document_id BIGINT,
+    vat_cause UUID,
+    recorded_at timestamptz NOT NULL,
+    CONSTRAINT pk_invoiced_month PRIMARY KEY (account_id, period),
+    CONSTRAINT ck_invoiced_month_amounts CHECK (least(used_nanodollars, before_nanodollars, gone_nanodollars, rest_nanodollars) >= 0),
+    CONSTRAINT ck_invoiced_month_period CHECK (period ~ '^[0-9]{4}-[0-9]{2}$'),
+    CONSTRAINT fk_invoiced_month_account_id FOREIGN KEY(account_id) REFERENCES account (id),
+    CONSTRAINT uq_invoiced_month_document_id UNIQUE (document_id),
+    CONSTRAINT fk_invoiced_month_document_id FOREIGN KEY(document_id) REFERENCES document (id),
+    CONSTRAINT uq_invoiced_month_vat_cause UNIQUE (vat_cause)
+);
+COMMENT ON TABLE invoiced_month IS
+    'append-only: what an account used beyond its credit in a month; before: the rest of the month before; gone: paid or forgiven before it was invoiced; rest: less than a cent, for the next month; the document is for what is left; vat_cause: of the transfer of its tax, where that comes on top';
+
 CREATE TABLE exchange_rate (
     currency TEXT NOT NULL,
     day DATE NOT NULL,
@@ -333,7 +355,7 @@ END
 $$
 """
 
-APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "exchange_rate")
+APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "invoiced_month", "exchange_rate")
 
 
 def upgrade() -> None:
