@@ -1,0 +1,297 @@
+"""Postpaid accounts: an invoice at the month's end, paid, reminded of, stopped; the clock is the test's."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from billing.customers.accounts import list_audit
+from billing.database.db import execute, fetch
+from billing.documents.buyers import Buyer, keep_buyer
+from billing.documents.document import Document
+from billing.documents.invoicing import Invoicing
+from billing.documents.posting import Posted
+from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing
+from billing.errors import Conflict, NotFound
+from billing.ids import new_id
+from billing.payments.invoices import BankTransfers, unpaid
+from billing.payments.reminding import Reminded, Reminding, Terms, why_stopped
+from billing.prices.pricing import Tokens
+from billing.proof.takings import compare_takings
+from tests.billing.conftest import Bank, Customer
+from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, Shop
+
+LIMIT = 100 * 10**9
+ON_TOP = Taxing([NORWAY, ABROAD], included=False)
+REQUEST = 10**9
+"""Nano-dollars of a request in these tests: a million tokens of output at the rate below."""
+
+
+@dataclass
+class Company:
+    """An account with a credit limit, and what the worker does for it."""
+
+    shop: Shop
+    customer: Customer
+
+    @property
+    def bank(self) -> Bank:
+        return self.shop.bank
+
+    async def uses(self, nanodollars: int) -> None:
+        """A completion that costs so much."""
+        admitted = await self.customer.admitted(prompt_limit=0, completion_limit=nanodollars)
+        await self.customer.settle(admitted, Tokens(0, 0, nanodollars))
+
+    async def invoice(self) -> Posted:
+        return await Invoicing(
+            self.bank.database, self.shop.office, self.bank.credit, self.bank.clock, invoice_days=14
+        ).run_once()
+
+    async def remind(self) -> Reminded:
+        terms = Terms(reminder_days=7, stop_days=21)
+        return await Reminding(self.bank.database, self.bank.standings, terms, self.bank.clock).run_once()
+
+    async def pays(self, name: str, cents: int | None = None, on: date | None = None) -> int:
+        """By bank; what is left, in cents."""
+        transfers = BankTransfers(self.bank.database, self.bank.credit, self.bank.clock)
+        left = await transfers.note(name, on or self.bank.clock().date(), cents, "kari")
+        return 0 if left is None else left.left_cents
+
+    async def owed(self) -> int:
+        return (await self.customer.account()).owed_nanodollars
+
+    async def status(self) -> str:
+        return (await self.customer.account()).status
+
+    async def invoices(self) -> list[Document]:
+        return [one for one in await self.shop.documents() if one.kind == "invoice"]
+
+    async def told(self) -> list[tuple[str, str]]:
+        async with self.bank.database.begin() as connection:
+            rows = await fetch(
+                connection, "SELECT kind, subject FROM notice WHERE kind LIKE '%invoice%' ORDER BY id"
+            )
+        return [(row.kind, row.subject) for row in rows]
+
+
+def at(month: int, day: int, hour: int = 12) -> datetime:
+    return datetime(2026, month, day, hour, tzinfo=UTC)
+
+
+async def company_of(shop: Shop, buyer: Buyer | None = OSLO) -> Company:
+    bank = shop.bank
+    bank.clock.turn(seconds=1)
+    await bank.set_rate((0, 0, 1_000))  # a nano-dollar a token
+    customer = await bank.customer(0)
+    await bank.standings.set_terms(
+        customer.account_id, "kari", credit_limit=LIMIT, priority=0, reason="a contract"
+    )
+    if buyer is not None:
+        async with bank.database.begin() as connection:
+            await keep_buyer(connection, customer.account_id, buyer, bank.clock())
+    return Company(shop, customer)
+
+
+@pytest.fixture
+async def company(shop: Shop) -> Company:
+    return await company_of(shop)
+
+
+async def test_the_whole_cents_of_each_month_are_invoiced_once_and_the_rest_with_the_next(
+    company: Company,
+) -> None:
+    clock, used = company.bank.clock, (1_234_567_891, 2_000_000_009, 7)
+    await company.uses(used[0])
+    assert await company.invoice() == Posted(0, 0), "the month is not over"
+    clock.now = at(2, 1, 0)
+    assert await company.invoice() == Posted(0, 0), "its last requests may not be settled"
+    for month in (2, 3, 4):
+        clock.now = at(month, 1, 2)
+        for _ in range(2):
+            await company.invoice()
+        if month < 4:
+            clock.now = at(month, 20)
+            await company.uses(used[month - 1])
+    clock.now = at(5, 1, 2)
+    await company.invoice()
+    invoices = await company.invoices()
+    assert [(one.period, one.gross_cents, one.due_on) for one in invoices] == [
+        ("2026-01", 123, date(2026, 2, 15)), ("2026-02", 200, date(2026, 3, 15)),
+    ]  # fmt: skip
+    assert [one.number for one in invoices] == [1, 2]
+    assert (invoices[0].net_cents, invoices[0].vat_cents, invoices[0].vat_code) == (98, 25, "3")
+    async with company.bank.database.begin() as connection:
+        months = await fetch(connection, "SELECT * FROM invoiced_month ORDER BY period")
+    assert [(one.before_nanodollars, one.rest_nanodollars) for one in months] == [
+        (0, 4_567_891), (4_567_891, 4_567_900), (4_567_900, 4_567_907),
+    ]  # fmt: skip
+    invoiced = sum(one.gross_cents for one in invoices) * NANODOLLARS_PER_CENT
+    assert invoiced + months[-1].rest_nanodollars == sum(used) == await company.owed()
+    assert await company.bank.discrepancies() == []
+
+
+async def test_tax_on_top_of_prices_is_owed_with_the_invoice_and_paid_with_it(shop: Shop) -> None:
+    shop.taxing = ON_TOP
+    at_home, abroad = await company_of(shop), await company_of(shop, ATHENS)
+    for one in (at_home, abroad):
+        await one.uses(10 * REQUEST)
+    shop.bank.clock.now = at(2, 1, 2)
+    for _ in range(2):
+        await at_home.invoice()
+    first, second = await at_home.invoices()
+    assert [(one.net_cents, one.vat_cents, one.gross_cents) for one in (first, second)] == [
+        (1000, 250, 1250), (1000, 0, 1000),
+    ]  # fmt: skip
+    assert (await at_home.owed(), await abroad.owed()) == (
+        1250 * NANODOLLARS_PER_CENT,
+        1000 * NANODOLLARS_PER_CENT,
+    )
+    assert await at_home.pays(first.name) == 0
+    assert await at_home.owed() == 0
+    assert await shop.bank.discrepancies() == []
+
+
+async def test_an_invoice_is_paid_in_parts_and_never_beyond_what_is_left(company: Company) -> None:
+    await company.uses(30 * REQUEST)
+    company.bank.clock.now = at(2, 1, 2)
+    await company.invoice()
+    (invoice,) = await company.invoices()
+    assert await company.pays(invoice.name, 1000, date(2026, 1, 31)) == 2000
+    with pytest.raises(Conflict, match=r"\$20.00 is left: note that much, and give the rest back"):
+        await company.pays(invoice.name, 2001)
+    with pytest.raises(ValueError, match="above zero"):
+        await company.pays(invoice.name, 0)
+    with pytest.raises(ValueError, match="not over yet"):
+        await company.pays(invoice.name, 1, date(2026, 2, 2))
+    with pytest.raises(NotFound, match="no invoice 7"):
+        await company.pays("7")
+    assert await company.pays(invoice.name) == 0
+    with pytest.raises(Conflict, match="is paid"):
+        await company.pays(invoice.name, 1)
+    assert await company.owed() == 0
+    assert await company.bank.discrepancies() == []
+    company.bank.clock.turn(hours=1)
+    found = await compare_takings(company.bank.database, date(2026, 2, 1), None, company.bank.clock)
+    assert found.differences == ()
+    assert [(one.kind, one.here_cents, one.ledger_nanodollars) for one in found.groups] == [
+        ("invoice", 3000, 3000 * NANODOLLARS_PER_CENT)
+    ]
+
+
+async def test_who_does_not_pay_is_reminded_then_stopped_and_goes_on_once_it_is_paid(company: Company) -> None:
+    clock = company.bank.clock
+    await company.uses(10 * REQUEST)
+    clock.now = at(2, 1, 2)
+    await company.invoice()
+    (invoice,) = await company.invoices()
+    days = {}
+    for _ in range(60):
+        done = await company.remind()
+        if done != Reminded(0, 0, 0):
+            days[clock().date()] = done
+        clock.turn(days=1)
+    due = date(2026, 2, 15)
+    assert invoice.due_on == due
+    assert days == {
+        due + timedelta(days=8): Reminded(1, 0, 0), due + timedelta(days=22): Reminded(0, 1, 0),
+    }  # fmt: skip
+    assert await company.status() == "suspended"
+    assert await company.told() == [("invoice_reminder", "1"), ("operator:invoice_stop", "1")]
+    assert await company.pays(invoice.name, 999) == 1
+    assert await company.remind() == Reminded(0, 0, 0), "a cent is still owed"
+    await company.pays(invoice.name)
+    assert await company.remind() == Reminded(0, 0, 1)
+    assert await company.status() == "active"
+    async with company.bank.database.begin() as connection:
+        trail = [(one.action, one.actor) for one in await list_audit(connection, company.customer.account_id)]
+    assert ("account suspended", "appliance") in trail
+    assert ("account active", "appliance") in trail
+
+
+async def test_another_reason_keeps_an_account_suspended_and_an_operator_is_not_overruled(shop: Shop) -> None:
+    abuse, trusted = await company_of(shop), await company_of(shop)
+    clock, standings = shop.bank.clock, shop.bank.standings
+    for one in (abuse, trusted):
+        await one.uses(10 * REQUEST)
+    clock.now = at(2, 1, 2)
+    await abuse.invoice()
+    first, second = await abuse.invoices()
+    await standings.suspend(abuse.customer.account_id, "kari", "spam")
+    clock.now = at(4, 1)
+    assert (await abuse.remind()).stopped == 1
+    await standings.resume(trusted.customer.account_id, "kari", "they pay on Friday")
+    assert await abuse.remind() == Reminded(0, 0, 0)
+    assert await trusted.status() == "active"
+    for invoice in (first, second):
+        await abuse.pays(invoice.name)
+    assert await abuse.remind() == Reminded(0, 0, 0)
+    assert await abuse.status() == "suspended"
+
+
+async def test_of_two_unpaid_invoices_one_that_is_paid_does_not_open_the_account(company: Company) -> None:
+    clock = company.bank.clock
+    await company.uses(10 * REQUEST)
+    clock.now = at(2, 1, 2)
+    await company.invoice()
+    await company.uses(20 * REQUEST)
+    clock.now = at(3, 1, 2)
+    await company.invoice()
+    clock.now = at(5, 1)
+    assert (await company.remind()).stopped == 1
+    first, second = await company.invoices()
+    await company.pays(first.name)
+    assert (await company.remind()).resumed == 0
+    await company.pays(second.name)
+    assert (await company.remind()).resumed == 1
+
+
+async def test_what_was_forgiven_or_paid_before_is_not_asked_for_and_nobody_is_stopped_for_it(
+    company: Company,
+) -> None:
+    bank, account_id = company.bank, company.customer.account_id
+    await company.uses(10 * REQUEST)
+    await bank.credit.write_off(account_id, 4 * REQUEST, new_id(bank.clock()), "kari", "an outage")
+    bank.clock.now = at(2, 1, 2)
+    await company.invoice()
+    (invoice,) = await company.invoices()
+    assert invoice.gross_cents == 600
+    await bank.credit.write_off(account_id, 6 * REQUEST, new_id(bank.clock()), "kari", "another")
+    async with bank.database.begin() as connection:
+        assert await unpaid(connection) == []
+    bank.clock.now = at(6, 1)
+    assert await company.remind() == Reminded(0, 0, 0)
+
+
+async def test_who_has_not_said_who_buys_is_invoiced_when_it_is_known(shop: Shop) -> None:
+    company = await company_of(shop, None)
+    await company.uses(REQUEST)
+    shop.bank.clock.now = at(2, 1, 2)
+    assert await company.invoice() == Posted(0, 1)
+    await company.uses(REQUEST)
+    shop.bank.clock.now = at(3, 1, 2)
+    async with shop.bank.database.begin() as connection:
+        await keep_buyer(connection, company.customer.account_id, OSLO, shop.bank.clock())
+    assert await company.invoice() == Posted(2, 0)
+    assert [one.period for one in await company.invoices()] == ["2026-01", "2026-02"]
+
+
+async def test_a_crash_before_the_tax_was_owed_is_made_good_by_the_next_run(shop: Shop) -> None:
+    shop.taxing = ON_TOP
+    company = await company_of(shop)
+    await company.uses(10 * REQUEST)
+    shop.bank.clock.now = at(2, 1, 2)
+    await company.invoice()
+    async with shop.bank.database.begin() as connection:
+        await execute(connection, "SET session_replication_role = replica")
+        await execute(connection, "DELETE FROM transfer WHERE kind = 'vat_invoiced'")
+        await execute(connection, "UPDATE account SET owed_nanodollars = 10000000000 WHERE owed_nanodollars > 0")
+        await execute(connection, "SET session_replication_role = origin")
+    for _ in range(2):
+        await company.invoice()
+    assert await company.owed() == 1250 * NANODOLLARS_PER_CENT
+    assert await shop.bank.discrepancies() == []
+
+
+def test_the_reason_of_a_stop_names_the_invoice() -> None:
+    assert why_stopped("AB-12") == "invoice AB-12 is unpaid"
