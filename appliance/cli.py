@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands import account, credit, key, ledger, models, rate, usage
+from appliance.commands import account, books, credit, key, ledger, models, rate, usage
 from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 from appliance.settings import SettingsError
@@ -27,6 +27,7 @@ for name, group in (
     ("rate", rate.app),
     ("usage", usage.app),
     ("ledger", ledger.app),
+    ("books", books.app),
 ):
     app.add_typer(group, name=name)
 app.command()(reconcile)

@@ -1,4 +1,4 @@
-"""Documents are posted for what was paid and paid back."""
+"""Documents are posted for what was paid and paid back, and where tax falls then, for what was used."""
 
 import logging
 
@@ -8,13 +8,16 @@ from appliance.worker.metrics import WorkerMetrics
 from billing.clock import Clock
 from billing.database.db import Database
 from billing.documents.posting import Posting
+from billing.documents.used import UsedPosting
 
 log = logging.getLogger(__name__)
 
 
 class Papering:
     def __init__(self, database: Database, settings: Settings, metrics: WorkerMetrics, clock: Clock) -> None:
-        self._posting = Posting(database, office_of(settings, database, clock), clock)
+        office = office_of(settings, database, clock)
+        self._posting = Posting(database, office, clock)
+        self._used = UsedPosting(database, office, clock)
         self._metrics = metrics
         self._missing = missing_of_seller(settings) if settings.stripe_key is not None else []
 
@@ -23,7 +26,7 @@ class Papering:
         if self._missing:
             log.error("no receipts are posted: seller in appliance.yaml lacks %s", ", ".join(self._missing))
             return
-        posted = await self._posting.run_once()
+        posted = await self._posting.run_once() + await self._used.run_once()
         self._metrics.documents_waiting.set(posted.waiting)
         if posted.documents:
             log.info("%d documents were posted", posted.documents)

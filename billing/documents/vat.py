@@ -66,14 +66,14 @@ def quote(price: int, buyer: Buyer, taxing: Taxing, *, is_credit: bool) -> Quote
         vat = contained(price, rule.basis_points)
         net, gross = price - vat, price
     else:
-        vat = _rounded(price * rule.basis_points, BASIS_POINTS)
+        vat = rounded(price * rule.basis_points, BASIS_POINTS)
         net, gross = price, price + vat
     return Quote(price * NANODOLLARS_PER_CENT, net, vat, gross, rule.code, rule.basis_points, rule.note)
 
 
 def contained(gross: int, basis_points: int) -> int:
     """The tax that is in an amount."""
-    return _rounded(gross * basis_points, BASIS_POINTS + basis_points)
+    return rounded(gross * basis_points, BASIS_POINTS + basis_points)
 
 
 def parts(value: int, price: int, gross: int, basis_points: int) -> tuple[int, int]:
@@ -85,10 +85,10 @@ def parts(value: int, price: int, gross: int, basis_points: int) -> tuple[int, i
     if price == gross:
         vat = contained(value, basis_points)
         return value - vat, vat
-    return value, _rounded(value * basis_points, BASIS_POINTS)
+    return value, rounded(value * basis_points, BASIS_POINTS)
 
 
-def _rounded(numerator: int, denominator: int) -> int:
+def rounded(numerator: int, denominator: int) -> int:
     """Half to even."""
     whole, rest = divmod(numerator, denominator)
     twice = 2 * rest

@@ -269,7 +269,7 @@ class Credit:
             receivable = await transaction.ledger_account("receivable", account_id)
             (vat,) = await _house(transaction, "vat")
             changes = Changes(now, transfers=[Transfer(cause, receivable, vat, amount, "vat_invoiced")])
-            await _write(transaction, changes, replace(account, owed=account.owed + amount))
+            await write_account(transaction, changes, replace(account, owed=account.owed + amount))
 
     async def pay_receivable(
         self, account_id: int, amount: int, cause: UUID, actor: str, *, also: AlsoOfAccount | None = None

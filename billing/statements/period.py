@@ -45,6 +45,11 @@ class Period:
         first = day.replace(day=1)
         return cls(first, (first + timedelta(days=32)).replace(day=1) - timedelta(days=1))
 
+    @classmethod
+    def year(cls, year: int) -> "Period":
+        """Raises ValueError for one that no calendar has."""
+        return cls(date(year, 1, 1), date(year, 12, 31))
+
     @property
     def days(self) -> int:
         return (self.last - self.first).days + 1

@@ -1,0 +1,68 @@
+"""``appliance books``: what an accountant needs."""
+
+import csv
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+
+from appliance.commands.account import AsJson
+from appliance.commands.session import fail, print_json, print_table, settings, transact
+from billing.clock import system_clock
+from billing.documents.exchange import Rate, books_currency, enter_rate
+from billing.documents.statement import as_rows, month_or_year, read_statement
+
+app = typer.Typer(help="Statements, exchange rates, and the books for the accountant.", no_args_is_help=True)
+
+COLUMNS = {"section": "SECTION", "line": "LINE", "figure": "FIGURE", "amount": "AMOUNT"}
+
+
+@app.command()
+def rate(
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="For example 2026-11-27.")],
+    value: Annotated[str, typer.Argument(metavar="RATE", help="What a US dollar was worth: 10.85.")],
+    source: Annotated[str, typer.Option(help='Who says so: "Norges Bank".')],
+) -> None:
+    """Enter the exchange rate of a day by hand, where it cannot be fetched. It cannot be changed afterwards."""
+    currency = books_currency(settings().seller.country)
+    if currency is None:
+        raise fail("the books of a seller in this country are in US dollars: there is nothing to exchange")
+    try:
+        entered = Rate(day.date(), Decimal(value))
+    except InvalidOperation:
+        raise fail(f"{value!r} is no number") from None
+    transact(lambda connection: enter_rate(connection, currency, entered, source, system_clock()))
+    typer.echo(f"{entered.day}: one US dollar is {entered.value} {currency} ({source})")
+
+
+@app.command()
+def statement(
+    period: Annotated[str, typer.Argument(help="A month, 2026-11, or a year, 2026 (UTC).")],
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet.")] = False,
+) -> None:
+    """Sales, credit, what is owed, fees and payouts, and whether they add up."""
+    try:
+        wanted = month_or_year(period)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    read = transact(lambda connection: read_statement(connection, wanted), snapshot=True)
+    rows = [_plain(row) for row in as_rows(read)]
+    if as_json:
+        print_json({"period": period, "adds_up": read.adds_up, "figures": rows})
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        print_table(COLUMNS, rows)
+    if not read.adds_up:
+        raise fail("this does not add up: see `appliance ledger verify`")
+
+
+def _plain(row: Mapping[str, object]) -> Mapping[str, Any]:
+    amount = row["amount"]
+    return {**row, "amount": f"{amount:f}" if isinstance(amount, Decimal) else amount}
