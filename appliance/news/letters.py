@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.identity.letters import Site
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
+from appliance.news.payments import PaymentLetters
 from appliance.papers.letters import PaperLetters
 from appliance.texts import Say, locale_of, speaker
 from billing.database.db import fetch
@@ -31,6 +32,7 @@ class NewsLetters:
             "lot_ends": self._lot_ends,
             "standing": self._standing,
             "terms": self._terms,
+            **PaymentLetters(site).kinds,
         }
 
     async def write(self, connection: AsyncConnection, one: Mail) -> Letter | None:

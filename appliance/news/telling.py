@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.settings import Settings
 from billing.clock import Clock
 from billing.database.db import Database, execute, fetch
+from billing.payments.notices import TO_OPERATOR
 
 NEWS = "news"
 """The kind of mail; it is about the notice."""
@@ -23,6 +24,7 @@ SELECT $1, p.email, p.language, n.id, $3, $3, true
 FROM notice n JOIN person p ON p.account_id = n.account_id OR n.account_id IS NULL
 JOIN account a ON a.id = p.account_id
 WHERE n.id = ANY($2::bigint[]) AND (n.account_id IS NOT NULL OR a.status = 'active')
+  AND (NOT starts_with(n.kind, $4) OR a.role = 'operator')
 """
 _LOTS = """
 INSERT INTO notice (created_at, kind, account_id, subject, body)
@@ -49,7 +51,7 @@ async def tell(connection: AsyncConnection, now: datetime) -> int:
     """Queues mail for what was not told yet; returns how many notices were."""
     due = [row[0] for row in await fetch(connection, _DUE, AT_ONCE)]
     if due:
-        await execute(connection, _TO_OWNERS, NEWS, due, now)
+        await execute(connection, _TO_OWNERS, NEWS, due, now, TO_OPERATOR)
         await execute(connection, "UPDATE notice SET sent_at = $2 WHERE id = ANY($1::bigint[])", due, now)
     return len(due)
 

@@ -57,11 +57,14 @@ from appliance.web.metrics import SiteMetrics
 from appliance.web.playground import PlaygroundPages
 from appliance.web.security import SecurityPages
 from appliance.web.standing import StandingPages
+from appliance.web.stripe import StripeWebhook
 from billing.clock import Clock, system_clock
 from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.ledger.credit import Credit
+from billing.payments.inbox import Inbox as StripeInbox
+from billing.payments.provider import Provider
 from billing.store.postgres import PostgresStore
 from serving.catalog.declared import Declared
 from serving.client.published import Directory
@@ -82,8 +85,14 @@ class Site:
     database: Database
 
 
-def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clock, cost: Cost = OWASP) -> Site:
-    """``cost`` is of a password's hash. Raises SettingsError, SecretsError."""
+def site_app(
+    settings: Settings,
+    metrics: SiteMetrics,
+    clock: Clock = system_clock,
+    cost: Cost = OWASP,
+    provider: Provider | None = None,
+) -> Site:
+    """``cost`` is of a hash. Without ``provider`` nothing is sold. Raises SettingsError, SecretsError."""
     pepper = secrets.read(settings.secrets).key_pepper
     legal, declared = read_legal_texts(settings), Declared(settings.declared)
     directory = Directory(settings.directory)
@@ -137,7 +146,11 @@ def site_app(settings: Settings, metrics: SiteMetrics, clock: Clock = system_clo
     audiences(app)
     _answer_errors(app, render)
     beside = _Beside(app, static, metrics)
-    return Site(Guard(beside, settings.api_url.removesuffix("/v1"), settings.site_transport), app, database)
+    guarded = Guard(beside, settings.api_url.removesuffix("/v1"), settings.site_transport)
+    if provider is None:
+        return Site(guarded, app, database)
+    events = StripeInbox(database, provider, {}, clock)
+    return Site(StripeWebhook(guarded, events, metrics, settings.site_transport), app, database)
 
 
 class _Beside:

@@ -20,6 +20,11 @@ class SiteMetrics:
             registry=registry,
         )  # fmt: skip
 
+        self.webhooks = Counter(
+            "appliance_stripe_webhooks", "Webhooks of Stripe, by the answer: 400 is not signed by it.",
+            ["status"], registry=registry,
+        )  # fmt: skip
+
     def observe_refusal(self, reason: str) -> None:
         """At the door, before anything of a request is known."""
         self._refused.labels(reason).inc()

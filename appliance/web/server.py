@@ -7,8 +7,10 @@ from appliance.door.headers import NO_PAGE
 from appliance.door.protocol import Door
 from appliance.door.server import serve
 from appliance.settings import Settings
+from appliance.till import provider_of
 from appliance.web.app import site_app
 from appliance.web.metrics import SiteMetrics
+from billing.clock import system_clock
 
 SHUTDOWN_SECONDS = 5
 
@@ -21,7 +23,7 @@ def run(settings: Settings, *, fd: int | None) -> None:
         limits, (*NO_PAGE, *settings.site_transport), metrics.observe_refusal, metrics.connections_open.set
     )
     serve(
-        site_app(settings, metrics).app,
+        site_app(settings, metrics, provider=provider_of(settings, system_clock)).app,
         door,
         (),
         fd=fd,

@@ -48,3 +48,23 @@ class WorkerMetrics:
         self.holds_recovered = Counter(
             "appliance_holds_recovered", "Holds whose gateway was gone, settled by the worker.", registry=registry
         )
+        self.stripe_events_waiting = Gauge(
+            "appliance_stripe_events_waiting", "Events of Stripe that are not handled yet.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.stripe_events_failed = Gauge(
+            "appliance_stripe_events_failed", "Those of them that were tried in vain.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.stripe_oldest_seconds = Gauge(
+            "appliance_stripe_events_oldest_seconds", "How long ago the oldest of them happened.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.stripe_events_swept = Counter(
+            "appliance_stripe_events_swept", "Events that no webhook brought, found by asking.", registry=registry
+        )
+        self.top_ups = Counter("appliance_top_ups", "Cards that were charged by themselves.", registry=registry)
+        self.refunds_failed = Gauge(
+            "appliance_refunds_failed", "Refunds that wait for the operator.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip

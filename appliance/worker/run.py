@@ -14,10 +14,13 @@ from appliance import secrets
 from appliance.identity.places import open_places
 from appliance.review.looking import Review
 from appliance.settings import Settings
+from appliance.till import open_till, provider_of
+from appliance.worker import paying
 from appliance.worker.jobs import Jobs
 from appliance.worker.mailing import Mailing
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.papers import Papering
+from appliance.worker.paying import Paying
 from appliance.worker.recovery import Recovery
 from billing.charging.settlement import Settlement
 from billing.clock import system_clock
@@ -39,7 +42,7 @@ VERIFY_PERIOD_SECONDS = 300.0
 REVIEW_PERIOD_SECONDS = 300.0
 DAILY_PERIOD_SECONDS = 3600.0
 WORKER_LOCK = 723_241_500
-POOL_SIZE = 26
+POOL_SIZE = 46
 """Connections: each job holds one for its lock and works with another, and at the start all run at once."""
 
 
@@ -95,6 +98,11 @@ async def run(settings: Settings) -> None:
             Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
             Job("archive", DAILY_PERIOD_SECONDS, does.archive),
         )
+    provider = provider_of(settings, system_clock) if settings.is_first_node else None
+    if provider is not None:
+        jobs += _paying(
+            Paying(database, open_till(settings, provider, database, system_clock), metrics, system_clock)
+        )
     assert 2 * len(jobs) <= POOL_SIZE
     try:
         async with asyncio.TaskGroup() as group:
@@ -104,7 +112,20 @@ async def run(settings: Settings) -> None:
                 task.cancel()
     finally:
         await engine_client.close()
+        if provider is not None:
+            await provider.close()
         await database.close()
+
+
+def _paying(does: Paying) -> tuple[Job, ...]:
+    return (
+        Job("events of Stripe", paying.EVENTS_PERIOD_SECONDS, does.handle_events),
+        Job("top-ups", paying.TOP_UP_PERIOD_SECONDS, does.top_up),
+        Job("refunds", paying.REFUNDS_PERIOD_SECONDS, does.refund),
+        Job("sweep of payments", paying.SWEEP_PERIOD_SECONDS, does.sweep),
+        Job("movements at Stripe", paying.IMPORT_PERIOD_SECONDS, does.import_movements),
+        Job("customers at Stripe", DAILY_PERIOD_SECONDS, does.forget_customers),
+    )
 
 
 async def _repeat(job: Job, database: Database) -> None:

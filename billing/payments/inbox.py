@@ -114,30 +114,41 @@ class Inbox:
                 return handled
             gate = asyncio.Semaphore(AT_ONCE)
             events = [(EventSeen(row.id, row.kind, row.object, row.created_at), row.tries) for row in claimed]
-            done = await asyncio.gather(*(self._handle(gate, event, tries) for event, tries in _one_each(events)))
+            done = await asyncio.gather(*(self._handle(gate, *one) for one in self._together(events)))
             handled += sum(done)
 
     async def _handle(self, gate: asyncio.Semaphore, events: Sequence[EventSeen], tries: int) -> int:
-        """Those of one kind about one object: what it is now is asked once. Returns how many were handled."""
+        """Those about one object: what it is now is asked once. Returns how many were handled."""
         async with gate:
             try:
-                if (handler := self._handler(events[0].kind)) is not None:
-                    await handler(events[0])
+                if (found := self._handler(events[-1].kind)) is not None:
+                    await found[1](events[-1])
             except DatabaseUnavailable:
                 raise
             except BillingError as error:
                 await self._put_off(events, tries, str(error))
                 return 0
             except Exception as error:
-                log.exception("event %s of kind %s failed", events[0].id, events[0].kind)
+                log.exception("event %s of kind %s failed", events[-1].id, events[-1].kind)
                 await self._put_off(events, tries, type(error).__name__)
                 return 0
             async with self._database.begin() as connection:
                 await execute(connection, _HANDLED, [event.id for event in events], self._clock())
             return len(events)
 
-    def _handler(self, kind: str) -> Handler | None:
-        return next((handler for beginning, handler in self._handlers if kind.startswith(beginning)), None)
+    def _together(self, events: Iterable[tuple[EventSeen, int]]) -> Iterable[tuple[list[EventSeen], int]]:
+        """Events about one object that one handler is for, oldest first, with the most tries that one of them had."""
+        groups: dict[tuple[str, str], list[tuple[EventSeen, int]]] = {}
+        for event, tries in events:
+            found = self._handler(event.kind)
+            groups.setdefault((event.kind if found is None else found[0], event.object), []).append((event, tries))
+        for group in groups.values():
+            group.sort(key=lambda one: one[0].created_at)
+            yield [event for event, _ in group], max(tries for _, tries in group)
+
+    def _handler(self, kind: str) -> tuple[str, Handler] | None:
+        """With the beginning of the kinds that it is for."""
+        return next((known for known in self._handlers if kind.startswith(known[0])), None)
 
     async def _put_off(self, events: Sequence[EventSeen], tries: int, error: str) -> None:
         due_at = self._clock() + pause(tries)
@@ -205,16 +216,6 @@ async def backlog(connection: AsyncConnection) -> Backlog:
 def pause(tries: int) -> timedelta:
     """After so many tries with this one."""
     return min(FIRST_PAUSE * (1 << min(tries - 1, 16)), LONGEST_PAUSE)
-
-
-def _one_each(events: Iterable[tuple[EventSeen, int]]) -> Iterable[tuple[list[EventSeen], int]]:
-    """Events of one kind about one object, together; with the most tries that one of them had."""
-    together: dict[tuple[str, str], tuple[list[EventSeen], int]] = {}
-    for event, tries in events:
-        grouped, most = together.setdefault((event.kind, event.object), ([], 0))
-        grouped.append(event)
-        together[event.kind, event.object] = grouped, max(most, tries)
-    return together.values()
 
 
 _COLUMNS = [sales.stripe_event.c[name] for name in Event.__struct_fields__]

@@ -98,7 +98,9 @@ class Settling:
     async def settle_checkout(self, event: EventSeen) -> None:
         """Of an event about a Checkout page. One that is not ours, or of a subscription, is nobody's here."""
         page = await self._provider.checkout(event.object)
-        if page.reference is not None and page.subscription is None and page.setup is None:
+        if page.setup is not None:
+            await self._keep_newest_card(page)
+        elif page.reference is not None and page.subscription is None:
             await self._settle_if_ours(page.reference, checkout=page.id)
 
     async def settle_intent(self, event: EventSeen) -> None:
@@ -180,6 +182,16 @@ class Settling:
     async def _over(self, payment: Payment, state: str, failure: str | None, intent: IntentSeen | None) -> None:
         async with self._database.begin() as connection:
             await over(connection, payment, state, failure, None if intent is None else intent.id, self._clock())
+
+    async def _keep_newest_card(self, page: CheckoutSeen) -> None:
+        """Of a page on which a card was saved and nothing paid, whose customer has not come back."""
+        if page.customer is None or page.status is not CheckoutStatus.COMPLETE:
+            return
+        cards = await self._provider.cards(page.customer)
+        async with self._database.begin() as connection:
+            owners = await fetch(connection, "SELECT account_id FROM wallet WHERE customer = $1", page.customer)
+            for owner in owners if cards else ():
+                await execute(connection, _SAVED, owner.account_id, cards[0].id, cards[0].label)
 
     async def _keep_card(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
         """The card that was saved at a purchase, for top-ups. Without one here Stripe has none of the customer."""

@@ -1,0 +1,161 @@
+"""A bank contests a payment: what is open is not spent, what is lost is gone, to the cent."""
+
+import pytest
+
+from appliance.stripe_sandbox.disputes import decide, open_dispute
+from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.payments import records
+from billing.payments.disputes import state_of, way
+from billing.payments.records import Dispute, Payment
+from billing.prices.pricing import Tokens
+from tests.billing.conftest import Customer
+from tests.payments.conftest import Counter
+
+DOLLAR = 10**9
+DISPUTED = "4000000000000259"
+
+
+async def disputed(counter: Counter, cents: int = 1000) -> tuple[Customer, Payment, dict[str, object]]:
+    ada = await counter.customer()
+    payment = await counter.bought(ada, cents, card=DISPUTED)
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    return ada, payment, row
+
+
+async def decided(counter: Counter, row: dict[str, object], *, won: bool) -> None:
+    """By the bank, and told."""
+    counter.sandbox.control(lambda world: decide(world, str(row["id"]), won=won))
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+
+
+async def said(counter: Counter, row: dict[str, object], **what: object) -> None:
+    """Stripe says something else of it from now on, and tells."""
+    row.update(what)
+    async with counter.database.begin() as connection:
+        await connection.exec_driver_sql(
+            "UPDATE stripe_event SET handled_at = NULL, due_at = '2000-01-01Z' WHERE kind LIKE 'charge.dispute%%'"
+        )
+    await counter.till.inbox.run_once()
+
+
+async def ours(counter: Counter, payment: Payment) -> Dispute:
+    async with counter.database.begin() as connection:
+        (dispute,) = await records.disputes_of(connection, payment.id)
+    return dispute
+
+
+async def test_while_it_is_open_the_credit_is_set_aside_and_won_it_returns(counter: Counter) -> None:
+    ada, payment, row = await disputed(counter)
+    assert (await ours(counter, payment)).state == "open"
+    assert (await ada.account()).balance_nanodollars == 0
+    assert {"dispute", "operator:dispute"} <= set(await counter.told())
+    await decided(counter, row, won=True)
+    assert (await ours(counter, payment)).state == "won"
+    assert (await ada.account()).balance_nanodollars == 10 * DOLLAR
+
+
+async def test_lost_it_is_gone_and_what_was_used_is_owed(counter: Counter) -> None:
+    ada = await counter.customer()
+    payment = await counter.bought(ada, card=DISPUTED)
+    admitted = await ada.admitted()
+    await ada.settle(admitted, Tokens(100, 0, 50))
+    used = 10 * DOLLAR - (await ada.account()).balance_nanodollars
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    await said(counter, row)
+    assert (await ours(counter, payment)).state == "lost"
+    assert (await ada.account()).owed_nanodollars == used
+    assert await counter.moved("chargeback") + await counter.moved("shortfall") == 10 * DOLLAR
+    assert await counter.errors() == []
+
+
+async def test_lost_before_it_was_heard_of(counter: Counter) -> None:
+    ada = await counter.customer()
+    payment = await counter.bought(ada, card=DISPUTED)
+    counter.bank.clock.turn(minutes=1)
+    counter.sandbox.catch_up()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    assert (await ours(counter, payment)).state == "lost"
+    assert await counter.moved("chargeback") == 10 * DOLLAR
+
+
+async def test_lost_while_a_request_runs_waits_for_its_end(counter: Counter) -> None:
+    ada = await counter.customer()
+    payment = await counter.bought(ada, card=DISPUTED)
+    admitted = await ada.admitted()
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    assert any("still claim" in error for error in await counter.errors())
+    assert (await ours(counter, payment)).state == "open"
+    await ada.settle(admitted, Tokens(100, 0, 50))
+    counter.bank.clock.turn(minutes=1)
+    await counter.till.inbox.run_once()
+    assert (await ours(counter, payment)).state == "lost"
+    assert await counter.errors() == []
+
+
+async def test_a_part_that_is_lost_leaves_the_rest(taxed: Counter) -> None:
+    ada = await taxed.customer()
+    payment = await taxed.bought(ada)
+    assert payment.gross_cents == 1250
+    (charge,) = taxed.sandbox.state.table("charge").rows
+    taxed.sandbox.control(lambda world: open_dispute(world, charge, amount=500))
+    (row,) = taxed.sandbox.state.table("dispute").rows.values()
+    await taxed.hear()
+    assert (await ada.account()).balance_nanodollars == 0
+    await decided(taxed, row, won=False)
+    assert (await ada.account()).balance_nanodollars == 6 * DOLLAR
+    assert await taxed.moved("chargeback") == 4 * DOLLAR
+    assert await taxed.moved("vat_refund") == 100 * NANODOLLARS_PER_CENT
+
+
+async def test_an_inquiry_moves_nothing_and_may_be_closed(counter: Counter) -> None:
+    ada = await counter.customer()
+    payment = await counter.bought(ada, card=DISPUTED)
+    counter.bank.clock.turn(minutes=1)
+    counter.sandbox.catch_up()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    row.update(status="warning_needs_response")
+    await counter.hear()
+    assert (await ours(counter, payment)).state == "inquiry"
+    assert (await ada.account()).balance_nanodollars == 10 * DOLLAR
+    assert "dispute" not in await counter.told()
+    await said(counter, row, status="warning_closed")
+    assert (await ours(counter, payment)).state == "closed"
+
+
+async def test_of_credit_that_was_paid_back_the_account_owes_what_the_bank_took(counter: Counter) -> None:
+    ada = await counter.customer()
+    payment = await counter.bought(ada, card=DISPUTED)
+    await counter.bank.credit.refund(payment.lot_id or 0, "operator", "by hand")
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    assert (await ada.account()).owed_nanodollars == 10 * DOLLAR
+    assert (await ours(counter, payment)).state == "lost"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("needs_response", "open"), ("under_review", "open"), ("won", "won"), ("lost", "lost"),
+        ("warning_needs_response", "inquiry"), ("warning_under_review", "inquiry"), ("warning_closed", "closed"),
+        ("prevented", "closed"),
+    ],
+)  # fmt: skip
+def test_what_stripe_says_and_what_it_is_here(status: str, state: str) -> None:
+    assert state_of(status) == state
+
+
+def test_the_bank_decides_on_what_was_open() -> None:
+    assert way("inquiry", "lost") == ("open", "lost")
+    assert way("open", "open") == ()
