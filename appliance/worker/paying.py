@@ -20,6 +20,7 @@ TOP_UP_PERIOD_SECONDS = 5.0
 REFUNDS_PERIOD_SECONDS = 10.0
 SWEEP_PERIOD_SECONDS = 120.0
 IMPORT_PERIOD_SECONDS = 3600.0
+PLANS_PERIOD_SECONDS = 60.0
 
 
 class Paying:
@@ -57,6 +58,9 @@ class Paying:
             self._metrics.stripe_events_swept.inc(found)
         await self._asking(self._till.sweep.look_at_unfinished)
         await self._asking(self._till.refunds.look)
+
+    async def keep_plans(self) -> None:
+        await self._till.upkeep.run_once()
 
     async def import_movements(self) -> None:
         await self._asking(self._till.sweep.import_movements)

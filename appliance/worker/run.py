@@ -42,7 +42,7 @@ VERIFY_PERIOD_SECONDS = 300.0
 REVIEW_PERIOD_SECONDS = 300.0
 DAILY_PERIOD_SECONDS = 3600.0
 WORKER_LOCK = 723_241_500
-POOL_SIZE = 46
+POOL_SIZE = 52
 """Connections: each job holds one for its lock and works with another, and at the start all run at once."""
 
 
@@ -123,6 +123,7 @@ def _paying(does: Paying) -> tuple[Job, ...]:
         Job("top-ups", paying.TOP_UP_PERIOD_SECONDS, does.top_up),
         Job("refunds", paying.REFUNDS_PERIOD_SECONDS, does.refund),
         Job("sweep of payments", paying.SWEEP_PERIOD_SECONDS, does.sweep),
+        Job("plans", paying.PLANS_PERIOD_SECONDS, does.keep_plans),
         Job("movements at Stripe", paying.IMPORT_PERIOD_SECONDS, does.import_movements),
         Job("customers at Stripe", DAILY_PERIOD_SECONDS, does.forget_customers),
     )

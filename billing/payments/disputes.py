@@ -20,6 +20,7 @@ from billing.payments import life, records
 from billing.payments.notices import tell_operator, tell_owner
 from billing.payments.provider import DisputeSeen, EventSeen, Provider
 from billing.payments.records import Dispute, Payment
+from billing.payments.settling import INVOICE
 from billing.store.port import End, Lot, Transaction
 
 RUNNING = (End.EXPIRY, End.FORFEITURE)
@@ -101,7 +102,9 @@ class Disputes:
     ) -> None:
         value = payment.value_of(dispute.cents) * NANODOLLARS_PER_CENT
         vat = dispute.cents * NANODOLLARS_PER_CENT - value if payment.vat_on_top else 0
-        if payment.lot_id is None:
+        if payment.kind == INVOICE:
+            await self._credit.owe_back(payment.account_id, value, dispute.cause, also=moved)
+        elif payment.lot_id is None:
             await self._credit.give_back_plan(payment.account_id, value, dispute.cause, vat=vat, also=moved)
         elif end in (End.REFUND, End.CHARGEBACK):
             await self._credit.owe_back(payment.account_id, value, dispute.cause, vat=vat, also=moved)

@@ -137,7 +137,7 @@ class Inbox:
             return len(events)
 
     def _together(self, events: Iterable[tuple[EventSeen, int]]) -> Iterable[tuple[list[EventSeen], int]]:
-        """Events about one object that one handler is for, oldest first, with the most tries that one of them had."""
+        """Events about one object for one handler, oldest first, with the most tries that one of them had."""
         groups: dict[tuple[str, str], list[tuple[EventSeen, int]]] = {}
         for event, tries in events:
             found = self._handler(event.kind)

@@ -27,7 +27,8 @@ AT_ONCE = 200
 
 _UNFINISHED = """
 SELECT id, checkout, created_at FROM payment
-WHERE state IN ('ordered', 'open') AND created_at < $1 AND kind IN ('credit', 'top_up')
+WHERE state IN ('ordered', 'open') AND created_at < $1
+  AND kind IN ('credit', 'top_up', 'invoice') AND way = 'stripe'
 ORDER BY created_at LIMIT $2
 """
 _EXPIRE = "UPDATE payment SET state = 'expired' WHERE id = $1 AND state = 'ordered' AND checkout IS NULL"
@@ -73,7 +74,7 @@ class Sweep:
         if closes and payment.state == "open" and checkout is not None:
             await self._provider.expire_checkout(checkout)
             payment = await self._settling.settle(payment_id)
-        if closes and payment.state == "ordered" and payment.kind == "credit":
+        if closes and payment.state == "ordered" and payment.kind != "top_up":
             async with self._database.begin() as connection:
                 await execute(connection, _EXPIRE, payment_id)
             return True
@@ -91,7 +92,8 @@ class Sweep:
                         "id": one.id,
                         "kind": one.kind,
                         "source": one.source,
-                        "payment_id": ours.get(one.intent),
+                        "intent": one.intent,
+                        "payment_id": None if one.intent is None else ours.get(one.intent),
                         "cents": one.cents,
                         "fee_cents": one.fee,
                         "created_at": one.created_at,

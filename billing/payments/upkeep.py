@@ -19,7 +19,7 @@ from billing.payments.subscribed import RUNNING, Subscription, subscriptions_whe
 
 BEFORE_GRACE_ENDS = timedelta(days=1)
 ORDER_KEPT = timedelta(hours=2)
-"""Longer than a page to pay on stays open."""
+"""So long a page to pay on stays open."""
 EVENTS_LATE = timedelta(hours=2)
 """A renewal is charged about an hour after the period's end, and told at once."""
 
@@ -82,4 +82,5 @@ class Upkeep:
         if row.checkout is None:
             await self._following.give_up(row)
         else:
+            await self._provider.expire_checkout(row.checkout)
             await self._following.on_checkout(await self._provider.checkout(row.checkout))
