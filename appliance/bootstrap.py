@@ -1,4 +1,4 @@
-"""The first start: rates from models.yaml, an operator account, and a demo account with credit and a key."""
+"""The first start: rates, plans, an operator account, and a demo account with credit and a key."""
 
 import uuid
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from billing.clock import Clock
 from billing.customers import accounts, keys
 from billing.database.db import Database
 from billing.ledger.credit import Credit
+from billing.plans.versions import publish
 from billing.prices.money import NANODOLLARS_PER_DOLLAR
 from billing.prices.rates import Prices, first_rates
 from billing.store.postgres import PostgresStore
@@ -46,6 +47,7 @@ async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
     try:
         async with database.begin() as connection:
             _, different = await first_rates(connection, declared_prices(settings.models), clock)
+            await publish(connection, settings.plans, clock)
             if await accounts.find_account(connection, OPERATOR) is None:
                 await accounts.create_account(connection, OPERATOR, "operator", clock)
             demo_key = None

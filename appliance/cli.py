@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from appliance.commands import account, books, credit, key, ledger, models, rate, usage
+from appliance.commands import (
+    account,
+    books,
+    credit,
+    key,
+    ledger,
+    models,
+    plan,
+    rate,
+    subscription,
+    usage,
+)
 from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 from appliance.settings import SettingsError
@@ -25,6 +36,8 @@ for name, group in (
     ("key", key.app),
     ("credit", credit.app),
     ("rate", rate.app),
+    ("plan", plan.app),
+    ("subscription", subscription.app),
     ("usage", usage.app),
     ("ledger", ledger.app),
     ("books", books.app),

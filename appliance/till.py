@@ -1,7 +1,8 @@
 """The only wiring of what takes money: settings in, the services that sell, pay back and hear from Stripe out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from appliance import secrets
 from appliance.settings import Settings
@@ -11,17 +12,30 @@ from billing.documents.vat import Taxing
 from billing.ledger.credit import Credit
 from billing.payments.customers import Customers
 from billing.payments.disputes import Disputes
+from billing.payments.following import Following
 from billing.payments.inbox import Handler, Inbox
-from billing.payments.provider import Provider
+from billing.payments.provider import EventSeen, Provider
 from billing.payments.refunds import Refunds
 from billing.payments.settling import Settling
 from billing.payments.shop import Bounds, Shop
 from billing.payments.stripe import StripeProvider
+from billing.payments.subscriptions import Subscriptions
 from billing.payments.sweep import Sweep
 from billing.payments.top_up import TopUps
+from billing.payments.upkeep import Upkeep
+from billing.plans.catalog import Plan
 from billing.store.postgres import PostgresStore
 
 CENTS_PER_DOLLAR = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The plans that can be subscribed to; how long one stays unpaid; how an upgrade is charged."""
+
+    plans: Sequence[Plan] = ()
+    grace: timedelta = timedelta(days=7)
+    prorated: bool = True
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,8 @@ class Till:
     disputes: Disputes
     sweep: Sweep
     customers: Customers
+    subscriptions: Subscriptions
+    upkeep: Upkeep
     inbox: Inbox
 
 
@@ -51,6 +67,11 @@ def bounds_of(settings: Settings) -> Bounds:
     return Bounds(*(CENTS_PER_DOLLAR * dollars for dollars in (section.least, section.most, section.most_a_day)))
 
 
+def offer_of(settings: Settings) -> Offer:
+    section = settings.payments
+    return Offer(settings.plans, timedelta(days=section.grace_days), section.upgrade == "prorated")
+
+
 def open_till(
     settings: Settings,
     provider: Provider,
@@ -58,9 +79,10 @@ def open_till(
     clock: Clock,
     handlers: Mapping[str, Handler] | None = None,
 ) -> Till:
-    """``handlers`` are of events that others than those who sell credit follow."""
+    """``handlers`` are of events that others than those who sell follow."""
     days = settings.billing.refund_days
-    return till(database, provider, settings.taxing, bounds_of(settings), clock, days, handlers)
+    offer = offer_of(settings)
+    return till(database, provider, settings.taxing, bounds_of(settings), clock, days, handlers, offer)
 
 
 def till(
@@ -71,14 +93,25 @@ def till(
     clock: Clock,
     refund_days: int,
     handlers: Mapping[str, Handler] | None = None,
+    offer: Offer = Offer(),
 ) -> Till:
-    credit = Credit(PostgresStore(database), clock, refund_days=refund_days)
+    store = PostgresStore(database)
+    credit = Credit(store, clock, refund_days=refund_days)
+    following = Following(database, store, provider, taxing, offer.grace, clock)
     settling = Settling(database, provider, credit, clock)
     refunds = Refunds(database, provider, credit, clock)
     disputes = Disputes(database, provider, credit, clock)
     top_ups = TopUps(database, provider, settling, taxing, bounds, clock)
-    of_credit: dict[str, Handler] = {
-        "checkout.session.": settling.settle_checkout,
+
+    async def settle_page(event: EventSeen) -> None:
+        """Credit is bought on it, or a plan."""
+        await settling.settle_checkout(event)
+        await following.on_page(event)
+
+    of_ours: dict[str, Handler] = {
+        "checkout.session.": settle_page,
+        "customer.subscription.": following.on_subscription,
+        "invoice.": following.on_invoice,
         "payment_intent.": settling.settle_intent,
         "refund.": refunds.settle,
         "charge.refund.": refunds.settle,
@@ -94,5 +127,7 @@ def till(
         disputes,
         Sweep(database, provider, settling, clock),
         Customers(database, provider),
-        Inbox(database, provider, of_credit | dict(handlers or {}), clock),
+        Subscriptions(database, following, provider, offer.plans, taxing, clock, prorated=offer.prorated),
+        Upkeep(database, following, provider, clock),
+        Inbox(database, provider, of_ours | dict(handlers or {}), clock),
     )

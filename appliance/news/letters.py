@@ -12,6 +12,7 @@ from appliance.identity.letters import Site
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
 from appliance.news.payments import PaymentLetters
+from appliance.news.plans import PlanLetters
 from appliance.papers.letters import PaperLetters
 from appliance.texts import Say, locale_of, speaker
 from billing.database.db import fetch
@@ -33,6 +34,7 @@ class NewsLetters:
             "standing": self._standing,
             "terms": self._terms,
             **PaymentLetters(site).kinds,
+            **PlanLetters(site).kinds,
         }
 
     async def write(self, connection: AsyncConnection, one: Mail) -> Letter | None:

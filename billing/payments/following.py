@@ -79,8 +79,12 @@ class Following:
         if invoice.subscription is not None:
             await self.follow(invoice.subscription, invoice)
 
+    async def on_page(self, event: EventSeen) -> None:
+        """For ``checkout.session.`` A page on which credit is bought is nobody's here."""
+        await self.on_checkout(await self._provider.checkout(event.object))
+
     async def on_checkout(self, seen: CheckoutSeen) -> bool:
-        """For ``checkout.session.``: whether it is one of ours."""
+        """Whether it is one of ours."""
         if seen.reference is None:
             return False
         found = await self._one(sales.subscription.c.id == seen.reference)

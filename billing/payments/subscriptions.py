@@ -8,22 +8,22 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.database import sales, tables
 from billing.database.db import Database
-from billing.documents.buyers import buyer_of
+from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.vat import Quote, Taxing, contained, quote
 from billing.errors import BillingError, NotFound
 from billing.ids import new_id
+from billing.payments.customers import Customers
 from billing.payments.following import Following
 from billing.payments.plan_life import BY_OPERATOR, CANCELLED
 from billing.payments.plan_prices import price_for, sold_at
 from billing.payments.provider import Declined, InvoiceSeen, Provider
-from billing.payments.records import wallet
 from billing.payments.shop import NoBuyer
 from billing.payments.subscribed import RUNNING, Subscription, running_of, subscriptions_of
 from billing.plans.catalog import FIRST_LANGUAGE, Plan
@@ -80,6 +80,7 @@ class Subscriptions:
     ) -> None:
         self._database = database
         self._following = following
+        self._customers = Customers(database, provider)
         self._provider = provider
         self._plans = {plan.id for plan in plans}
         self._taxing = taxing
@@ -118,7 +119,8 @@ class Subscriptions:
         closed: only the newest can be paid on.
         """
         version = await self._offered(plan)
-        gross = (await self._quote(account_id, version.cents)).gross
+        buyer = await self._buyer(account_id)
+        gross = self._quoted(buyer, version.cents).gross
         await self._close_pages(account_id)
         price = await price_for(self._database, self._provider, version, gross)
         row_id = new_id(self._clock())
@@ -128,7 +130,7 @@ class Subscriptions:
             if await running_of(connection, account_id) is not None:
                 raise NotPossible("the account has a plan already")
             await connection.execute(insert(sales.subscription).values(**row, created_at=self._clock()))
-        customer = await self._customer(account_id, email)
+        customer = await self._customers.of(account_id, email, buyer.name)
         page = await self._provider.subscribe(
             customer=customer, price=price, reference=row_id, back=back, key=f"subscribe {row_id}"
         )
@@ -229,11 +231,17 @@ class Subscriptions:
             raise NotFound(f"no plan {plan} is on offer")
         return version
 
-    async def _quote(self, account_id: int, cents: int) -> Quote:
+    async def _buyer(self, account_id: int) -> Buyer:
         async with self._database.begin() as connection:
             buyer = await buyer_of(connection, account_id)
         if buyer is None:
             raise NoBuyer(f"account {account_id} has not said who buys")
+        return buyer
+
+    async def _quote(self, account_id: int, cents: int) -> Quote:
+        return self._quoted(await self._buyer(account_id), cents)
+
+    def _quoted(self, buyer: Buyer, cents: int) -> Quote:
         return quote(cents, buyer, self._taxing, is_credit=False)
 
     async def _difference(self, row: Subscription, version: Version, gross: int, at: datetime) -> int:
@@ -317,25 +325,6 @@ class Subscriptions:
                 await self._following.on_checkout(await self._provider.checkout(row.checkout))
             else:
                 await self._following.give_up(row)
-
-    async def _customer(self, account_id: int, email: str) -> str:
-        """The account at Stripe, made when it is first needed."""
-        table = sales.wallet
-        async with self._database.begin() as connection:
-            known = (await wallet(connection, account_id)).customer
-            buyer = await buyer_of(connection, account_id)
-        if known is not None:
-            return known
-        name = "" if buyer is None else buyer.name
-        made = await self._provider.create_customer(account_id, email, name, f"customer {account_id}")
-        statement = insert(table).values(account_id=account_id, customer=made)
-        async with self._database.begin() as connection:
-            await connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["account_id"], set_={"customer": func.coalesce(table.c.customer, made)}
-                )
-            )
-            return str((await wallet(connection, account_id)).customer)
 
 
 def _stripe_id(row: Subscription) -> str:

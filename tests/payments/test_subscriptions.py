@@ -73,7 +73,7 @@ async def test_a_declined_card_gives_nothing_and_the_order_is_given_up(shop: Sho
     customer = await shop.customer()
     await shop.order(customer, card=DECLINED)
     assert await shop.subscriptions.look(customer.account_id) is None
-    shop.turn(hours=3)
+    shop.turn(hours=26)
     await shop.upkeep.run_once()
     assert ((await shop.row(customer)).state, await balance(customer)) == ("ended", 0)
     await shop.order(customer)

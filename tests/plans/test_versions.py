@@ -1,5 +1,7 @@
 """A plan has a new version when it gives or costs something else, and at no other time."""
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from billing.plans.versions import newest_versions, publish, version_of
@@ -14,7 +16,11 @@ async def test_only_what_a_customer_gets_or_pays_makes_a_version(bank: Bank) -> 
         first, _ = await publish(connection, [SMALL, LARGE], bank.clock)
         renamed = replace(SMALL, names={"en": "Tiny"}, descriptions={"en": "As small as it gets."})
         assert await publish(connection, [renamed, LARGE], bank.clock) == []
-        changes = [{"cents": 1100}, {"allowance": DOLLAR}, {"terms": replace(SMALL.terms, priority=9)}]
+        changes: list[dict[str, Any]] = [
+            {"cents": 1100},
+            {"allowance": DOLLAR},
+            {"terms": replace(SMALL.terms, priority=9)},
+        ]
         for change in changes:
             (made,) = await publish(connection, [replace(SMALL, **change), LARGE], bank.clock)
             assert (await newest_versions(connection))["small"] == made

@@ -1,0 +1,29 @@
+"""What a customer is told of a plan, in both languages."""
+
+import pytest
+
+from appliance.identity.letters import Site
+from appliance.news.plans import _SAID, PlanLetters
+from appliance.texts import speaker
+
+BODY = {
+    "names": {"en": "Small", "nb": "Liten"}, "next_names": {"en": "Large"}, "until": "2027-04-08T12:00:00+00:00",
+    "reason": "not paid",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("became", _SAID)
+@pytest.mark.parametrize("language", ["en", "nb"])
+def test_each_letter_names_the_plan_and_leaves_nothing_open(became: str, language: str) -> None:
+    write = PlanLetters(Site("Example", "https://example.com")).kinds["plan"]
+    letter = write(BODY | {"became": became}, speaker(language), language)
+    text = " ".join((letter.subject, *letter.paragraphs))
+    assert {"en": "Small", "nb": "Liten"}[language] in text
+    assert "{" not in text
+
+
+def test_a_renewal_that_failed_says_until_when_and_what_to_do() -> None:
+    write = PlanLetters(Site("Example", "https://example.com")).kinds["plan"]
+    letter = write(BODY | {"became": "unpaid"}, speaker("nb"), "nb")
+    assert "Grensene beholder du til 8. april 2027 (UTC)." in letter.paragraphs[1]
+    assert "lagre et annet kort" in letter.paragraphs[2]
