@@ -1,5 +1,6 @@
 """The operator's commands, on a real database."""
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,12 @@ from typer.testing import CliRunner, Result
 
 from appliance import secrets
 from appliance.cli import app
+from appliance.settings import load_settings
+from billing.clock import system_clock
 from billing.customers.keys import is_well_formed
+from billing.database.db import Database
 from billing.ids import new_id
+from billing.plans.versions import publish
 from serving.metering.journal import FileJournal, meters_directory
 from serving.metering.meter import Meter
 
@@ -173,3 +178,22 @@ def test_standing_and_limits_by_command(run: Any) -> None:
     assert (shown["balance_nanodollars"], shown["priority"], shown["requests_per_minute"]) == (0, 3, 60)
     assert len(json.loads(run("account", "audit", "alice", "--json").output)) == 8
     assert json.loads(run("ledger", "verify", "--json").output)["balanced"]
+
+
+def test_plans_are_listed_and_a_plan_that_nobody_has_cannot_be_ended(run: Any, fresh_url: str) -> None:
+    async def start() -> None:
+        database = Database(fresh_url)
+        async with database.begin() as connection:
+            await publish(connection, load_settings({}).plans, system_clock)
+        await database.close()
+
+    asyncio.run(start())
+    listed = json.loads(run("plan", "list", "--json").output)
+    assert [(one["plan"], one["price"], one["on_offer"]) for one in listed] == [
+        ("starter", "$10.00", True), ("fixed", "$25.00", True), ("team", "$50.00", True)
+    ]  # fmt: skip
+    run("account", "create", "alice")
+    assert json.loads(run("subscription", "show", "alice", "--json").output) == []
+    for command in (("cancel",), ("end", "--reason", "asked for")):
+        refused = run("subscription", command[0], "alice", *command[1:])
+        assert (refused.exit_code, "the account has no plan" in refused.output) == (1, True)

@@ -223,6 +223,19 @@ async def test_if_you_cancel_mid_month_you_retain_access_through_the_end_of_the_
     assert await shop.notices(customer) == ["began", "cancelled", "ended"]
 
 
+async def test_a_cancelled_plan_leaves_an_account_with_its_credits(shop: Shop) -> None:
+    customer = await shop.customer(dollars=5)
+    await shop.order(customer)
+    await shop.subscriptions.look(customer.account_id)
+    await shop.subscriptions.cancel(customer.account_id)
+    shop.turn(days=40)
+    await shop.handle_all()
+    await shop.upkeep.run_once()
+    account = await customer.account()
+    assert ((await shop.row(customer)).state, account.status) == ("ended", "active")
+    await customer.admitted()
+
+
 async def test_a_cancellation_can_be_taken_back_until_the_period_is_over(shop: Shop) -> None:
     customer = await shop.subscriber()
     await shop.subscriptions.cancel(customer.account_id)
