@@ -9,16 +9,29 @@ import typer
 
 from appliance.commands.account import AsJson
 from appliance.commands.session import as_document, fail, print_json, print_table, settings_of_first_node
+from appliance.secrets import SecretsError
+from appliance.settings import Settings
+from appliance.till import provider_of
 from appliance.worker.reconciling import describe, read_meters
+from appliance.worker.takings import cents as in_dollars
+from appliance.worker.takings import describe as describe_taking
 from billing.clock import system_clock
 from billing.database.db import Database
 from billing.errors import BillingError
+from billing.payments.provider import PaymentsRefused, PaymentsUnavailable
 from billing.prices.money import format_dollars
 from billing.proof import rules as ledger
 from billing.proof.reconciliation import Difference, Group, Reconciliation
 from billing.proof.reconciliation import reconcile as compare
 from billing.proof.rules import Discrepancy
+from billing.proof.takings import Group as TakingsGroup
+from billing.proof.takings import Takings, compare_takings
+from billing.statements.period import Period
 
+TAKINGS = {
+    "kind": "TAKINGS", "items": "ITEMS", "open": "OPEN", "stripe": "STRIPE $", "fees": "FEES $", "here": "HERE $",
+    "ledger": "LEDGER $", "documents": "DOCUMENTS $", "differences": "DIFFERENCES",
+}  # fmt: skip
 COLUMNS = {
     "model": "MODEL", "account_id": "ACCOUNT", "requests": "REQUESTS", "open": "OPEN",
     "waived": "WAIVED", "metered_tokens": "METERED", "charged_tokens": "CHARGED", "charged": "CHARGED $",
@@ -32,35 +45,62 @@ def reconcile(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare engines' meters, usage, transfers and balances; exit status 0 only if all agree. Repairs nothing."""
+    """Compare meters, usage, transfers, Stripe, documents and balances; exit status 0 only if all agree.
+
+    Repairs nothing.
+    """
     chosen = day.date() if day else system_clock().date() - timedelta(days=1)
     try:
-        found, discrepancies = asyncio.run(_look(chosen))
-    except BillingError as error:
+        found, takings, discrepancies = asyncio.run(_look(chosen))
+    except (BillingError, SecretsError) as error:
         raise fail(str(error)) from None
     if as_json:
-        print_json(_document(found, discrepancies))
+        print_json(_document(found, takings, discrepancies))
     else:
         _print(found, discrepancies)
-    if found.count or discrepancies:
+        _print_takings(takings)
+        if not discrepancies:
+            typer.echo(f"The books balance: {len(ledger.RULES)} rules hold.")
+    if found.count or takings.count or discrepancies:
         raise typer.Exit(1)
 
 
-async def _look(day: date) -> tuple[Reconciliation, list[Discrepancy]]:
+async def _look(day: date) -> tuple[Reconciliation, Takings, list[Discrepancy]]:
     first = settings_of_first_node()  # it has all journals
     database = Database(first.sqlalchemy_url, application_name="appliance-cli", pool_size=1)
     try:
         found = await compare(database, day, read_meters(first.meters, day), system_clock)
+        takings = await _takings(first, database, day)
         async with database.snapshot() as connection:
-            return found, await ledger.verify(connection)
+            return found, takings, await ledger.verify(connection)
     finally:
         await database.close()
 
 
-def _document(found: Reconciliation, discrepancies: list[Discrepancy]) -> dict[str, Any]:
+async def _takings(settings: Settings, database: Database, day: date) -> Takings:
+    """As Stripe has them now; where it cannot be asked, as they are on record."""
+    provider = provider_of(settings, system_clock)
+    if provider is None:
+        return await compare_takings(database, day, None, system_clock)
+    try:
+        movements = provider.movements(Period(day, day).start)
+        return await compare_takings(database, day, movements, system_clock)
+    except (PaymentsUnavailable, PaymentsRefused) as error:
+        typer.echo(f"Stripe cannot be asked, so what is on record of it counts: {error}", err=True)
+        return await compare_takings(database, day, None, system_clock)
+    finally:
+        await provider.close()
+
+
+def _document(found: Reconciliation, takings: Takings, discrepancies: list[Discrepancy]) -> dict[str, Any]:
     return {
         "day": found.day.isoformat(),
-        "agrees": not found.count and not discrepancies,
+        "agrees": not found.count and not takings.count and not discrepancies,
+        "takings": {
+            "stripe_asked": takings.asked,
+            "groups": [as_document(group) for group in takings.groups],
+            "differences": [as_document(difference) for difference in takings.differences],
+        },
         "groups": [as_document(group) for group in found.groups],
         "differences": [_as_document(difference) for difference in found.differences],
         "discrepancies": [as_document(row) for row in discrepancies],
@@ -81,8 +121,25 @@ def _print(found: Reconciliation, discrepancies: list[Discrepancy]) -> None:
     if not found.count:
         requests = sum(group.requests for group in found.groups)
         typer.echo(f"{found.day}: meters, usage and transfers of {requests} requests agree.")
-    if not discrepancies:
-        typer.echo(f"The books balance: {len(ledger.RULES)} rules hold.")
+
+
+def _print_takings(takings: Takings) -> None:
+    if takings.groups:
+        print_table(TAKINGS, [_taken(group) for group in takings.groups])
+    for difference in takings.differences:
+        typer.echo(describe_taking(difference))
+    if not takings.count:
+        typer.echo(f"{takings.day}: Stripe, ledger and documents of {takings.items} takings agree.")
+
+
+def _taken(group: TakingsGroup) -> dict[str, Any]:
+    return as_document(group) | {
+        "stripe": in_dollars(group.stripe_cents),
+        "fees": in_dollars(group.fee_cents),
+        "here": in_dollars(group.here_cents),
+        "ledger": format_dollars(group.ledger_nanodollars),
+        "documents": in_dollars(group.document_cents),
+    }
 
 
 def _row(group: Group) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.doctor.selling import Mode, Selling, doubts_about
 from appliance.settings import Settings
 from billing.clock import Clock
+from billing.payments.inbox import marked
 from billing.payments.provider import (
     KeyRefused,
     PaymentsRefused,
@@ -22,6 +23,7 @@ EVENTS = (
     "charge.dispute.closed",
     "charge.dispute.created",
     "charge.dispute.updated",
+    "charge.refund.updated",
     "checkout.session.async_payment_failed",
     "checkout.session.async_payment_succeeded",
     "checkout.session.completed",
@@ -30,8 +32,11 @@ EVENTS = (
     "customer.subscription.updated",
     "invoice.paid",
     "invoice.payment_failed",
+    "payment_intent.canceled",
     "payment_intent.payment_failed",
     "payment_intent.succeeded",
+    "payment_method.automatically_updated",
+    "payment_method.detached",
     "refund.created",
     "refund.failed",
     "refund.updated",
@@ -109,4 +114,6 @@ async def ask_database(facts: Selling, connection: AsyncConnection) -> Selling:
     if other is not None:
         of_other = (await connection.execute(text(_OF_MODE), {"prefix": other})).scalar_one()
     swept = (await connection.execute(text(_SWEPT))).scalar_one()
-    return replace(facts, of_other_mode=of_other, swept=swept)
+    taken, refused = await marked(connection, "webhook"), await marked(connection, "webhook_refused")
+    is_refused = refused is not None and (taken is None or taken < refused)
+    return replace(facts, of_other_mode=of_other, swept=swept, webhooks_refused=is_refused)

@@ -24,8 +24,9 @@ class Selling:
 
     `mode` is that of the key. `asked` is how Stripe answered; without an answer, what only it knows is None or
     empty. `may_not_read` is what a restricted key has no right to. `clock_off_seconds` is how far this machine is
-    ahead of Stripe. `webhook` is what Stripe has for `webhook_url`. `refused_signatures` and `swept` count since
-    the last webhook that was taken; `of_other_mode` are payments by a key of the other mode.
+    ahead of Stripe. `webhook` is what Stripe has for `webhook_url`. Since the last webhook that was taken,
+    `swept` events were found by asking, and one or more were refused for their signature; `of_other_mode` are
+    payments by a key of the other mode.
     """
 
     mode: Mode
@@ -41,7 +42,7 @@ class Selling:
     webhook_url: str = ""
     webhook: Literal["registered", "missing", "disabled"] | None = None
     events_missing: Sequence[str] = ()
-    refused_signatures: int = 0
+    webhooks_refused: bool = False
     swept: int = 0
     of_other_mode: int = 0
 
@@ -118,14 +119,11 @@ def _minutes(seconds: float) -> str:
 
 def _webhook(facts: Selling) -> Finding | None:
     at = f"{DASHBOARD}/webhooks"
-    if facts.refused_signatures:
-        found = (
-            f"the last {facts.refused_signatures} webhooks were not signed with STRIPE_WEBHOOK_SECRET:"
-            " payments wait for the hourly look"
-        )
+    if facts.webhooks_refused and facts.swept:  # anybody can send what is not signed
+        found = "webhooks come that are not signed with STRIPE_WEBHOOK_SECRET, and none that are"
         return Finding("webhook", "fail", found, f"copy the endpoint's signing secret from {at}, and start again")
     if facts.webhook == "missing":
-        found = f"Stripe has no webhook for {facts.webhook_url}: payments wait for the hourly look"
+        found = f"Stripe has no webhook for {facts.webhook_url}: payments are found late"
         return Finding("webhook", "warn", found, f"add the endpoint at {at}, and its secret here")
     if facts.webhook == "disabled":
         return Finding("webhook", "warn", f"the webhook for {facts.webhook_url} is disabled", f"enable it at {at}")

@@ -119,7 +119,7 @@ def test_what_was_metered_and_never_charged_ends_reconcile_with_status_1(run: An
     assert found.exit_code == 1
     assert f"request {request} of m, no account: metered, never charged; tokens metered 5/0/7" in found.output
     assert str(yesterdays) not in found.output
-    document = json.loads(run("reconcile", "--json").output)
+    document = json.loads(run("reconcile", "--json").stdout)
     assert [(one["metered"]["prompt"], one["charged"]) for one in document["differences"]] == [(1, None)]
     quiet = run("reconcile", "--day", "2026-01-01")
     assert (quiet.exit_code, "transfers of 0 requests agree" in quiet.output) == (0, True)

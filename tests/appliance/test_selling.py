@@ -16,6 +16,7 @@ from appliance.settings import SettingsError, load_settings
 from billing.database.db import execute
 from billing.documents.vat import VatRule
 from billing.ids import new_id
+from billing.payments.inbox import mark
 from billing.payments.provider import (
     KeyRefused,
     PaymentsUnavailable,
@@ -94,7 +95,7 @@ def test_a_live_system_in_order_is_one_line_and_the_sandbox_says_that_it_takes_n
         ({"webhook": "missing"}, "webhook", "warn", f"no webhook for {URL}"),
         ({"webhook": "disabled"}, "webhook", "warn", "is disabled"),
         ({"events_missing": ("invoice.paid",)}, "webhook", "warn", "lacks events: invoice.paid"),
-        ({"refused_signatures": 2}, "webhook", "fail", "not signed with STRIPE_WEBHOOK_SECRET"),
+        ({"webhooks_refused": True, "swept": 1}, "webhook", "fail", "not signed with STRIPE_WEBHOOK_SECRET"),
         ({"swept": 7}, "webhook", "warn", "the last 7 events did not come by webhook"),
     ],
 )
@@ -147,7 +148,11 @@ async def test_payments_of_the_other_mode_and_events_that_no_webhook_brought_are
             )  # fmt: skip
         live = await asking.ask_database(LIVE, connection)
         test = await asking.ask_database(replace(LIVE, mode="test"), connection)
-    assert (live.of_other_mode, test.of_other_mode, live.swept) == (2, 1, 2)
+        assert (live.of_other_mode, test.of_other_mode, live.swept) == (2, 1, 2)
+        for name, refused in (("webhook", False), ("webhook_refused", True)):
+            await mark(connection, name, bank.clock())
+            bank.clock.turn(minutes=1)
+            assert (await asking.ask_database(LIVE, connection)).webhooks_refused == refused
 
 
 def test_rules_of_value_added_tax_that_cannot_be_meant_are_doubted() -> None:

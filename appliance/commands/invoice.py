@@ -1,0 +1,73 @@
+"""``appliance invoice``: what postpaid accounts have not paid yet, and what came by bank."""
+
+import asyncio
+from datetime import date, datetime
+from typing import Annotated
+
+import typer
+from msgspec import to_builtins
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from appliance.commands.account import AsJson
+from appliance.commands.session import actor, dollars, fail, print_json, print_table, settings, transact
+from billing.clock import system_clock
+from billing.database.db import Database
+from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.errors import BillingError
+from billing.ledger.credit import Credit
+from billing.payments.invoices import BankTransfers, Unpaid, unpaid
+from billing.prices.money import format_dollars
+from billing.store.postgres import PostgresStore
+
+app = typer.Typer(help="Invoices of postpaid accounts.", no_args_is_help=True)
+
+COLUMNS = {"name": "INVOICE", "account_id": "ACCOUNT", "due_on": "DUE", "gross": "AMOUNT", "left": "UNPAID"}
+
+
+@app.command("list")
+def list_unpaid(as_json: AsJson = False) -> None:
+    """Those that are not paid, or not wholly, the one that is due first first."""
+
+    async def work(connection: AsyncConnection) -> list[Unpaid]:
+        return list(await unpaid(connection))
+
+    found = transact(work)
+    if as_json:
+        print_json([to_builtins(one) for one in found])
+        return
+    rows = [
+        to_builtins(one) | {"gross": _dollars(one.gross_cents), "left": _dollars(one.left_cents)} for one in found
+    ]
+    print_table(COLUMNS, rows)
+
+
+@app.command()
+def paid(
+    number: Annotated[str, typer.Argument(help="As it is written on the invoice.")],
+    on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Day of the payment, of your bank.")],
+    amount: Annotated[str | None, typer.Option(help="In dollars; all that is left without it.")] = None,
+) -> None:
+    """Note a payment that came by bank. One by card is noted by itself."""
+    given = None if amount is None else dollars(amount)
+    if given is not None and given % NANODOLLARS_PER_CENT:
+        raise fail(f"{amount} is finer than a cent")
+    cents = None if given is None else given // NANODOLLARS_PER_CENT
+    try:
+        left = asyncio.run(_note(number, on.date(), cents))
+    except (BillingError, ValueError) as error:
+        raise fail(str(error)) from None
+    rest = "paid" if left is None else f"{_dollars(left.left_cents)} is left"
+    typer.echo(f"invoice {number}: {rest}")
+
+
+async def _note(number: str, on: date, cents: int | None) -> Unpaid | None:
+    database = Database(settings().sqlalchemy_url, application_name="appliance-cli", pool_size=1)
+    try:
+        credit = Credit(PostgresStore(database), system_clock)
+        return await BankTransfers(database, credit, system_clock).note(number, on, cents, actor())
+    finally:
+        await database.close()
+
+
+def _dollars(cents: int) -> str:
+    return format_dollars(cents * NANODOLLARS_PER_CENT)
