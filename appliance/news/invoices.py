@@ -45,7 +45,7 @@ class InvoiceLetters:
                 say("Of invoice {name}, {amount} was to be paid by {due}.", **values),
                 say("The account goes on by itself once you note the payment."),
             ),
-            (say("The customer"), self._site.url(f"/console/customers/{body['account_id']}")),
+            (say("Console"), self._site.url(f"/console/customers/{body['account_id']}")),
         )
 
     def _values(self, body: Body, language: str) -> dict[str, str]:

@@ -13,10 +13,12 @@ from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
 from appliance.news.payments import PaymentLetters
 from appliance.news.plans import PlanLetters
+from appliance.news.invoices import InvoiceLetters
 from appliance.papers.letters import PaperLetters
 from appliance.texts import Say, locale_of, speaker
 from billing.database.db import fetch
 from billing.documents.posting import NOTICE as DOCUMENT
+from billing.payments.reminding import PAID, stopped_for
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR, decimal, format_dollars
 
 Body = Mapping[str, Any]
@@ -35,6 +37,7 @@ class NewsLetters:
             "terms": self._terms,
             **PaymentLetters(site).kinds,
             **PlanLetters(site).kinds,
+            **InvoiceLetters(site).kinds,
         }
 
     async def write(self, connection: AsyncConnection, one: Mail) -> Letter | None:
@@ -120,7 +123,7 @@ class NewsLetters:
                 say("Your account at {service} is closed, and will be deleted for good.", **named),
             ),
         }[became]
-        paragraphs = [sentence, say("The reason: {reason}", reason=body["reason"])]
+        paragraphs = [sentence, say("The reason: {reason}", reason=reason_of(body["reason"], say))]
         if became in ("suspended", "terminated"):
             paragraphs.append(say("You can appeal within 30 days: sign in, and you are asked for it."))
         if became == "deleting":
@@ -136,6 +139,13 @@ class NewsLetters:
 
     def _overview(self, say: Say) -> tuple[str, str]:
         return say("Overview"), self._site.url("/dashboard")
+
+
+def reason_of(reason: str, say: Say) -> str:
+    """As its reader is told; what an operator wrote is left as it is."""
+    if (invoice := stopped_for(reason)) is not None:
+        return say("Invoice {name} is not paid.", name=invoice)
+    return say("Your invoices are paid.") if reason == PAID else reason
 
 
 def _prices(prices: Mapping[str, int]) -> dict[str, str]:

@@ -49,6 +49,12 @@ def why_stopped(invoice: str) -> str:
     return f"invoice {invoice} is unpaid"
 
 
+def stopped_for(reason: str) -> str | None:
+    """The invoice, if one was the reason."""
+    is_of_invoice = reason.startswith("invoice ") and reason.endswith(" is unpaid")
+    return reason.removeprefix("invoice ").removesuffix(" is unpaid") if is_of_invoice else None
+
+
 class Reminding:
     """Raises DatabaseUnavailable."""
 
@@ -102,7 +108,7 @@ class Reminding:
         """If an unpaid invoice was the reason, and the only one."""
         async with self._database.begin() as connection:
             why = await why_closed(connection, account_id, "suspended")
-        if why is None or why.actor != APPLIANCE or not _is_of_invoice(why.reason):
+        if why is None or why.actor != APPLIANCE or stopped_for(why.reason) is None:
             return False
         try:
             await self._standings.resume(account_id, APPLIANCE, PAID)
@@ -117,10 +123,6 @@ class Reminding:
             "account_id": one.account_id, "document": one.id, "name": one.name, "left_cents": one.left_cents,
             "due_on": one.due_on.isoformat(), "stops_on": stops_on.isoformat(),
         }  # fmt: skip
-
-
-def _is_of_invoice(reason: str) -> bool:
-    return reason.startswith("invoice ") and reason.endswith(" is unpaid")
 
 
 async def _is_told(connection: AsyncConnection, one: Unpaid, kind: str) -> bool:

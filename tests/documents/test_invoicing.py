@@ -15,7 +15,7 @@ from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.payments.invoices import BankTransfers, unpaid
-from billing.payments.reminding import Reminded, Reminding, Terms, why_stopped
+from billing.payments.reminding import Reminded, Reminding, Terms, stopped_for, why_stopped
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Bank, Customer
@@ -295,3 +295,4 @@ async def test_a_crash_before_the_tax_was_owed_is_made_good_by_the_next_run(shop
 
 def test_the_reason_of_a_stop_names_the_invoice() -> None:
     assert why_stopped("AB-12") == "invoice AB-12 is unpaid"
+    assert (stopped_for(why_stopped("AB-12")), stopped_for("spam")) == ("AB-12", None)

@@ -5,10 +5,15 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
+from appliance.identity.letters import Site
+from appliance.news.invoices import InvoiceLetters
 from appliance.news.telling import notice_ends
+from appliance.texts import speaker
 from billing.customers.accounts import find_account
 from billing.database.tables import notice
 from billing.ledger.credit import Credit
+from billing.payments.notices import tell_owner
+from billing.payments.reminding import REMINDER, why_stopped
 from billing.prices.rates import Prices, change_rate, first_rates
 from billing.store.postgres import PostgresStore
 from tests.web.conftest import House
@@ -91,3 +96,30 @@ async def test_every_kind_of_notice_has_a_letter(house: House) -> None:
     ]
     async with house.database.begin() as connection:
         assert not (await connection.execute(select(notice.c.id).where(notice.c.sent_at.is_(None)))).all()
+
+
+async def test_an_unpaid_invoice_is_reminded_of_in_the_owners_language_and_the_operator_hears_of_a_stop(
+    house: House,
+) -> None:
+    ada = house.browser()
+    await ada.sign_up()
+    await ada.post("/account/language", {"language": "nb"})
+    await house.letters()
+    number, now = await number_of(house), house.clock()
+    body = {
+        "account_id": number, "document": 1, "name": "AB-12", "left_cents": 12_345, "due_on": "2026-02-15",
+        "stops_on": "2026-03-08",
+    }  # fmt: skip
+    async with house.database.begin() as connection:
+        await tell_owner(connection, number, REMINDER, "AB-12", body, now)
+    ((to, letter),) = await house.letters()
+    assert (to, letter.subject) == ("ada@example.com", "Påminnelse: faktura AB-12 er ikke betalt")
+    assert "$123.45" in letter.paragraphs[0]
+    assert "15. februar 2026" in letter.paragraphs[0]
+    assert "8. mars 2026" in letter.paragraphs[1]
+    await house.standings().suspend(number, "appliance", why_stopped("AB-12"))
+    ((_, letter),) = await house.letters()
+    assert "Begrunnelsen: Faktura AB-12 er ikke betalt." in letter.paragraphs
+    said = InvoiceLetters(Site("Service", "https://site.test")).kinds["operator:invoice_stop"]
+    letter = said(body, speaker("en"), "en")
+    assert letter.subject == f"Account {number} is stopped: invoice AB-12 is not paid"
