@@ -16,12 +16,14 @@ from appliance.review.looking import Review
 from appliance.settings import Settings
 from appliance.till import open_till, provider_of
 from appliance.worker import paying
+from appliance.worker.invoicing import InvoicingJob
 from appliance.worker.jobs import Jobs
 from appliance.worker.mailing import Mailing
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.papers import Papering
 from appliance.worker.paying import Paying
 from appliance.worker.recovery import Recovery
+from appliance.worker.takings import TakingsCheck
 from billing.charging.settlement import Settlement
 from billing.clock import system_clock
 from billing.customers.standing import Standings
@@ -42,7 +44,7 @@ VERIFY_PERIOD_SECONDS = 300.0
 REVIEW_PERIOD_SECONDS = 300.0
 DAILY_PERIOD_SECONDS = 3600.0
 WORKER_LOCK = 723_241_500
-POOL_SIZE = 52
+POOL_SIZE = 56
 """Connections: each job holds one for its lock and works with another, and at the start all run at once."""
 
 
@@ -92,6 +94,11 @@ async def run(settings: Settings) -> None:
         jobs += (
             Job("mail", MAIL_PERIOD_SECONDS, mailing.run_once),
             Job("documents", DOCUMENTS_PERIOD_SECONDS, papering.run_once),
+            Job(
+                "invoices",
+                DAILY_PERIOD_SECONDS,
+                InvoicingJob(database, settings, standings, system_clock).run_once,
+            ),
             Job("outbox", DAILY_PERIOD_SECONDS, mailing.clear_outbox),
             Job("retention", SWEEP_PERIOD_SECONDS, does.forget),
             Job("review", REVIEW_PERIOD_SECONDS, does.review),
@@ -103,6 +110,8 @@ async def run(settings: Settings) -> None:
         jobs += _paying(
             Paying(database, open_till(settings, provider, database, system_clock), metrics, system_clock)
         )
+        takings = TakingsCheck(database, provider, metrics, system_clock)
+        jobs += (Job("comparison of takings", DAILY_PERIOD_SECONDS, takings.run_once),)
     assert 2 * len(jobs) <= POOL_SIZE
     try:
         async with asyncio.TaskGroup() as group:

@@ -8,7 +8,7 @@ from billing.clock import Clock
 from billing.database.db import Database
 from billing.payments.provider import PaymentsRefused, PaymentsUnavailable, Provider
 from billing.prices.money import format_dollars
-from billing.proof.takings import UNDER_WAY, Difference, Takings, compare_takings
+from billing.proof.takings import UNDER_WAY, Difference, compare_takings
 from billing.statements import closing
 from billing.statements.period import Period
 
@@ -25,17 +25,17 @@ class TakingsCheck:
         self._clock = clock
         self._compared: date | None = None
 
-    async def run_once(self) -> Takings | None:
+    async def run_once(self) -> None:
         """Once for each day that is over, and so long that nothing of it is under way."""
         day = (self._clock() - UNDER_WAY).date() - timedelta(days=1)
         if self._compared == day:
-            return None
+            return
         try:
             movements = self._provider.movements(Period(day, day).start)
             found = await compare_takings(self._database, day, movements, self._clock)
         except (PaymentsUnavailable, PaymentsRefused) as error:
             log.warning("the takings of %s are not compared yet: Stripe: %s", day, error)
-            return None
+            return
         self._metrics.takings_differences.set(found.count)
         self._metrics.takings_compared_until.set(Period(day, day).end.timestamp())
         for difference in found.differences:
@@ -44,7 +44,6 @@ class TakingsCheck:
         async with self._database.begin() as connection:
             if await closing.record_takings(connection, day, found.count):
                 self._compared = day
-        return found
 
 
 def describe(difference: Difference) -> str:

@@ -1,5 +1,6 @@
 """What the worker does in the background, each job on a real database."""
 
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from appliance.review.looking import Review
 from appliance.settings import ReviewSettings
 from appliance.worker.jobs import Jobs
 from appliance.worker.metrics import WorkerMetrics
+from appliance.worker.takings import TakingsCheck
 from billing.database.db import execute, fetch
 from billing.ids import new_id
 from billing.ledger.sweep import Sweeper
+from billing.payments.provider import MovementSeen, PaymentsUnavailable
 from billing.prices.pricing import Tokens
 from billing.statements import closing
 from serving.metering.journal import FileJournal, meters_directory
@@ -82,6 +85,47 @@ async def test_a_day_that_is_over_is_reconciled_once_and_any_difference_is_an_al
     await worker.jobs.close_day()
     assert worker.gauge("reconciliation_differences") == 0
     assert (await closed(bank)).agrees
+
+
+class Till:
+    """Stripe, whose movements these are, or which cannot be reached."""
+
+    def __init__(self, *movements: MovementSeen) -> None:
+        self.movements_of = movements
+        self.down = False
+
+    async def movements(self, since: datetime) -> AsyncIterator[Sequence[MovementSeen]]:
+        if self.down:
+            raise PaymentsUnavailable("Stripe cannot be reached")
+        yield [one for one in self.movements_of if one.created_at >= since]
+
+
+async def test_the_takings_of_a_day_are_compared_once_stripe_can_be_asked_and_a_difference_is_an_alarm(
+    bank: Bank, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(bank, tmp_path)
+    stripe: Any = Till(MovementSeen("txn_1", "charge", "ch_1", "pi_1", 1000, 59, bank.clock()))
+    takings = TakingsCheck(bank.database, stripe, WorkerMetrics(registry := CollectorRegistry()), bank.clock)
+
+    def differences() -> float | None:
+        return registry.get_sample_value("appliance_takings_differences")
+
+    bank.clock.now = datetime(2026, 2, 1, 0, 5, tzinfo=UTC)
+    await takings.run_once()
+    assert differences() == 0, "what was paid just before midnight is under way: it is the day before's turn"
+    bank.clock.turn(minutes=15)
+    stripe.down = True
+    await takings.run_once()
+    assert "the takings of 2026-01-31 are not compared yet" in caplog.text
+    stripe.down = False
+    await worker.jobs.close_day()
+    for _ in range(2):
+        await takings.run_once()
+        await worker.jobs.close_day()
+    (said,) = [record.message for record in caplog.records if "txn_1" in record.message]
+    assert "movement txn_1: paid at Stripe, for no payment of ours; at Stripe $10.00, here $0.00" in said
+    assert (differences(), (await closed(bank)).takings, (await closed(bank)).agrees) == (1, 1, False)
+    assert (await closed(bank)).differences == 0
 
 
 async def test_books_that_do_not_balance_are_an_alarm_within_minutes_or_at_night(
