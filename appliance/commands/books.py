@@ -1,16 +1,22 @@
 """``appliance books``: what an accountant needs."""
 
 import csv
+import io
 import sys
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from appliance.commands.account import AsJson
 from appliance.commands.session import fail, print_json, print_table, settings, transact
+from billing.books import table
+from billing.books.reading import DOLLARS, Books, read_books
+from billing.books.saft import as_saft, written
 from billing.clock import system_clock
 from billing.documents.exchange import Rate, books_currency, enter_rate
 from billing.documents.statement import as_rows, month_or_year, read_statement
@@ -66,3 +72,42 @@ def statement(
 def _plain(row: Mapping[str, object]) -> Mapping[str, Any]:
     amount = row["amount"]
     return {**row, "amount": f"{amount:f}" if isinstance(amount, Decimal) else amount}
+
+
+@app.command()
+def export(
+    year: Annotated[int, typer.Argument(help="A calendar year: 2026.")],
+    file: Annotated[Path, typer.Argument(help="It is there whole or not at all, for its owner alone to read.")],
+    saft: Annotated[bool, typer.Option("--saft", help="SAF-T Financial 1.30, the format of Norway.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table, a row for each entry.")] = False,
+) -> None:
+    """The books of a year: what was sold, used, owed, paid and paid out, in the currency of the seller's books."""
+    if saft == as_csv:
+        raise fail("say either --saft or --csv")
+    seller = settings().seller
+    currency = books_currency(seller.country) or DOLLARS
+    read = transact(lambda connection: read_books(connection, year, currency), snapshot=True)
+    try:
+        content = (
+            written(as_saft(read, seller, version("appliance"), system_clock().date())) if saft else _csv(read)
+        )
+    except ValueError as error:
+        raise fail(str(error)) from None
+    draft = file.with_name(f".{file.name}.draft")
+    try:
+        draft.touch(mode=0o600)
+        draft.write_bytes(content)
+        draft.rename(file)
+    except OSError as error:
+        raise fail(f"{file} cannot be written: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    typer.echo(f"{len(read.vouchers)} vouchers of {year} are in {file}")
+
+
+def _csv(read: Books) -> bytes:
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, table.COLUMNS)
+    writer.writeheader()
+    writer.writerows(table.rows(read))
+    return lines.getvalue().encode()

@@ -1,10 +1,10 @@
 """Who sells, by the operator's settings: what posting needs, for the worker and the command line."""
 
-from appliance.papers.paper import SANDBOX_SERIES
 from appliance.papers.wording import Words
 from appliance.settings import Settings
 from billing.clock import Clock
 from billing.database.db import Database
+from billing.documents.document import SANDBOX_SERIES
 from billing.documents.exchange import ExampleExchange, Exchange, KeptExchange, books_currency
 from billing.documents.norges_bank import NorgesBank
 from billing.documents.posting import Office

@@ -15,12 +15,10 @@ from babel.numbers import format_decimal
 from appliance.papers.wording import month_of, title_of
 from appliance.texts import Say, locale_of, speaker
 from billing.documents.buyers import Buyer, Seller
-from billing.documents.document import Document, Kind
+from billing.documents.document import SANDBOX_SERIES, Document, Kind
 from billing.documents.exchange import EXAMPLE_SOURCE
 from billing.documents.vat import VOUCHER
 
-SANDBOX_SERIES = "SANDBOX"
-"""Of documents about money that nobody paid: without Stripe, everything is tried out."""
 NORWAY = "NO"
 
 

@@ -15,6 +15,9 @@ import msgspec
 
 from billing.documents.buyers import Buyer, Seller
 
+SANDBOX_SERIES = "SANDBOX"
+"""Begins the series of documents about money that nobody paid: they are of no books."""
+
 
 class Kind(StrEnum):
     RECEIPT = "receipt"

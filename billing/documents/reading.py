@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import sales
 from billing.database.db import fetch
-from billing.documents.document import Document
+from billing.documents.document import SANDBOX_SERIES, Document
 from billing.errors import NotFound
 
 _COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
@@ -50,6 +51,14 @@ async def documents_of(connection: AsyncConnection, account_id: int, limit: int)
     return await _read(connection, sales.document.c.account_id == account_id, limit)
 
 
+async def documents_until(connection: AsyncConnection, end: datetime) -> Sequence[Document]:
+    """All that were issued before, but those of a trial, in the order of their days."""
+    table = sales.document
+    real = ~table.c.series.startswith(SANDBOX_SERIES)
+    query = select(*_COLUMNS).where(table.c.issued_at < end, real).order_by(table.c.issued_at, table.c.id)
+    return await _documents(connection, query)
+
+
 async def paid_at(connection: AsyncConnection, id_: int) -> datetime | None:
     ((moment,),) = await fetch(connection, _PAID, id_)
     return moment if isinstance(moment, datetime) else None
@@ -64,6 +73,10 @@ async def related(connection: AsyncConnection, id_: int) -> Sequence[Related]:
 
 async def _read(connection: AsyncConnection, condition: ColumnElement[bool], limit: int) -> Sequence[Document]:
     query = select(*_COLUMNS).where(condition).order_by(sales.document.c.id.desc()).limit(limit)
+    return await _documents(connection, query)
+
+
+async def _documents(connection: AsyncConnection, query: Select[Any]) -> Sequence[Document]:
     names = Document.__struct_fields__
     rows = await connection.execute(query)
     return [msgspec.convert(dict(zip(names, row, strict=True)), Document) for row in rows]

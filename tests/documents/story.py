@@ -1,6 +1,7 @@
 """A year of a shop, for the statements and the books: sales, use, a refund, disputes, an expiry, fees, payouts."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import insert
 
@@ -36,6 +37,17 @@ async def moves_at_stripe(shop: Shop, kind: str, cents: int, fee: int = 0) -> No
         await connection.execute(insert(sales.stripe_movement).values(row))
 
 
+async def lost_at_the_bank(shop: Shop, payment: UUID) -> None:
+    now = shop.bank.clock()
+    async with shop.bank.database.begin() as connection:
+        ((cause,),) = await fetch(connection, "SELECT cause FROM transfer WHERE kind = 'chargeback'")
+        row = {
+            "id": "du_1", "payment_id": payment, "cause": cause, "state": "lost", "cents": 1000,
+            "reason": "fraudulent", "opened_at": FEBRUARY, "closed_at": now,
+        }  # fmt: skip
+        await connection.execute(insert(sales.dispute).values(row))
+
+
 async def tell(shop: Shop) -> None:
     """Until 10 March 2026; the lot of January is over a year later."""
     bank = shop.bank
@@ -62,6 +74,7 @@ async def tell(shop: Shop) -> None:
     await shop.refunds(unwanted)
     await bank.credit.win_dispute(await lot_of(shop, won))
     await bank.credit.lose_dispute(await lot_of(shop, lost))
+    await lost_at_the_bank(shop, lost)
     await bank.credit.write_off(disputing.account_id, 100 * CENT, new_id(MARCH), "test", "gone")
     await moves_at_stripe(shop, "refund", -1500)
     await shop.post()

@@ -1,0 +1,276 @@
+"""The books of a year, made of what is on record until its end."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.books import vouchers
+from billing.books.chart import Account
+from billing.books.vouchers import (
+    AtStripe,
+    Lost,
+    LotSold,
+    Posted,
+    Receivable,
+    Settled,
+    Voucher,
+    hundredths,
+    rate_of,
+)
+from billing.database.db import fetch
+from billing.documents.buyers import Buyer
+from billing.documents.document import Document
+from billing.documents.reading import documents_until
+from billing.documents.vat import rounded
+from billing.errors import Conflict
+from billing.statements.period import Period, require_kept
+
+DOLLARS = "USD"
+
+# What each document was about: an invoice's own payments are booked by themselves.
+_ABOUT = """
+SELECT d.id, coalesce(p.kind, op.kind, o.kind, d.kind) AS sold, p.lot_id,
+    coalesce(r.state = 'otherwise' OR rp.way = 'bank' OR p.way = 'bank', false) AS elsewhere,
+    d.refund_id IS NOT NULL AS refunds, rp.lot_id AS refunded_lot_id, r.value_nanodollars AS refunded
+FROM document d LEFT JOIN payment p ON p.id = d.payment_id
+LEFT JOIN refund r ON r.id = d.refund_id LEFT JOIN payment rp ON rp.id = r.payment_id
+LEFT JOIN document o ON o.id = d.corrects_id LEFT JOIN payment op ON op.id = o.payment_id
+WHERE d.issued_at < $1
+"""
+_SETTLED = """
+SELECT id, account_id, paid_at, gross_cents, document_id, way = 'bank' AS elsewhere FROM payment
+WHERE kind = 'invoice' AND state = 'credited' AND paid_at < $1 ORDER BY paid_at, id
+"""
+_LOTS = "SELECT id, account_id, amount_nanodollars AS amount FROM lot WHERE source = 'purchase'"
+_GONE = """
+SELECT t.debit_id AS lot_id, t.kind, sum(t.amount_nanodollars)::bigint AS amount,
+    (date_trunc('month', t.created_at AT TIME ZONE 'UTC') + interval '1 month - 1 day')::date AS day
+FROM transfer t JOIN lot l ON l.id = t.debit_id
+WHERE l.source = 'purchase' AND t.kind IN ('usage', 'expiry', 'forfeiture') AND t.created_at < $1
+GROUP BY 1, 2, 4
+"""
+_LOST = """
+SELECT d.id, p.account_id, p.id AS payment_id, p.lot_id, d.cents, d.closed_at,
+    coalesce(sum(t.amount_nanodollars) FILTER (WHERE t.kind = 'chargeback'), 0)::bigint AS unused,
+    coalesce(sum(t.amount_nanodollars) FILTER (WHERE t.kind = 'shortfall'), 0)::bigint AS owed
+FROM dispute d JOIN payment p ON p.id = d.payment_id LEFT JOIN transfer t ON t.cause = d.cause
+WHERE d.state = 'lost' AND d.closed_at < $1 GROUP BY d.id, p.id ORDER BY d.closed_at, d.id
+"""
+_RECEIVABLE = """
+SELECT t.cause, t.kind, a.account_id, t.amount_nanodollars AS amount, t.created_at
+FROM transfer t JOIN ledger_account a ON a.id = t.credit_id
+WHERE t.kind IN ('payment', 'write_off') AND t.created_at < $1
+    AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.id = t.cause)
+ORDER BY t.created_at, t.cause
+"""
+_PAYOUTS = """
+SELECT id, created_at, -cents AS cents FROM stripe_movement
+WHERE kind IN ('payout', 'payout_cancel', 'payout_failure') AND created_at < $1 ORDER BY created_at, id
+"""
+_FEES = """
+SELECT (created_at AT TIME ZONE 'UTC')::date AS day,
+    sum(fee_cents - CASE WHEN kind = 'stripe_fee' THEN cents ELSE 0 END)::bigint AS fee
+FROM stripe_movement WHERE created_at < $1 GROUP BY 1 ORDER BY 1
+"""
+_RATES = """
+SELECT day, rate FROM exchange_rate WHERE currency = $1
+UNION
+SELECT (exchange->>'day')::date, (exchange->>'rate')::numeric FROM document WHERE exchange->>'currency' = $1
+ORDER BY day
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Of a year, in hundredths of ``currency``; debit is above zero. ``rates`` are of tax, by its code."""
+
+    year: Period
+    currency: str
+    vouchers: Sequence[Voucher]
+    opening: Mapping[Account, int]
+    closing: Mapping[Account, int]
+    customers: Mapping[int, Buyer]
+    owed_opening: Mapping[int, int]
+    owed_closing: Mapping[int, int]
+    rates: Mapping[str, int]
+
+
+class _Rates:
+    """By day: the newest at or before it. In dollars every rate is one."""
+
+    def __init__(self, by_day: Mapping[date, Decimal] | None) -> None:
+        self._rates = None if by_day is None else sorted(by_day.items())
+        self._days = [day for day, _ in self._rates or ()]
+
+    def on(self, day: date) -> Decimal:
+        """Raises Conflict if there is none."""
+        if self._rates is None:
+            return Decimal(1)
+        place = bisect_right(self._days, day)
+        if place == 0:
+            raise Conflict(f"there is no exchange rate for {day}: enter one with `appliance books rate`")
+        return self._rates[place - 1][1]
+
+
+async def read_books(connection: AsyncConnection, year: int, currency: str = DOLLARS) -> Books:
+    """Give it a snapshot. Raises Conflict if an exchange rate is missing, NotFound if the year is archived."""
+    period = Period.year(year)
+    await require_kept(connection, period)
+    made = await _Reader(connection, period.end, currency).vouchers()
+    documents = await documents_until(connection, period.end)
+    before = [voucher for voucher in made if voucher.day < period.first]
+    within = [voucher for voucher in made if voucher.day >= period.first]
+    opening, owed = _sums(before)
+    added, owed_added = _sums(within)
+    opening = {account: amount for account, amount in opening.items() if account.is_balance}
+    opening[Account.EQUITY] = -sum(opening.values())
+    return Books(
+        period,
+        currency,
+        within,
+        opening,
+        {one: opening.get(one, 0) + added.get(one, 0) for one in Account},
+        {document.account_id: document.buyer for document in documents},
+        owed,
+        {one: owed.get(one, 0) + owed_added.get(one, 0) for one in owed | owed_added},
+        {one.vat_code: one.vat_basis_points for one in documents},
+    )
+
+
+def _sums(of: Iterable[Voucher]) -> tuple[dict[Account, int], dict[int, int]]:
+    """By account, and of what is owed by customer."""
+    accounts: dict[Account, int] = defaultdict(int)
+    owed: dict[int, int] = defaultdict(int)
+    for voucher in of:
+        for entry in voucher.entries:
+            accounts[entry.account] += entry.amount
+            if entry.account is Account.RECEIVABLE and entry.customer is not None:
+                owed[entry.customer] += entry.amount
+    return dict(accounts), dict(owed)
+
+
+class _Reader:
+    def __init__(self, connection: AsyncConnection, end: datetime, currency: str) -> None:
+        self._connection = connection
+        self._end = end
+        self._currency = currency
+
+    async def vouchers(self) -> Sequence[Voucher]:
+        """In the order of their days."""
+        documents = await documents_until(self._connection, self._end)
+        about = {row.id: row for row in await self._rows(_ABOUT)}
+        rates = await self._rates()
+        receipts = {document.payment_id: document for document in documents if document.payment_id}
+        lots = await self._lots(documents, about)
+        lost = await self._lost(receipts, lots)
+        made = [vouchers.of_document(_posted(document, about[document.id])) for document in documents]
+        made += await self._settled({document.id: document for document in documents}, rates)
+        made += [vouchers.of_lost(one, lots.get(one.lot or 0)) for one in lost]
+        made += vouchers.of_lots(lots.values())
+        made += await self._moved(rates)
+        return sorted(made, key=lambda one: (one.day, one.id))
+
+    async def _rows(self, query: str) -> list[Any]:
+        return await fetch(self._connection, query, self._end)
+
+    async def _rates(self) -> _Rates:
+        if self._currency == DOLLARS:
+            return _Rates(None)
+        rows = await fetch(self._connection, _RATES, self._currency)
+        return _Rates({row.day: row.rate for row in rows})
+
+    async def _lots(self, documents: Sequence[Document], about: Mapping[int, Any]) -> dict[int, LotSold]:
+        """Those that a document sold, with what has left them."""
+        there = {row.id: row for row in await fetch(self._connection, _LOTS)}
+        lots: dict[int, LotSold] = {}
+        for document in documents:
+            lot_id = about[document.id].lot_id
+            if lot_id is not None:
+                lots[lot_id] = LotSold(
+                    document.account_id,
+                    there[lot_id].amount,
+                    _net(document),
+                    document.vat_code,
+                    document.vat_basis_points,
+                    gone_by_documents=0,
+                )
+        for document in documents:
+            of = about[document.id]
+            if (taken_from := lots.get(of.refunded_lot_id)) is not None:
+                taken_from.take(document.issued_at.date(), _net(document), of.refunded)
+        for row in await self._rows(_GONE):
+            lot = lots.get(row.lot_id)
+            if lot is not None:
+                lot.gone[row.kind, row.day] = row.amount
+        return lots
+
+    async def _lost(self, receipts: Mapping[UUID, Document], lots: Mapping[int, LotSold]) -> list[Lost]:
+        found = []
+        for row in await self._rows(_LOST):
+            receipt = receipts.get(row.payment_id)
+            if receipt is None:
+                continue
+            day = row.closed_at.date()
+            found.append(
+                Lost(row.id, day, row.account_id, row.cents, rate_of(receipt), row.unused, row.owed, row.lot_id)
+            )
+            if (lot := lots.get(row.lot_id)) is not None:
+                lot.take(day, rounded(lot.net * row.unused, lot.amount), row.unused)
+        return found
+
+    async def _settled(self, documents: Mapping[int, Document], rates: _Rates) -> list[Voucher]:
+        return [
+            vouchers.of_settled(
+                Settled(
+                    row.id.hex,
+                    row.paid_at.date(),
+                    row.account_id,
+                    row.gross_cents,
+                    invoice.name,
+                    rate_of(invoice),
+                    rates.on(row.paid_at.date()),
+                    row.elsewhere,
+                )
+            )
+            for row in await self._rows(_SETTLED)
+            if (invoice := documents.get(row.document_id)) is not None
+        ]
+
+    async def _moved(self, rates: _Rates) -> list[Voucher]:
+        receivable = [
+            Receivable(
+                row.cause.hex,
+                row.created_at.date(),
+                row.account_id,
+                row.amount,
+                rates.on(row.created_at.date()),
+                row.kind,
+            )
+            for row in await self._rows(_RECEIVABLE)
+        ]
+        stripe = [
+            AtStripe(row.id, row.created_at.date(), row.cents, 0, rates.on(row.created_at.date()))
+            for row in await self._rows(_PAYOUTS)
+        ]
+        stripe += [
+            AtStripe(f"fees-{row.day}", row.day, 0, row.fee, rates.on(row.day))
+            for row in await self._rows(_FEES)
+            if row.fee
+        ]
+        return [vouchers.of_receivable(one) for one in receivable] + [vouchers.of_stripe(one) for one in stripe]
+
+
+def _posted(document: Document, about: Any) -> Posted:
+    return Posted(document, about.sold, about.elsewhere, about.refunds)
+
+
+def _net(document: Document) -> int:
+    rate = rate_of(document)
+    return hundredths(document.gross_cents, rate) - hundredths(document.vat_cents, rate)
