@@ -11,7 +11,9 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database.db import fetch
+from billing.database.sales import VAT_CAUSE
 from billing.database.tables import TRANSFERS
+from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.ids import lowest_id
 
 
@@ -180,7 +182,40 @@ HISTORY_RULES: dict[str, str] = {
 }
 """About sums over all there ever was."""
 
-RULES = STATE_RULES | RECORD_RULES | HISTORY_RULES
+SALES_RULES: dict[str, str] = {
+    "the documents of a series have all its numbers": """
+        SELECT 'series ' || s.name, s.last, count(d.id)
+        FROM document_series s LEFT JOIN document d ON d.series = s.name AND d.number BETWEEN 1 AND s.last
+        GROUP BY s.name HAVING s.last <> count(d.id)""",
+    "a receipt is of what was paid, and of whoever paid": f"""
+        SELECT 'document ' || d.id, p.gross_cents * {NANODOLLARS_PER_CENT}, d.gross_cents * {NANODOLLARS_PER_CENT}
+        FROM document d JOIN payment p ON p.id = d.payment_id
+        WHERE (d.net_cents, d.vat_cents, d.gross_cents, d.vat_code, d.account_id)
+            <> (p.net_cents, p.vat_cents, p.gross_cents, p.vat_code, p.account_id)
+           OR p.state NOT IN ('credited', 'unwanted')""",
+    "a credit note is of what was paid back": f"""
+        SELECT 'document ' || d.id, r.gross_cents * {NANODOLLARS_PER_CENT}, d.gross_cents * {NANODOLLARS_PER_CENT}
+        FROM document d JOIN refund r ON r.id = d.refund_id
+        LEFT JOIN document o ON o.id = d.corrects_id
+        WHERE (d.net_cents, d.vat_cents, d.gross_cents) <> (r.net_cents, r.vat_cents, r.gross_cents)
+           OR o.account_id IS DISTINCT FROM d.account_id""",
+    "no more is taken back of a document than it was of": f"""
+        SELECT 'document ' || o.id, o.gross_cents * {NANODOLLARS_PER_CENT},
+               sum(n.gross_cents)::bigint * {NANODOLLARS_PER_CENT}
+        FROM document o JOIN document n ON n.corrects_id = o.id
+        GROUP BY o.id HAVING sum(n.gross_cents) > o.gross_cents OR sum(n.vat_cents) > o.vat_cents""",
+    "a payment's transfers add up to what was paid": f"""
+        SELECT 'payment ' || p.id, p.gross_cents * {NANODOLLARS_PER_CENT}, coalesce(t.amount, 0)::bigint
+        FROM payment p LEFT JOIN LATERAL (
+            SELECT sum(t.amount_nanodollars) AS amount FROM transfer t JOIN ledger_account a ON a.id = t.debit_id
+            WHERE a.kind = 'payments' AND t.cause IN (p.id, {VAT_CAUSE.format("p.id")})
+        ) t ON true
+        WHERE p.state = 'credited' AND p.gross_cents * {NANODOLLARS_PER_CENT} <> coalesce(t.amount, 0)
+          AND date_part('year', p.paid_at) > coalesce((SELECT max(financial_year) FROM archive), 0)""",
+}
+"""About documents and payments. That none is missing, the reconciliation of the day looks after."""
+
+RULES = STATE_RULES | RECORD_RULES | HISTORY_RULES | SALES_RULES
 
 # What the rules call usage and transfer are the newer ones only.
 _SINCE = """

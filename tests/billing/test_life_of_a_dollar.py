@@ -172,6 +172,18 @@ async def test_the_database_itself_refuses_an_overdraft_and_a_change_of_the_past
 
 
 # ruff: noqa: E501
+PAID = """
+        INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents, gross_cents, vat_code,
+            vat_basis_points, buyer, created_at, paid_at)
+        SELECT gen_random_uuid(), id, 'credit', 'credited', 0, 8, 2, 10, '3', 2500, '{}', now(), now() FROM account;
+        INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
+            created_at)
+        SELECT id, id, 'done', 0, 8, 2, 10, '', '', now() FROM payment"""
+DOCUMENT = """;
+        INSERT INTO document (series, number, kind, payment_id, refund_id, corrects_id, account_id, issued_at,
+            delivered_at, net_cents, vat_cents, gross_cents, vat_code, vat_basis_points, seller, buyer, lines, language)
+        SELECT '', 1 + (SELECT count(*) FROM document), {0}, p.account_id, now(), now(), {1} - 2, 2, {1}, '3', 2500, '{{}}', '{{}}', '[]', 'en'
+        FROM payment p"""
 CORRUPTIONS = {
     "an account's balance is the sum of its lots": "UPDATE account SET balance_nanodollars = balance_nanodollars + 1",
     "a lot's remainder is the sum of its transfers": "UPDATE lot SET remaining_nanodollars = remaining_nanodollars - 1",
@@ -202,6 +214,12 @@ CORRUPTIONS = {
         "UPDATE usage SET created_at = created_at + interval '25 hours'",
     "a request is either open or resolved": """
         INSERT INTO hold SELECT request_id, account_id, key_id, rate_id, model, endpoint, 0, created_at FROM usage""",
+    "the documents of a series have all its numbers": "INSERT INTO document_series VALUES ('', 1)",
+    "a receipt is of what was paid, and of whoever paid": PAID + DOCUMENT.format("'receipt', p.id, NULL, NULL", 11),
+    "a credit note is of what was paid back": PAID + DOCUMENT.format("'credit_note', NULL, p.id, 1", 11),
+    "no more is taken back of a document than it was of":
+        PAID + DOCUMENT.format("'receipt', p.id, NULL, NULL", 10) + DOCUMENT.format("'credit_note', NULL, p.id, 1", 11),
+    "a payment's transfers add up to what was paid": PAID,
 }  # fmt: skip
 
 
@@ -213,7 +231,8 @@ async def test_the_books_are_checked_for(bank: Bank, rule: str) -> None:
     async with bank.database.begin() as connection:
         await execute(connection, "SET session_replication_role = replica")
         await execute(connection, "ALTER TABLE account DROP CONSTRAINT ck_account_no_overdraft")
-        await execute(connection, CORRUPTIONS[rule])
+        for statement in CORRUPTIONS[rule].split(";\n"):
+            await execute(connection, statement)
         await execute(connection, "SET session_replication_role = origin")
     assert rule in {found.rule for found in await bank.discrepancies()}
 
