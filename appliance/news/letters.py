@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.identity.letters import Site
 from appliance.mail.letter import Letter
 from appliance.mail.queue import Mail
+from appliance.news.invoices import InvoiceLetters
 from appliance.news.payments import PaymentLetters
 from appliance.news.plans import PlanLetters
-from appliance.news.invoices import InvoiceLetters
 from appliance.papers.letters import PaperLetters
 from appliance.texts import Say, locale_of, speaker
 from billing.database.db import fetch

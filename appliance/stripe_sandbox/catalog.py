@@ -147,7 +147,8 @@ def create_price(world: World, params: Params) -> Object:
     """Raises InvalidRequest if the lookup key is another price's and not to be moved."""
     recurring = params.get("recurring")
     if params.get("product_data"):
-        product = create_product(world, params["product_data"])["id"]
+        of_use = {"active": params.get("active", True)}
+        product = create_product(world, {**params["product_data"], **of_use})["id"]
     else:
         product = world.get("product", params.get("product"), "product")["id"]
     row: Object = {
@@ -249,7 +250,7 @@ TAX_RATES_LISTED: Schema = {**PAGE, "active": flag, "inclusive": flag}
 def price_for(world: World, line: Params, param: str) -> Object:
     """Of a line that names a price or has the data of one. Raises InvalidRequest."""
     if line.get("price_data"):
-        return create_price(world, line["price_data"])
+        return create_price(world, {**line["price_data"], "active": False})
     row = world.get("price", line.get("price"), f"{param}[price]")
     if not row["active"]:
         raise InvalidRequest(

@@ -50,7 +50,7 @@ def charge(
         "paid": paid,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": {"card": _card(method, intent, authenticated=authenticated), "type": "card"},
+        "payment_method_details": _details(method, intent, authenticated=authenticated),
         "receipt_email": intent["receipt_email"],
         "receipt_number": None,
         "receipt_url": f"{world.settings.address}/receipts/{name}" if paid else None,
@@ -106,6 +106,17 @@ def _outcome(decline: Decline | None) -> dict[str, Any]:
         "risk_score": 20,
         "seller_message": "The bank did not approve this payment.",
         "type": "issuer_declined",
+    }
+
+
+def _details(method: Object, intent: Object, *, authenticated: bool) -> dict[str, Any]:
+    kind = method["type"]
+    if kind == "card":
+        return {"card": _card(method, intent, authenticated=authenticated), "type": kind}
+    shown = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
+    return {
+        kind: {**{name: method[kind][name] for name in shown}, "mandate": None, "payment_reference": None},
+        "type": kind,
     }
 
 

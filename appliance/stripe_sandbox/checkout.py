@@ -64,8 +64,8 @@ CREATED: Schema = {
     "locale": text,
     "metadata": metadata,
     "payment_intent_data": INTENT_DATA,
-    "allowed_payment_method_types": many(one_of("card")),
-    "payment_method_types": many(one_of("card")),
+    "allowed_payment_method_types": many(one_of("card", "us_bank_account")),
+    "payment_method_types": many(one_of("card", "us_bank_account")),
     "setup_intent_data": group({"metadata": metadata, "description": text}),
     "submit_type": one_of("auto", "book", "donate", "pay", "subscribe"),
     "subscription_data": group({"metadata": metadata, "description": text, "default_tax_rates": many(text)}),
@@ -189,6 +189,11 @@ def _check(params: Params) -> None:
     ):
         refuse_if(name in params and mode != only, f"You can not pass `{name}` in `{mode}` mode.", param=name)
     refuse_if(
+        mode != "payment" and params.get("payment_method_types", ["card"]) != ["card"],
+        "The sandbox takes bank accounts in `payment` mode alone.",
+        param="payment_method_types",
+    )
+    refuse_if(
         bool(params.get("customer") and params.get("customer_email")),
         "You may only specify one of these parameters: customer, customer_email.",
         param="customer_email",
@@ -273,7 +278,7 @@ def _session(world: World, name: str, params: Params, lines: list[Object], expir
         "payment_method_collection": "always" if mode == "subscription" else "if_required",
         "payment_method_configuration_details": None,
         "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
+        "payment_method_types": params.get("payment_method_types") or ["card"],
         "payment_status": "no_payment_required" if mode == "setup" else "unpaid",
         "permissions": None,
         "phone_number_collection": {"enabled": False},

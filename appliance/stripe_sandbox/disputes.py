@@ -11,6 +11,8 @@ from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World, refuse_if
 
 LISTED: Schema = {**PAGE, "charge": text, "payment_intent": text}
+REASON_CODE = "10.4"
+"""Visa's: fraud, the card was not present."""
 ANSWER_SECONDS = 9 * DAY_SECONDS
 EVIDENCE_TEXTS = (
     "access_activity_log",
@@ -129,18 +131,25 @@ def _dispute(world: World, charge: Object, amount: int, reason: str) -> Object:
             "is_charge_refundable": False,
             "livemode": False,
             "metadata": {},
-            "network_reason_code": "10.4",
+            "network_reason_code": REASON_CODE,
             "payment_intent": charge["payment_intent"],
-            "payment_method_details": {
-                "card": {
-                    "brand": charge["payment_method_details"]["card"]["brand"],
-                    "case_type": "chargeback",
-                    "network": charge["payment_method_details"]["card"]["network"],
-                    "network_reason_code": "10.4",
-                },
-                "type": "card",
-            },
+            "payment_method_details": _details(charge),
             "reason": reason,
             "status": "needs_response",
         },
     )
+
+
+def _details(charge: Object) -> Object | None:
+    card = charge["payment_method_details"].get("card")
+    if card is None:
+        return None
+    return {
+        "card": {
+            "brand": card["brand"],
+            "case_type": "chargeback",
+            "network": card["network"],
+            "network_reason_code": REASON_CODE,
+        },
+        "type": "card",
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from appliance.stripe_sandbox.balance import pay_out
+from appliance.stripe_sandbox.bank_debits import settle
 from appliance.stripe_sandbox.checkout import expire_now
 from appliance.stripe_sandbox.collection import finalize_and_pay, give_up_incomplete, renew
 from appliance.stripe_sandbox.disputes import open_dispute
@@ -32,6 +33,7 @@ JOBS: dict[str, Callable[[World, str], None]] = {
     "payout": pay_out,
     "renew": renew,
     "retry_invoice": retry,
+    "settle_debit": settle,
 }
 
 

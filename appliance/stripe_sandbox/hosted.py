@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from appliance.stripe_sandbox import bank_debits
 from appliance.stripe_sandbox.cards import DECLINES, INVALID_NUMBER, Behaviour, Outcome, card_of
 from appliance.stripe_sandbox.checkout import automatic_tax
 from appliance.stripe_sandbox.checkout_lines import sums, tax
@@ -47,9 +48,14 @@ def pay_session(world: World, name: str, buyer: Buyer) -> Step:
         return Step(message="This session is paid already. Nothing was charged again.")
     if row["status"] == "expired":
         return Step(message="This session has expired. Nothing was charged.")
-    card = card_of(buyer.number)
-    if card is None:
-        return Step(message=INVALID_NUMBER[2] + " Only the test cards below work here.")
+    if row["customer"] and world.get("customer", row["customer"]).get("deleted"):
+        return Step(message="The customer was deleted. Nothing was charged.")
+    card, account = card_of(buyer.number), buyer.number.replace(" ", "")
+    if account in bank_debits.ACCOUNTS and bank_debits.KIND in row["payment_method_types"]:
+        _note_buyer(world, row, buyer)
+        return _debit(world, row, account, buyer)
+    if card is None or "card" not in row["payment_method_types"]:
+        return Step(message=INVALID_NUMBER[2] + " Only the numbers below work here.")
     _note_buyer(world, row, buyer)
     method = new_method(world, card, name=buyer.name, email=_email(world, row, buyer))
     if row["mode"] == "payment" and row["amount_total"]:
@@ -91,7 +97,7 @@ def pay_invoice(world: World, name: str, buyer: Buyer) -> Step:
         return Step(message=f"This invoice is {row['status']}. Nothing was charged.")
     card = card_of(buyer.number)
     if card is None:
-        return Step(message=INVALID_NUMBER[2] + " Only the test cards below work here.")
+        return Step(message=INVALID_NUMBER[2] + " Only the numbers below work here.")
     method = new_method(world, card, name=row["customer_name"], email=row["customer_email"])
     outcome = pay(world, row, method, off_session=False)
     intent = world.get("payment_intent", row["_intent"])
@@ -105,6 +111,23 @@ def pay_invoice(world: World, name: str, buyer: Buyer) -> Step:
 
 
 def _pay_once(world: World, row: Object, method: Object) -> Step:
+    intent = _intent(world, row)
+    outcome = try_to_pay(world, intent, method, off_session=False)
+    if outcome is Outcome.ACTION:
+        return Step(f"{world.settings.address}/3ds/{intent['id']}")
+    if outcome is Outcome.DECLINED:
+        return Step(message=intent["last_payment_error"]["message"])
+    return _complete(world, row)
+
+
+def _debit(world: World, row: Object, number: str, buyer: Buyer) -> Step:
+    method = bank_debits.new_account(world, number, name=buyer.name, email=_email(world, row, buyer))
+    bank_debits.begin(world, _intent(world, row), method)
+    return _complete(world, row, paid=False)
+
+
+def _intent(world: World, row: Object) -> Object:
+    """The session's, made when somebody first tries to pay."""
     if row["payment_intent"] is None:
         sent = {**row["_data"], "_session": row["id"]}
         row["payment_intent"] = new_intent(world, row["amount_total"], row["currency"], row["customer"], sent)[
@@ -113,12 +136,7 @@ def _pay_once(world: World, row: Object, method: Object) -> Step:
     intent = world.get("payment_intent", row["payment_intent"])
     intent.update(amount=row["amount_total"], customer=row["customer"])
     world.touch(row)
-    outcome = try_to_pay(world, intent, method, off_session=False)
-    if outcome is Outcome.ACTION:
-        return Step(f"{world.settings.address}/3ds/{intent['id']}")
-    if outcome is Outcome.DECLINED:
-        return Step(message=intent["last_payment_error"]["message"])
-    return _complete(world, row)
+    return intent
 
 
 def _save_and_go_on(world: World, row: Object, method: Object) -> Step:
@@ -200,10 +218,11 @@ def _once(world: World, line: Object, subscription: Object) -> Draft:
     )
 
 
-def _complete(world: World, row: Object) -> Step:
-    row.update(
-        status="complete", payment_status="no_payment_required" if row["mode"] == "setup" else "paid", url=None
-    )
+def _complete(world: World, row: Object, *, paid: bool = True) -> Step:
+    """Not ``paid`` if that takes days."""
+    row.update(status="complete", url=None)
+    if row["mode"] != "setup":
+        row["payment_status"] = "paid" if paid else "unpaid"
     world.touch(row)
     world.emit("checkout.session.completed", row)
     return Step(row["success_url"].replace("{CHECKOUT_SESSION_ID}", row["id"]))

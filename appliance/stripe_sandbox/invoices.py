@@ -116,6 +116,7 @@ def finalize_now(world: World, params: Params, name: str) -> Object:
 def pay_now(world: World, params: Params, name: str) -> Object:
     """Raises CardError; the invoice stays open then."""
     row = world.get("invoice", name)
+    existing(world, row["customer"])
     if row["status"] == "draft":
         finalize(world, row)
     elif row["status"] != "open":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.stripe_sandbox.cards import Outcome
-from appliance.stripe_sandbox.customers import add_to_balance
+from appliance.stripe_sandbox.customers import add_to_balance, existing
 from appliance.stripe_sandbox.invoice_items import put_on
 from appliance.stripe_sandbox.invoice_lines import Draft, line_of, totals
 from appliance.stripe_sandbox.paying import foreseen, try_to_pay
@@ -79,7 +79,7 @@ def finalize(world: World, row: Object) -> None:
         "This invoice is already finalized, you can't re-finalize a non-draft invoice.",
         code="invoice_not_editable",
     )
-    customer = world.get("customer", row["customer"])
+    customer = existing(world, row["customer"])
     sum_up(row, customer)
     due, after = due_of(row["total"], customer["balance"])
     number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
@@ -111,7 +111,8 @@ def finalize(world: World, row: Object) -> None:
 def pay(
     world: World, row: Object, method: Object | None, *, off_session: bool, authenticated: bool = False
 ) -> Outcome:
-    """Tries it, and tells of what came of it; the subscription follows."""
+    """Tries it, and tells of what came of it; the subscription follows. Raises InvalidRequest."""
+    existing(world, row["customer"])
     intent = world.get("payment_intent", row["_intent"])
     if method is None:
         outcome = Outcome.DECLINED

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from appliance.stripe_sandbox.bank_debits import ACCOUNTS
 from appliance.stripe_sandbox.cards import CARDS
 from appliance.stripe_sandbox.control import ACTS, carry_out, overview
 from appliance.stripe_sandbox.core import Sandbox
@@ -45,7 +46,7 @@ class SandboxPages:
             loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         self._environment.globals.update(
-            cents=cents, moment=moment, cards=list(CARDS.values()), countries=COUNTRIES
+            cents=cents, moment=moment, cards=list(CARDS.values()), accounts=ACCOUNTS, countries=COUNTRIES
         )
 
     def routes(self) -> list[Route]:

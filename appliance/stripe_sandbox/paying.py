@@ -54,6 +54,16 @@ def try_to_pay(
     return Outcome.DECLINED
 
 
+def debit_succeeded(world: World, intent: Object, method: Object) -> None:
+    """Of a payment that took days."""
+    _paid(world, intent, method, authenticated=False)
+
+
+def debit_failed(world: World, intent: Object, method: Object, decline: Decline) -> None:
+    """Of a payment that took days."""
+    _unpaid(world, intent, method, decline, charge(world, intent, method, decline)["id"])
+
+
 def authentication_failed(world: World, intent: Object) -> None:
     """Its owner did not confirm it."""
     _unpaid(world, intent, world.get("payment_method", intent["payment_method"]), AUTHENTICATION_FAILED, None)

@@ -23,7 +23,30 @@ NEVER_AGAIN = (
 
 def new_method(world: World, card: Card, *, name: str | None = None, email: str | None = None) -> Object:
     """Nobody's yet."""
-    row: Object = {
+    row = bare_method(world, "card", name=name, email=email)
+    row["card"] = {
+        "brand": card.brand,
+        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+        "country": card.country,
+        "display_brand": card.brand,
+        "exp_month": 12,
+        "exp_year": 2034,
+        "fingerprint": hashlib.blake2b(card.number.encode(), digest_size=8).hexdigest(),
+        "funding": "credit",
+        "generated_from": None,
+        "last4": card.last4,
+        "networks": {"available": [card.brand], "preferred": None},
+        "regulated_status": "unregulated",
+        "three_d_secure_usage": {"supported": True},
+        "wallet": None,
+    }
+    row["_number"] = card.number
+    return world.add("payment_method", row)
+
+
+def bare_method(world: World, kind: str, *, name: str | None, email: str | None) -> Object:
+    """What all kinds have in common; not kept yet."""
+    return {
         "id": world.new_id("pm"),
         "object": "payment_method",
         "allow_redisplay": "unspecified",
@@ -34,36 +57,18 @@ def new_method(world: World, card: Card, *, name: str | None = None, email: str 
             "phone": None,
             "tax_id": None,
         },
-        "card": {
-            "brand": card.brand,
-            "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
-            "country": card.country,
-            "display_brand": card.brand,
-            "exp_month": 12,
-            "exp_year": 2034,
-            "fingerprint": hashlib.blake2b(card.number.encode(), digest_size=8).hexdigest(),
-            "funding": "credit",
-            "generated_from": None,
-            "last4": card.last4,
-            "networks": {"available": [card.brand], "preferred": None},
-            "regulated_status": "unregulated",
-            "three_d_secure_usage": {"supported": True},
-            "wallet": None,
-        },
         "created": world.now,
         "customer": None,
         "livemode": False,
         "metadata": {},
-        "type": "card",
-        "_number": card.number,
+        "type": kind,
         "_set_up": False,
         "_detached": False,
     }
-    return world.add("payment_method", row)
 
 
 def behaviour(method: Object) -> Behaviour:
-    return CARDS[method["_number"]].behaviour
+    return CARDS[method["_number"]].behaviour if method["type"] == "card" else Behaviour.PAYS
 
 
 def resolve(world: World, name: str | None, param: str = "payment_method") -> Object:

@@ -53,9 +53,9 @@ class Outbox:
         self._state = state
         self._settings = settings
         self._random = random.Random(f"{state.values['seed']}:webhooks")  # noqa: S311
-        self._open = [
-            name for name, one in state.table("_delivery").rows.items() if one["status"] in ("waiting", "held")
-        ]
+        rows = state.table("_delivery").rows
+        self._open = {name: None for name, one in rows.items() if one["status"] in ("waiting", "held")}
+        self._held = [name for name in self._open if rows[name]["status"] == "held"]
         self.faults: dict[Fault, dict[str, float]] = {}
 
     def set_fault(self, fault: Fault, *, probability: float, count: int, seconds: float) -> None:
@@ -64,7 +64,7 @@ class Outbox:
 
     def take(self, event: Object, now: int) -> int:
         """Returns how many deliveries were made of it that are still to be sent."""
-        overtaken = [name for name in self._open if self._row(name)["status"] == "held"]
+        overtaken, self._held = self._held, []
         if self._settings.webhook_url is None:
             return 0
         if self._strikes(Fault.DROP):
@@ -75,7 +75,8 @@ class Outbox:
         for _ in range(2 if self._strikes(Fault.DUPLICATE) else 1):
             self._add(event, now + (HELD_SECONDS if held_back else wait), "held" if held_back else "waiting")
         for name in overtaken:
-            self._change(self._row(name), status="waiting", due=now, place=self._place())
+            if name in self._open:
+                self._change(self._row(name), status="waiting", due=now, place=self._place())
         return 1
 
     def due(self, now: int, signed_at: int) -> list[Delivery]:
@@ -98,7 +99,7 @@ class Outbox:
                 row, tries=tries, last_status=status, status="waiting", due=now + WAITS_SECONDS[tries - 1]
             )
         if row["status"] != "waiting":
-            self._open.remove(name)
+            self._open.pop(name, None)
 
     def send_again(self, event: Object, now: int) -> None:
         self._add(event, now, "waiting")
@@ -144,7 +145,9 @@ class Outbox:
         }
         self._state.put("_delivery", name, row)
         if status != "dropped":
-            self._open.append(name)
+            self._open[name] = None
+        if status == "held":
+            self._held.append(name)
 
     def _change(self, row: Object, **changes: object) -> None:
         row.update(changes)

@@ -260,3 +260,39 @@ def test_tax_is_on_top_or_within(sandbox: Sandbox, api: stripe.StripeClient) -> 
         )
         assert session.total_details is not None
         assert (session.amount_total, session.total_details.amount_tax) == (total, tax)
+
+
+@pytest.mark.parametrize(("number", "succeeds"), [("000123456789", True), ("000111111116", False)])
+def test_a_debit_of_a_bank_account_takes_days(
+    sandbox: Sandbox, api: stripe.StripeClient, customer: str, hands: Hands, number: str, succeeds: bool
+) -> None:
+    session = credit_session(api, customer, payment_method_types=["card", "us_bank_account"])
+    assert sandbox.pay_session(session.id, Buyer(number)).url
+    waiting = api.v1.checkout.sessions.retrieve(session.id, {"expand": ["payment_intent"]})
+    assert isinstance(waiting.payment_intent, stripe.PaymentIntent)
+    assert (waiting.status, waiting.payment_status) == ("complete", "unpaid")
+    assert waiting.payment_intent.status == "processing"
+    hands.pass_days(4)
+    told = api.v1.events.list({"type": "checkout.session.async_*"}).data
+    assert [one.type for one in told] == [
+        f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}"
+    ]
+    assert api.v1.checkout.sessions.retrieve(session.id).payment_status == ("paid" if succeeds else "unpaid")
+    status = api.v1.payment_intents.retrieve(waiting.payment_intent.id).status
+    assert status == ("succeeded" if succeeds else "requires_payment_method")
+
+
+def test_a_bank_account_is_taken_only_where_it_was_offered(
+    sandbox: Sandbox, api: stripe.StripeClient, customer: str
+) -> None:
+    session = credit_session(api, customer)
+    assert "incorrect" in str(sandbox.pay_session(session.id, Buyer("000123456789")).message)
+
+
+def test_whoever_was_deleted_pays_nothing(sandbox: Sandbox, api: stripe.StripeClient, customer: str) -> None:
+    session = credit_session(api, customer)
+    draft = api.v1.invoices.create({"customer": customer})
+    api.v1.customers.delete(customer)
+    assert "deleted" in str(sandbox.pay_session(session.id, Buyer(PAYS)).message)
+    with pytest.raises(stripe.InvalidRequestError):
+        api.v1.invoices.pay(draft.id)
