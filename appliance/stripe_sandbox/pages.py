@@ -57,11 +57,14 @@ class SandboxPages:
             Route("/3ds/{name}", self.answer_bank, methods=["POST"]),
             Route("/invoices/{name}", self.invoice, methods=["GET"]),
             Route("/invoices/{name}", self.pay_invoice, methods=["POST"]),
+            Route("/invoices/{name}/pdf", self.invoice, methods=["GET"]),
             Route("/sandbox", self.control, methods=["GET"]),
             Route("/sandbox/style.css", self.style, methods=["GET"]),
             Route("/sandbox/objects/{kind}", self.objects, methods=["GET"]),
             Route("/sandbox/objects/{kind}/{name}", self.one_object, methods=["GET"]),
             Route("/sandbox/{act}", self.act, methods=["POST"]),
+            Route("/receipts/{name}", self.receipt, methods=["GET"]),
+            Route("/{rest:path}", self.nothing),
         ]
 
     async def checkout(self, request: Request) -> Response:
@@ -132,6 +135,12 @@ class SandboxPages:
         text = msgspec.json.format(msgspec.json.encode(shown(row)), indent=2).decode()
         return self._page("object.html", kind=kind, name=name, text=text)
 
+    async def receipt(self, request: Request) -> Response:
+        return RedirectResponse(f"/sandbox/objects/charge/{request.path_params['name']}", 303)
+
+    async def nothing(self, _: Request) -> Response:
+        return self._nothing()
+
     async def style(self, _: Request) -> Response:
         return Response(self._style, media_type="text/css")
 
@@ -156,7 +165,6 @@ class SandboxPages:
             session=session,
             problem=problem,
             email=session["customer_email"] or owner.get("email"),
-            country=(owner.get("address") or {}).get("country"),
         )
 
     def _invoice(self, name: str, problem: str | None) -> Response:
