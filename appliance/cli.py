@@ -23,6 +23,7 @@ from appliance.commands import (
 from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 from appliance.settings import SettingsError
+from appliance.stripe_sandbox.settings import AfterRetries
 
 app = typer.Typer(
     name="appliance",
@@ -120,13 +121,18 @@ def stripe_sandbox(
     port: Annotated[
         int, typer.Option(envvar="STRIPE_SANDBOX_PORT", help="Listen here, on this machine alone.")
     ] = 8002,
+    after_retries: Annotated[
+        AfterRetries, typer.Option(help="What becomes of a subscription that nobody pays.")
+    ] = AfterRetries.PAST_DUE,
     fd: Annotated[int | None, typer.Option(help="Accept from this inherited listening socket.")] = None,
 ) -> None:
     """Run a stand-in for Stripe on this machine, to practise: no real money moves."""
     from appliance.stripe_sandbox.server import SandboxRefused, serve
     from appliance.stripe_sandbox.settings import SandboxSettings
 
-    chosen = SandboxSettings(api_key, webhook_secret, f"http://127.0.0.1:{port}", webhook_url)
+    chosen = SandboxSettings(
+        api_key, webhook_secret, f"http://127.0.0.1:{port}", webhook_url, after_retries=after_retries
+    )
     try:
         serve(chosen, environment=os.environ, port=port, fd=fd, path=settings().home / "stripe-sandbox.sqlite")
     except SandboxRefused as error:

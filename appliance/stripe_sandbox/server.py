@@ -72,6 +72,8 @@ def serve(
     """
     check(settings, environment)
     logs.configure()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(settings, path=path)
     door = Door(Limits(), (), lambda _: None, lambda _: None)
     try:
