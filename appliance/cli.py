@@ -110,10 +110,8 @@ def site(
 
 @app.command("stripe-sandbox")
 def stripe_sandbox(
-    api_key: Annotated[str, typer.Option(envvar="STRIPE_API_KEY", help="The key it answers to: sk_test_...")] = "",
-    webhook_secret: Annotated[
-        str, typer.Option(envvar="STRIPE_WEBHOOK_SECRET", help="What its webhooks are signed with.")
-    ] = "",
+    api_key: Annotated[str, typer.Option(help="The key it answers to: sk_test_…; the system's own without.")] = "",
+    webhook_secret: Annotated[str, typer.Option(help="What its webhooks are signed with.")] = "",
     webhook_url: Annotated[
         str | None,
         typer.Option(envvar="STRIPE_SANDBOX_WEBHOOK_URL", help="Where it sends them; nowhere if not given."),
@@ -127,15 +125,20 @@ def stripe_sandbox(
     fd: Annotated[int | None, typer.Option(help="Accept from this inherited listening socket.")] = None,
 ) -> None:
     """Run a stand-in for Stripe on this machine, to practise: no real money moves."""
-    from appliance.stripe_sandbox.server import SandboxRefused, serve
+    from appliance import secrets
+    from appliance.stripe_sandbox.server import SandboxRefused, refuse_live, serve
     from appliance.stripe_sandbox.settings import SandboxSettings
 
-    chosen = SandboxSettings(
-        api_key, webhook_secret, f"http://127.0.0.1:{port}", webhook_url, after_retries=after_retries
-    )
     try:
-        serve(chosen, environment=os.environ, port=port, fd=fd, path=settings().home / "stripe-sandbox.sqlite")
-    except SandboxRefused as error:
+        refuse_live(os.environ.get("STRIPE_API_KEY", ""), api_key)
+        system = settings()
+        if not api_key:
+            own = secrets.read_sandbox(system.secrets)
+            api_key, webhook_secret = own.key, own.webhook
+        address = f"http://127.0.0.1:{port}"
+        chosen = SandboxSettings(api_key, webhook_secret, address, webhook_url, after_retries=after_retries)
+        serve(chosen, port=port, fd=fd, path=system.stripe_sandbox)
+    except (SandboxRefused, secrets.SecretsError) as error:
         raise fail(str(error)) from None
 
 

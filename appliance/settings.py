@@ -24,6 +24,8 @@ from serving.catalog.models import Model, ModelsError, parse_models
 
 MAIL_PASSWORD = "MAIL_PASSWORD"  # noqa: S105 -- the name of a variable
 STRIPE_API_KEY = "STRIPE_API_KEY"
+STRIPE_WEBHOOK_PATH = "/stripe/webhook"
+"""Of the site: where Stripe tells what has happened."""
 STRIPE_WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 -- the name of a variable
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,14 +44,19 @@ class SandboxRefused(Exception):
     """It does not start; the message says why in one sentence."""
 
 
-def check(settings: SandboxSettings, environment: Mapping[str, str]) -> None:
-    """Raises SandboxRefused where real money is near, or a key or a secret is missing."""
-    for key in (environment.get("STRIPE_API_KEY", ""), settings.api_key):
+def refuse_live(*keys: str) -> None:
+    """Raises SandboxRefused where real money is near."""
+    for key in keys:
         if key.startswith(LIVE):
             raise SandboxRefused(
                 "STRIPE_API_KEY is a live key of Stripe's, which moves real money: the sandbox does not start "
                 "beside it."
             )
+
+
+def check(settings: SandboxSettings) -> None:
+    """Raises SandboxRefused where real money is near, or a key or a secret is missing."""
+    refuse_live(settings.api_key)
     if not settings.api_key.startswith(TEST):
         raise SandboxRefused("The sandbox needs an API key that begins with sk_test_: make one up.")
     if settings.webhook_url is not None and not settings.webhook_secret:
@@ -61,7 +66,6 @@ def check(settings: SandboxSettings, environment: Mapping[str, str]) -> None:
 def serve(
     settings: SandboxSettings,
     *,
-    environment: Mapping[str, str],
     port: int,
     fd: int | None = None,
     path: Path | None = None,
@@ -70,7 +74,7 @@ def serve(
 
     Its state is in the file ``path``. Raises SandboxRefused.
     """
-    check(settings, environment)
+    check(settings)
     logs.configure()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

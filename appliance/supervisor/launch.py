@@ -294,10 +294,11 @@ class System:
 
     async def _start_sandbox(self) -> None:
         """What stands in for Stripe."""
-        if self.listeners.sandbox is None:
+        if self.listeners.sandbox is None or self.listeners.site is None:
             return
+        site = url_of(self.listeners.site)
         step = self.screen.step("stripe", "starting the sandbox")
-        await self._wait(self.keep(sandbox_part(self.settings, self.env, self.listeners.sandbox)))
+        await self._wait(self.keep(sandbox_part(self.settings, self.env, self.listeners.sandbox, site)))
         step.done(f"the sandbox: no real money, {self.settings.stripe_sandbox_url}/sandbox")
 
     async def _start_database(self) -> None:

@@ -15,7 +15,7 @@ import aiohttp
 
 from appliance.paths import short_folder
 from appliance.postgres import Cluster
-from appliance.settings import MAIL_PASSWORD, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, Settings
+from appliance.settings import MAIL_PASSWORD, STRIPE_API_KEY, STRIPE_WEBHOOK_PATH, STRIPE_WEBHOOK_SECRET, Settings
 from appliance.supervisor.instance import url_of
 from appliance.supervisor.keeper import Keeper, Part
 
@@ -204,13 +204,15 @@ def site_part(settings: Settings, env: Mapping[str, str], listener: socket.socke
     )
 
 
-def sandbox_part(settings: Settings, env: Mapping[str, str], listener: socket.socket) -> Part:
+def sandbox_part(settings: Settings, env: Mapping[str, str], listener: socket.socket, site: str) -> Part:
+    """``site`` is where the site is, which it tells what happens."""
+    to = f"{site}{STRIPE_WEBHOOK_PATH}"
     return Part(
         name="stripe-sandbox",
-        command=(*APPLIANCE, "stripe-sandbox", "--fd", str(listener.fileno())),
+        command=(*APPLIANCE, "stripe-sandbox", "--fd", str(listener.fileno()), "--webhook-url", to),
         env=_without_billing(env),
         log=settings.logs / "stripe-sandbox.log",
-        is_ready=lambda: answers(url_of(listener) + "/livez"),
+        is_ready=lambda: answers(url_of(listener) + "/sandbox"),
         pass_fds=(listener.fileno(),),
     )
 

@@ -11,12 +11,12 @@ from appliance.door.asgi import App, Receive, Send
 from appliance.door.headers import NO_PAGE, Headers
 from appliance.identity.origin import Origin
 from appliance.logs import note
+from appliance.settings import STRIPE_WEBHOOK_PATH
 from appliance.web.metrics import SiteMetrics
 from billing.errors import DatabaseUnavailable
 from billing.payments.inbox import Inbox
 from billing.payments.provider import BadSignature
 
-PATH = "/stripe/webhook"
 BODY_BYTES = 1 << 20
 MOST_AT_ONCE = 8
 RETRY_SECONDS = 5
@@ -24,7 +24,7 @@ SIGNATURE_BYTES = 4096
 
 
 class StripeWebhook:
-    """Answers ``PATH``, and leaves all else to ``app``. What it cannot take now, Stripe sends again."""
+    """Answers its path, and leaves all else to ``app``. What it cannot take now, Stripe sends again."""
 
     def __init__(self, app: App, inbox: Inbox, metrics: SiteMetrics, transport: Headers) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class StripeWebhook:
         self._here = 0
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH:
+        if scope["type"] != "http" or scope["path"] != STRIPE_WEBHOOK_PATH:
             await self._app(scope, receive, send)
             return
         if self._here >= MOST_AT_ONCE:

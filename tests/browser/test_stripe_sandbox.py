@@ -29,13 +29,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home: Path = tmp_path_factory.mktemp("sandbox")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    environment = {
-        **os.environ,
-        "APPLIANCE_HOME": str(home),
-        "STRIPE_API_KEY": KEY,
-        "STRIPE_WEBHOOK_SECRET": "whsec_1",
-    }
-    command = [sys.executable, "-m", "appliance", "stripe-sandbox", "--port", str(port)]
+    environment = {**os.environ, "APPLIANCE_HOME": str(home)}
+    command = [sys.executable, "-m", "appliance", "stripe-sandbox", "--port", str(port), "--api-key", KEY]
     with subprocess.Popen(command, env=environment) as running:
         address = f"http://127.0.0.1:{port}"
         wait_for(address)

@@ -221,7 +221,7 @@ async def test_a_lost_answer_is_a_broken_connection_and_the_sdk_asks_again() -> 
 @pytest.mark.parametrize("key", ["sk_live_1", "rk_live_1"])
 def test_it_does_not_start_beside_a_live_key(key: str) -> None:
     with pytest.raises(SandboxRefused, match="live key"):
-        check(settings(), {"STRIPE_API_KEY": key})
+        check(settings(api_key=key))
     result = CliRunner().invoke(command_line, ["stripe-sandbox", "--api-key", KEY], env={"STRIPE_API_KEY": key})
     assert result.exit_code != 0
     assert "live key" in result.output
@@ -231,4 +231,4 @@ def test_it_does_not_start_beside_a_live_key(key: str) -> None:
 @pytest.mark.parametrize("chosen", [{"api_key": ""}, {"webhook_secret": "", "webhook_url": "http://site.test/"}])
 def test_it_does_not_start_without_its_secrets(chosen: dict[str, str]) -> None:
     with pytest.raises(SandboxRefused):
-        check(settings(**chosen), {})
+        check(settings(**chosen))
