@@ -6,7 +6,7 @@ https://docs.stripe.com/api/balance_transactions
 from __future__ import annotations
 
 from appliance.stripe_sandbox.lists import PAGE, page_of
-from appliance.stripe_sandbox.params import Params, Schema, currency, one_of, text
+from appliance.stripe_sandbox.params import OneOf, Params, Schema, currency, text
 from appliance.stripe_sandbox.proration import rounded
 from appliance.stripe_sandbox.settings import DAY_SECONDS
 from appliance.stripe_sandbox.state import Object
@@ -20,7 +20,7 @@ PAYOUTS_LISTED: Schema = {
     **PAGE,
     "arrival_date": PAGE["created"],
     "destination": text,
-    "status": one_of("pending", "paid", "failed", "canceled"),
+    "status": OneOf("pending", "paid", "failed", "canceled"),
 }
 DESTINATION = "ba_sandbox"
 

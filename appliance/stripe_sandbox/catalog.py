@@ -5,16 +5,16 @@ from __future__ import annotations
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
+    Group,
+    Many,
     Need,
+    OneOf,
     Params,
     Schema,
     currency,
     flag,
-    group,
-    many,
     merged_metadata,
     metadata,
-    one_of,
     percentage,
     text,
     whole,
@@ -22,9 +22,9 @@ from appliance.stripe_sandbox.params import (
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World
 
-INTERVALS = one_of("day", "week", "month", "year")
-TAX_BEHAVIORS = one_of("inclusive", "exclusive", "unspecified")
-RECURRING = group({"interval": Need(INTERVALS), "interval_count": whole, "usage_type": one_of("licensed")})
+INTERVALS = OneOf("day", "week", "month", "year")
+TAX_BEHAVIORS = OneOf("inclusive", "exclusive", "unspecified")
+RECURRING = Group({"interval": Need(INTERVALS), "interval_count": whole, "usage_type": OneOf("licensed")})
 PRODUCT: Schema = {
     "name": text,
     "active": flag,
@@ -35,12 +35,12 @@ PRODUCT: Schema = {
     "url": text,
 }
 PRODUCT_CREATED: Schema = {**PRODUCT, "id": text, "name": Need(text)}
-PRODUCTS_LISTED: Schema = {**PAGE, "active": flag, "ids": many(text)}
+PRODUCTS_LISTED: Schema = {**PAGE, "active": flag, "ids": Many(text)}
 PRICE_CREATED: Schema = {
     "currency": Need(currency),
     "unit_amount": Need(whole),
     "product": text,
-    "product_data": group({"name": Need(text), "metadata": metadata, "tax_code": text}),
+    "product_data": Group({"name": Need(text), "metadata": metadata, "tax_code": text}),
     "recurring": RECURRING,
     "lookup_key": text,
     "transfer_lookup_key": flag,
@@ -48,7 +48,7 @@ PRICE_CREATED: Schema = {
     "nickname": text,
     "active": flag,
     "tax_behavior": TAX_BEHAVIORS,
-    "billing_scheme": one_of("per_unit"),
+    "billing_scheme": OneOf("per_unit"),
 }
 PRICE_UPDATED: Schema = {
     "active": flag,
@@ -63,9 +63,9 @@ PRICES_LISTED: Schema = {
     "active": flag,
     "currency": currency,
     "product": text,
-    "type": one_of("one_time", "recurring"),
-    "lookup_keys": many(text),
-    "recurring": group({"interval": INTERVALS}),
+    "type": OneOf("one_time", "recurring"),
+    "lookup_keys": Many(text),
+    "recurring": Group({"interval": INTERVALS}),
 }
 TAX_RATE_CREATED: Schema = {
     "display_name": Need(text),
@@ -76,17 +76,17 @@ TAX_RATE_CREATED: Schema = {
     "description": text,
     "jurisdiction": text,
     "metadata": metadata,
-    "tax_type": one_of("vat", "sales_tax", "gst"),
+    "tax_type": OneOf("vat", "sales_tax", "gst"),
 }
-PRICE_DATA = group(
+PRICE_DATA = Group(
     {
         "currency": Need(currency),
         "unit_amount": Need(whole),
         "product": text,
-        "product_data": group(
-            {"name": Need(text), "description": text, "metadata": metadata, "tax_code": text, "images": many(text)}
+        "product_data": Group(
+            {"name": Need(text), "description": text, "metadata": metadata, "tax_code": text, "images": Many(text)}
         ),
-        "recurring": RECURRING,
+        "recurring": Group({"interval": Need(INTERVALS), "interval_count": whole}),
         "tax_behavior": TAX_BEHAVIORS,
     }
 )

@@ -12,14 +12,14 @@ from typing import Any
 from appliance.stripe_sandbox.catalog import plan_of, price_for
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.invoice_lines import Draft, day, for_period, product_name
-from appliance.stripe_sandbox.params import Params, group, many, merged_metadata, metadata, one_of, text, whole
+from appliance.stripe_sandbox.params import Group, Many, OneOf, Params, merged_metadata, metadata, text, whole
 from appliance.stripe_sandbox.periods import boundary
 from appliance.stripe_sandbox.proration import share
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World, refuse_if
 
-ITEMS = many(group({"id": text, "price": text, "quantity": whole, "metadata": metadata}))
-PRORATIONS = one_of("none", "create_prorations", "always_invoice")
+ITEMS = Many(Group({"id": text, "price": text, "quantity": whole, "metadata": metadata}))
+PRORATIONS = OneOf("none", "create_prorations", "always_invoice")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,16 @@ from appliance.stripe_sandbox.customers import existing
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
+    Group,
+    Many,
     Need,
+    OneOf,
     Params,
     Schema,
     currency,
     flag,
-    group,
-    many,
     merged_metadata,
     metadata,
-    one_of,
     text,
     whole,
 )
@@ -30,7 +30,7 @@ from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World, refuse_if
 
 EARLIEST_SECONDS, LATEST_SECONDS = 30 * 60, DAY_SECONDS
-INTENT_DATA = group(
+INTENT_DATA = Group(
     {
         "metadata": metadata,
         "setup_future_usage": FUTURE_USAGE,
@@ -40,44 +40,43 @@ INTENT_DATA = group(
     }
 )
 CREATED: Schema = {
-    "mode": Need(one_of("payment", "setup", "subscription")),
+    "mode": Need(OneOf("payment", "setup", "subscription")),
     "success_url": Need(text),
     "cancel_url": text,
-    "line_items": many(
-        group({"price": text, "price_data": PRICE_DATA, "quantity": whole, "tax_rates": many(text)})
+    "line_items": Many(
+        Group({"price": text, "price_data": PRICE_DATA, "quantity": whole, "tax_rates": Many(text)})
     ),
-    "automatic_tax": group({"enabled": Need(flag)}),
-    "billing_address_collection": one_of("auto", "required"),
+    "automatic_tax": Group({"enabled": Need(flag)}),
+    "billing_address_collection": OneOf("auto", "required"),
     "client_reference_id": text,
     "currency": currency,
-    "custom_text": group(
+    "custom_text": Group(
         {
-            name: group({"message": Need(text)})
+            name: Group({"message": Need(text)})
             for name in ("submit", "after_submit", "terms_of_service_acceptance")
         }
     ),
     "customer": text,
-    "customer_creation": one_of("always", "if_required"),
+    "customer_creation": OneOf("always", "if_required"),
     "customer_email": text,
-    "customer_update": group(dict.fromkeys(("address", "name"), one_of("auto", "never"))),
+    "customer_update": Group(dict.fromkeys(("address", "name"), OneOf("auto", "never"))),
     "expires_at": whole,
     "locale": text,
     "metadata": metadata,
     "payment_intent_data": INTENT_DATA,
-    "allowed_payment_method_types": many(one_of("card", "us_bank_account")),
-    "payment_method_types": many(one_of("card", "us_bank_account")),
-    "setup_intent_data": group({"metadata": metadata, "description": text}),
-    "submit_type": one_of("auto", "book", "donate", "pay", "subscribe"),
-    "subscription_data": group({"metadata": metadata, "description": text, "default_tax_rates": many(text)}),
-    "tax_id_collection": group({"enabled": Need(flag)}),
-    "ui_mode": one_of("hosted_page"),
+    "allowed_payment_method_types": Many(OneOf("card", "us_bank_account")),
+    "setup_intent_data": Group({"metadata": metadata, "description": text}),
+    "submit_type": OneOf("auto", "book", "donate", "pay", "subscribe"),
+    "subscription_data": Group({"metadata": metadata, "description": text, "default_tax_rates": Many(text)}),
+    "tax_id_collection": Group({"enabled": Need(flag)}),
+    "ui_mode": OneOf("hosted_page"),
 }
 LISTED: Schema = {
     **PAGE,
     "customer": text,
     "payment_intent": text,
     "subscription": text,
-    "status": one_of("open", "complete", "expired"),
+    "status": OneOf("open", "complete", "expired"),
 }
 
 
@@ -135,9 +134,6 @@ def line_items(world: World, _params: Params, name: str) -> Object:
     }
 
 
-LINES_LISTED: Schema = {name: how for name, how in PAGE.items() if name != "created"}
-
-
 def expire(world: World, _params: Params, name: str) -> Object:
     row = world.get("checkout.session", name, "session")
     if row["status"] != "open":
@@ -189,9 +185,15 @@ def _check(params: Params) -> None:
     ):
         refuse_if(name in params and mode != only, f"You can not pass `{name}` in `{mode}` mode.", param=name)
     refuse_if(
-        mode != "payment" and params.get("payment_method_types", ["card"]) != ["card"],
+        mode != "payment" and params.get("allowed_payment_method_types", ["card"]) != ["card"],
         "The sandbox takes bank accounts in `payment` mode alone.",
-        param="payment_method_types",
+        param="allowed_payment_method_types",
+    )
+    refuse_if(
+        mode == "setup" and not params.get("currency") and not params.get("allowed_payment_method_types"),
+        "You must provide `currency` in `setup` mode when `allowed_payment_method_types` is not set.",
+        param="currency",
+        code="parameter_missing",
     )
     refuse_if(
         bool(params.get("customer") and params.get("customer_email")),
@@ -246,6 +248,7 @@ def _session(world: World, name: str, params: Params, lines: list[Object], expir
         "adaptive_pricing": None,
         "after_expiration": None,
         "allow_promotion_codes": None,
+        "allowed_payment_method_types": params.get("allowed_payment_method_types"),
         "billing_address_collection": params.get("billing_address_collection"),
         "cancel_url": params.get("cancel_url"),
         "client_reference_id": params.get("client_reference_id"),
@@ -278,7 +281,7 @@ def _session(world: World, name: str, params: Params, lines: list[Object], expir
         "payment_method_collection": "always" if mode == "subscription" else "if_required",
         "payment_method_configuration_details": None,
         "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": params.get("payment_method_types") or ["card"],
+        "payment_method_types": params.get("allowed_payment_method_types") or ["card"],
         "payment_status": "no_payment_required" if mode == "setup" else "unpaid",
         "permissions": None,
         "phone_number_collection": {"enabled": False},

@@ -10,7 +10,7 @@ from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.customers import existing
 from appliance.stripe_sandbox.disputes import decide, open_dispute
 from appliance.stripe_sandbox.errors import BadParameter
-from appliance.stripe_sandbox.params import Need, Params, Reader, Schema, flag, one_of, read, text, whole
+from appliance.stripe_sandbox.params import Need, OneOf, Params, Reader, Schema, flag, read, text, whole
 from appliance.stripe_sandbox.refunds import FAIL_NEXT, fail
 from appliance.stripe_sandbox.webhooks import Fault
 from appliance.stripe_sandbox.world import World
@@ -88,12 +88,12 @@ def resend(sandbox: Sandbox, params: Params) -> None:
     sandbox.control(lambda world: sandbox.outbox.send_again(world.get("event", params["event"]), world.now))
 
 
-DECLINE_CODES: Reader = one_of(*(str(decline) for _, decline, _ in DECLINES.values()))
+DECLINE_CODES: Reader = OneOf(*(str(decline) for _, decline, _ in DECLINES.values()))
 ACTS: dict[str, tuple[Act, Schema]] = {
     "clock": (clock, {"seconds": whole, "to": whole}),
     "misbehave": (
         misbehave,
-        {"fault": Need(one_of(*Fault)), "count": whole, "probability": _chance, "seconds": whole},
+        {"fault": Need(OneOf(*Fault)), "count": whole, "probability": _chance, "seconds": whole},
     ),
     "trouble": (trouble, dict.fromkeys(("refuse_next", "lose_next", "fail_refunds"), whole)),
     "dispute": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.stripe_sandbox.errors import missing
 from appliance.stripe_sandbox.lists import PAGE, page_of
-from appliance.stripe_sandbox.params import Params, Schema, group, merged_metadata, metadata, one_of, text, whole
+from appliance.stripe_sandbox.params import Group, OneOf, Params, Schema, merged_metadata, metadata, text, whole
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World
 
@@ -13,12 +13,12 @@ LISTED: Schema = {**PAGE, "email": text}
 PLAIN = ("description", "email", "name", "phone")
 CREATED: Schema = {
     **dict.fromkeys(PLAIN, text),
-    "address": group(ADDRESS),
+    "address": Group(ADDRESS),
     "balance": whole,
-    "invoice_settings": group({"default_payment_method": text}),
+    "invoice_settings": Group({"default_payment_method": text}),
     "metadata": metadata,
     "payment_method": text,
-    "tax_exempt": one_of("none", "exempt", "reverse"),
+    "tax_exempt": OneOf("none", "exempt", "reverse"),
 }
 UPDATED: Schema = {name: how for name, how in CREATED.items() if name != "payment_method"}
 

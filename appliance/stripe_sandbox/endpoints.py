@@ -23,10 +23,11 @@ from appliance.stripe_sandbox import (
     subscriptions,
     webhooks,
 )
-from appliance.stripe_sandbox.params import Schema, many, text
+from appliance.stripe_sandbox.lists import UNDATED
+from appliance.stripe_sandbox.params import Many, Schema, text
 from appliance.stripe_sandbox.state import Object
 
-EXPAND: Schema = {"expand": many(text)}
+EXPAND: Schema = {"expand": Many(text)}
 NOTHING: Schema = {}
 
 
@@ -57,7 +58,7 @@ def _endpoint(line: str, act: Callable[..., Object], schema: Schema = NOTHING) -
 
 ENDPOINTS = (
     _endpoint("GET /v1/account", accounts.retrieve),
-    _endpoint("GET /v1/webhook_endpoints", webhooks.endpoints, webhooks.ENDPOINTS_LISTED),
+    _endpoint("GET /v1/webhook_endpoints", webhooks.endpoints, UNDATED),
     _endpoint("POST /v1/customers", customers.create, customers.CREATED),
     _endpoint("GET /v1/customers", customers.listed, customers.LISTED),
     _endpoint("GET /v1/customers/{}", customers.retrieve),
@@ -83,7 +84,7 @@ ENDPOINTS = (
     _endpoint("POST /v1/checkout/sessions", checkout.create, checkout.CREATED),
     _endpoint("GET /v1/checkout/sessions", checkout.listed, checkout.LISTED),
     _endpoint("GET /v1/checkout/sessions/{}", checkout.retrieve),
-    _endpoint("GET /v1/checkout/sessions/{}/line_items", checkout.line_items, checkout.LINES_LISTED),
+    _endpoint("GET /v1/checkout/sessions/{}/line_items", checkout.line_items, UNDATED),
     _endpoint("POST /v1/checkout/sessions/{}/expire", checkout.expire),
     _endpoint("POST /v1/payment_intents", payment_intents.create, payment_intents.CREATED),
     _endpoint("GET /v1/payment_intents", payment_intents.listed, payment_intents.LISTED),

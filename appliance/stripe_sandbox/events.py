@@ -9,13 +9,13 @@ import msgspec
 
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.lists import PAGE, page_of
-from appliance.stripe_sandbox.params import Params, Schema, many, text
+from appliance.stripe_sandbox.params import Many, Params, Schema, text
 from appliance.stripe_sandbox.rendering import shown
 from appliance.stripe_sandbox.settings import API_VERSION, DAY_SECONDS
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World
 
-LISTED: Schema = {**PAGE, "type": text, "types": many(text)}
+LISTED: Schema = {**PAGE, "type": text, "types": Many(text)}
 MOST_TYPES = 20
 KEPT_DAYS = 30
 """Stripe gives events of the last 30 days."""

@@ -6,13 +6,13 @@ from appliance.stripe_sandbox.customers import existing
 from appliance.stripe_sandbox.invoice_lines import Draft
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
+    Group,
+    Many,
     Need,
     Params,
     Schema,
     currency,
     flag,
-    group,
-    many,
     merged_metadata,
     metadata,
     text,
@@ -29,11 +29,11 @@ CREATED: Schema = {
     "description": text,
     "invoice": text,
     "metadata": metadata,
-    "period": group({"start": Need(whole), "end": Need(whole)}),
-    "pricing": group({"price": Need(text)}),
+    "period": Group({"start": Need(whole), "end": Need(whole)}),
+    "pricing": Group({"price": Need(text)}),
     "quantity": whole,
     "subscription": text,
-    "tax_rates": many(text),
+    "tax_rates": Many(text),
 }
 LISTED: Schema = {**PAGE, "customer": text, "invoice": text, "pending": flag}
 

@@ -11,15 +11,15 @@ from appliance.stripe_sandbox.invoice_lines import Draft, for_period, line_of, o
 from appliance.stripe_sandbox.invoicing import draft_invoice, finalize, method_for, pay, sum_up, void
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
+    Group,
     Need,
+    OneOf,
     Params,
     Schema,
     currency,
     flag,
-    group,
     merged_metadata,
     metadata,
-    one_of,
     text,
     whole,
 )
@@ -33,19 +33,19 @@ LISTED: Schema = {
     **PAGE,
     "customer": text,
     "subscription": text,
-    "status": one_of("draft", "open", "paid", "uncollectible", "void"),
-    "collection_method": one_of("charge_automatically", "send_invoice"),
+    "status": OneOf("draft", "open", "paid", "uncollectible", "void"),
+    "collection_method": OneOf("charge_automatically", "send_invoice"),
 }
 CREATED: Schema = {
     "customer": Need(text),
     "auto_advance": flag,
-    "automatic_tax": group({"enabled": Need(flag)}),
-    "collection_method": one_of("charge_automatically"),
+    "automatic_tax": Group({"enabled": Need(flag)}),
+    "collection_method": OneOf("charge_automatically"),
     "currency": currency,
     "default_payment_method": text,
     "description": text,
     "metadata": metadata,
-    "pending_invoice_items_behavior": one_of("include", "exclude"),
+    "pending_invoice_items_behavior": OneOf("include", "exclude"),
     "subscription": text,
 }
 FINALIZED: Schema = {"auto_advance": flag}
@@ -53,7 +53,7 @@ PAID: Schema = {"payment_method": text, "off_session": flag}
 PREVIEWED: Schema = {
     "customer": text,
     "subscription": text,
-    "subscription_details": group(
+    "subscription_details": Group(
         {
             "items": ITEMS,
             "proration_behavior": PRORATIONS,
@@ -62,7 +62,7 @@ PREVIEWED: Schema = {
         }
     ),
 }
-PAYMENTS_LISTED: Schema = {**PAGE, "invoice": text, "status": one_of("canceled", "open", "paid")}
+PAYMENTS_LISTED: Schema = {**PAGE, "invoice": text, "status": OneOf("canceled", "open", "paid")}
 
 
 def create(world: World, params: Params) -> Object:

@@ -11,8 +11,10 @@ from appliance.stripe_sandbox.state import INDEXED, Object, Table
 from appliance.stripe_sandbox.world import World
 
 MOST, USUAL = 100, 10
-PAGE: Schema = {"limit": whole, "starting_after": text, "ending_before": text, "created": span}
+UNDATED: Schema = {"limit": whole, "starting_after": text, "ending_before": text}
 """What all lists take."""
+PAGE: Schema = {**UNDATED, "created": span}
+"""What most do."""
 Filter = Callable[[Object], bool]
 
 

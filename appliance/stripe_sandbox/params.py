@@ -95,36 +95,44 @@ def currency(value: Any, name: str) -> str:
     return value.lower()
 
 
-def one_of(*choices: str) -> Reader:
-    def reader(value: Any, name: str) -> str:
-        if value not in choices:
-            said = ", ".join(choices[:-1]) + f", or {choices[-1]}" if len(choices) > 1 else choices[0]
-            raise BadParameter(f"Invalid {name}: must be one of {said}", param=name)
+class OneOf:
+    """One of a few words."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def __call__(self, value: Any, name: str) -> str:
+        if value not in self.choices:
+            raise BadParameter(f"Invalid {name}: must be one of {', '.join(self.choices)}", param=name)
         return str(value)
 
-    return reader
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters within one: ``address[city]``."""
 
-def group(schema: Schema) -> Reader:
-    def reader(value: Any, name: str) -> Params | None:
+    schema: Schema
+
+    def __call__(self, value: Any, name: str) -> Params | None:
         if value == "":
             return None
         if not isinstance(value, dict):
             raise BadParameter("Invalid object", param=name)
-        return read(schema, value, name)
-
-    return reader
+        return read(self.schema, value, name)
 
 
-def many(reader: Reader) -> Reader:
-    def read_all(value: Any, name: str) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list: ``items[0]``, ``items[1]``; sent empty, it has nothing in it."""
+
+    reader: Reader
+
+    def __call__(self, value: Any, name: str) -> list[Any]:
         if value == "":
             return []
         if not isinstance(value, dict) or not all(key.isdigit() for key in value):
             raise BadParameter("Invalid array", param=name)
-        return [reader(value[key], f"{name}[{key}]") for key in sorted(value, key=int)]
-
-    return read_all
+        return [self.reader(value[key], f"{name}[{key}]") for key in sorted(value, key=int)]
 
 
 def span(value: Any, name: str) -> Params:

@@ -7,16 +7,16 @@ from appliance.stripe_sandbox.customers import existing
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
+    Group,
+    Many,
     Need,
+    OneOf,
     Params,
     Schema,
     currency,
     flag,
-    group,
-    many,
     merged_metadata,
     metadata,
-    one_of,
     text,
     whole,
 )
@@ -26,11 +26,11 @@ from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World, refuse_if
 
 LEAST_CENTS, MOST_CENTS = 50, 99_999_999
-FUTURE_USAGE = one_of("on_session", "off_session")
+FUTURE_USAGE = OneOf("on_session", "off_session")
 CREATED: Schema = {
     "amount": Need(whole),
     "currency": Need(currency),
-    "automatic_payment_methods": group({"enabled": Need(flag), "allow_redirects": one_of("always", "never")}),
+    "automatic_payment_methods": Group({"enabled": Need(flag), "allow_redirects": OneOf("always", "never")}),
     "confirm": flag,
     "customer": text,
     "description": text,
@@ -38,15 +38,14 @@ CREATED: Schema = {
     "metadata": metadata,
     "off_session": flag,
     "payment_method": text,
-    "allowed_payment_method_types": many(one_of("card")),
-    "payment_method_types": many(text),
+    "allowed_payment_method_types": Many(OneOf("card")),
     "receipt_email": text,
     "return_url": text,
     "setup_future_usage": FUTURE_USAGE,
     "statement_descriptor_suffix": text,
 }
 CONFIRMED: Schema = {"payment_method": text, "off_session": flag, "return_url": text}
-CANCELED: Schema = {"cancellation_reason": one_of("abandoned", "duplicate", "fraudulent", "requested_by_customer")}
+CANCELED: Schema = {"cancellation_reason": OneOf("abandoned", "duplicate", "fraudulent", "requested_by_customer")}
 LISTED: Schema = {**PAGE, "customer": text}
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 
@@ -66,6 +65,7 @@ def new_intent(world: World, amount: int, kind: str, customer: str | None, param
     row: Object = {
         "id": name,
         "object": "payment_intent",
+        "allowed_payment_method_types": params.get("allowed_payment_method_types"),
         "amount": amount,
         "amount_capturable": 0,
         "amount_details": {"tip": {}},

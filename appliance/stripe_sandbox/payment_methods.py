@@ -6,14 +6,14 @@ import hashlib
 
 from appliance.stripe_sandbox.cards import CARDS, TEST_METHODS, Behaviour, Card
 from appliance.stripe_sandbox.errors import InvalidRequest
-from appliance.stripe_sandbox.lists import PAGE, page_of
-from appliance.stripe_sandbox.params import Need, Params, Schema, one_of, text
+from appliance.stripe_sandbox.lists import UNDATED, page_of
+from appliance.stripe_sandbox.params import Need, OneOf, Params, Schema, text
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World
 
-TYPES = one_of("card")
-LISTED: Schema = {**PAGE, "customer": text, "type": TYPES}
-LISTED_OF_CUSTOMER: Schema = {**PAGE, "type": TYPES}
+TYPES = OneOf("card")
+LISTED: Schema = {**UNDATED, "customer": text, "type": TYPES}
+LISTED_OF_CUSTOMER: Schema = {**UNDATED, "type": TYPES}
 ATTACHED: Schema = {"customer": Need(text)}
 NEVER_AGAIN = (
     "This PaymentMethod was previously used without being attached to a Customer or was detached from a Customer, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from appliance.stripe_sandbox.balance import entry
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.lists import PAGE, page_of
-from appliance.stripe_sandbox.params import Params, Schema, merged_metadata, metadata, one_of, text, whole
+from appliance.stripe_sandbox.params import OneOf, Params, Schema, merged_metadata, metadata, text, whole
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World, refuse_if
 
@@ -14,7 +14,7 @@ CREATED: Schema = {
     "charge": text,
     "amount": whole,
     "metadata": metadata,
-    "reason": one_of("duplicate", "fraudulent", "requested_by_customer"),
+    "reason": OneOf("duplicate", "fraudulent", "requested_by_customer"),
 }
 UPDATED: Schema = {"metadata": metadata}
 LISTED: Schema = {**PAGE, "payment_intent": text, "charge": text}

@@ -15,15 +15,15 @@ from appliance.stripe_sandbox.invoice_lines import of_item
 from appliance.stripe_sandbox.invoicing import draft_invoice, finalize, method_for, pay, void
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
+    Group,
+    Many,
     Need,
+    OneOf,
     Params,
     Schema,
     flag,
-    group,
-    many,
     merged_metadata,
     metadata,
-    one_of,
     text,
     whole,
 )
@@ -36,13 +36,13 @@ from appliance.stripe_sandbox.world import World, refuse_if
 
 INCOMPLETE_SECONDS = 23 * 3600
 """How long a first payment, or that of a pending update, may be outstanding."""
-PAYMENT = one_of("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete")
-CANCELLATION = group({"comment": text, "feedback": text})
+PAYMENT = OneOf("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete")
+CANCELLATION = Group({"comment": text, "feedback": text})
 PLAIN: Schema = {
-    "automatic_tax": group({"enabled": Need(flag)}),
+    "automatic_tax": Group({"enabled": Need(flag)}),
     "cancel_at_period_end": flag,
     "default_payment_method": text,
-    "default_tax_rates": many(text),
+    "default_tax_rates": Many(text),
     "description": text,
     "metadata": metadata,
     "off_session": flag,
@@ -52,7 +52,7 @@ PLAIN: Schema = {
 CREATED: Schema = {
     **PLAIN,
     "customer": Need(text),
-    "items": Need(many(group({"price": Need(text), "quantity": whole, "metadata": metadata}))),
+    "items": Need(Many(Group({"price": Need(text), "quantity": whole, "metadata": metadata}))),
 }
 UPDATED: Schema = {**PLAIN, "items": ITEMS, "proration_date": whole, "cancellation_details": CANCELLATION}
 WITH_PENDING = frozenset({"items", "payment_behavior", "proration_behavior", "proration_date", "off_session"})
@@ -62,7 +62,7 @@ LISTED: Schema = {
     **PAGE,
     "customer": text,
     "price": text,
-    "status": one_of(*STATUSES, "all", "ended"),
+    "status": OneOf(*STATUSES, "all", "ended"),
 }
 
 

@@ -13,7 +13,6 @@ from enum import StrEnum
 
 import msgspec
 
-from appliance.stripe_sandbox.lists import PAGE
 from appliance.stripe_sandbox.params import Params
 from appliance.stripe_sandbox.rendering import shown
 from appliance.stripe_sandbox.settings import API_VERSION, SandboxSettings
@@ -191,6 +190,3 @@ def endpoints(world: World, _params: Params) -> Object:
         ]
     )
     return {"object": "list", "data": rows, "has_more": False, "url": "/v1/webhook_endpoints"}
-
-
-ENDPOINTS_LISTED = {name: how for name, how in PAGE.items() if name != "created"}

@@ -89,7 +89,7 @@ class Business:
             self.chance.choice(self.customers),
             cents,
             automatic_tax={"enabled": self.chance.random() < 0.5},
-            payment_method_types=["card", "us_bank_account"],
+            allowed_payment_method_types=["card", "us_bank_account"],
             payment_intent_data={"setup_future_usage": "off_session"},
         )
         self.go_on(session.id)

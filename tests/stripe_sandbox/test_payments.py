@@ -266,7 +266,7 @@ def test_tax_is_on_top_or_within(sandbox: Sandbox, api: stripe.StripeClient) -> 
 def test_a_debit_of_a_bank_account_takes_days(
     sandbox: Sandbox, api: stripe.StripeClient, customer: str, hands: Hands, number: str, succeeds: bool
 ) -> None:
-    session = credit_session(api, customer, payment_method_types=["card", "us_bank_account"])
+    session = credit_session(api, customer, allowed_payment_method_types=["card", "us_bank_account"])
     assert sandbox.pay_session(session.id, Buyer(number)).url
     waiting = api.v1.checkout.sessions.retrieve(session.id, {"expand": ["payment_intent"]})
     assert isinstance(waiting.payment_intent, stripe.PaymentIntent)
