@@ -1,4 +1,4 @@
-"""Products, their prices, and tax rates. https://docs.stripe.com/api/products"""
+"""Products and their prices. https://docs.stripe.com/api/products"""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from appliance.stripe_sandbox.params import (
     flag,
     merged_metadata,
     metadata,
-    percentage,
     text,
     whole,
 )
@@ -66,17 +65,6 @@ PRICES_LISTED: Schema = {
     "type": OneOf("one_time", "recurring"),
     "lookup_keys": Many(text),
     "recurring": Group({"interval": INTERVALS}),
-}
-TAX_RATE_CREATED: Schema = {
-    "display_name": Need(text),
-    "inclusive": Need(flag),
-    "percentage": Need(percentage),
-    "active": flag,
-    "country": text,
-    "description": text,
-    "jurisdiction": text,
-    "metadata": metadata,
-    "tax_type": OneOf("vat", "sales_tax", "gst"),
 }
 PRICE_DATA = Group(
     {
@@ -208,43 +196,6 @@ def list_prices(world: World, params: Params) -> Object:
         return of_interval and (not keys or row["lookup_key"] in keys)
 
     return page_of(world, "price", "/v1/prices", params, by=("active", "currency", "product", "type"), also=fits)
-
-
-def create_tax_rate(world: World, params: Params) -> Object:
-    row: Object = {
-        "id": world.new_id("txr"),
-        "object": "tax_rate",
-        "active": params.get("active", True),
-        "country": params.get("country"),
-        "created": world.now,
-        "description": params.get("description"),
-        "display_name": params["display_name"],
-        "effective_percentage": None,
-        "flat_amount": None,
-        "inclusive": params["inclusive"],
-        "jurisdiction": params.get("jurisdiction"),
-        "jurisdiction_level": None,
-        "livemode": False,
-        "metadata": merged_metadata({}, params),
-        "percentage": params["percentage"],
-        "rate_type": "percentage",
-        "state": None,
-        "tax_type": params.get("tax_type"),
-    }
-    world.add("tax_rate", row)
-    world.emit("tax_rate.created", row)
-    return row
-
-
-def retrieve_tax_rate(world: World, _params: Params, name: str) -> Object:
-    return world.get("tax_rate", name)
-
-
-def list_tax_rates(world: World, params: Params) -> Object:
-    return page_of(world, "tax_rate", "/v1/tax_rates", params, by=("active", "inclusive"))
-
-
-TAX_RATES_LISTED: Schema = {**PAGE, "active": flag, "inclusive": flag}
 
 
 def price_for(world: World, line: Params, param: str) -> Object:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from appliance.stripe_sandbox.invoice_drafts import draft_invoice
 from appliance.stripe_sandbox.invoice_items import pending
 from appliance.stripe_sandbox.invoice_lines import for_period, of_item
-from appliance.stripe_sandbox.invoicing import draft_invoice, finalize, method_for, pay, void
+from appliance.stripe_sandbox.invoicing import finalize, method_for, pay, void
 from appliance.stripe_sandbox.periods import next_boundary
 from appliance.stripe_sandbox.settings import AfterRetries
 from appliance.stripe_sandbox.state import Object
@@ -100,7 +101,7 @@ def invoice_was_paid(world: World, invoice: Object) -> None:
     if row is None:
         return
     if row["pending_update"] is not None and row["_pending"] and row["_pending"]["invoice"] == invoice["id"]:
-        from appliance.stripe_sandbox.subscriptions import apply_pending
+        from appliance.stripe_sandbox.subscription_updates import apply_pending
 
         apply_pending(world, row, invoice)
     elif row["status"] in ("incomplete", "past_due", "unpaid") and row["latest_invoice"] == invoice["id"]:

@@ -12,7 +12,7 @@ from appliance.stripe_sandbox.disputes import open_dispute
 from appliance.stripe_sandbox.errors import StripeError
 from appliance.stripe_sandbox.invoicing import retry
 from appliance.stripe_sandbox.refunds import fail
-from appliance.stripe_sandbox.subscriptions import give_up_pending
+from appliance.stripe_sandbox.subscription_updates import give_up_pending
 from appliance.stripe_sandbox.world import Cause, World
 
 

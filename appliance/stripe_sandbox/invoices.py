@@ -6,9 +6,10 @@ from appliance.stripe_sandbox.cards import Outcome
 from appliance.stripe_sandbox.changes import ITEMS, PRORATIONS, planned
 from appliance.stripe_sandbox.customers import existing
 from appliance.stripe_sandbox.errors import InvalidRequest
+from appliance.stripe_sandbox.invoice_drafts import draft_invoice, sum_up
 from appliance.stripe_sandbox.invoice_items import pending, put_on
 from appliance.stripe_sandbox.invoice_lines import Draft, for_period, line_of, of_item
-from appliance.stripe_sandbox.invoicing import draft_invoice, finalize, method_for, pay, sum_up, void
+from appliance.stripe_sandbox.invoicing import finalize, method_for, pay, void
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
     Group,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.stripe_sandbox.catalog import create_tax_rate
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.tax import Taxed, percent_for, taxed
+from appliance.stripe_sandbox.tax_rates import create
 from appliance.stripe_sandbox.world import World
 
 
@@ -30,7 +30,7 @@ def automatic_rates(world: World, country: str | None, price: Object | None) -> 
         "country": where,
         "tax_type": "vat",
     }
-    row = create_tax_rate(world, sent)
+    row = create(world, sent)
     row["_automatic"] = True
     world.touch(row)
     return [row]
