@@ -25,6 +25,6 @@ class PaperLetters:
         return Letter(
             say("{service}: {title} {number}", **named),
             (say("Attached is {title} {number} of {service}.", **named),),
-            (say("Receipts and invoices"), self._site.url("/billing")),
+            (say("Receipts and invoices"), self._site.url("/documents")),
             attachments=(Attachment(paper.file_name, "application/pdf", self._papers.pdf(paper)),),
         )

@@ -15,7 +15,7 @@ from babel.numbers import format_decimal
 from appliance.papers.wording import month_of, title_of
 from appliance.texts import Say, locale_of, speaker
 from billing.documents.buyers import Buyer, Seller
-from billing.documents.document import SANDBOX_SERIES, Document, Kind
+from billing.documents.document import Document, Kind
 from billing.documents.exchange import EXAMPLE_SOURCE
 from billing.documents.vat import VOUCHER
 
@@ -74,7 +74,7 @@ class _Writer:
             language=document.language,
             title=title_of(document.kind, say),
             number=document.name,
-            warning=say("This is a trial: no money was paid.") if self._is_trial() else "",
+            warning=say("This is a trial: no money was paid.") if document.is_trial else "",
             seller=list(self._seller(document.seller)),
             buyer_is=say("Buyer"),
             buyer=list(self._buyer(document.buyer)),
@@ -162,9 +162,6 @@ class _Writer:
             yield say("Paid with credit: nothing is to be paid.")
         elif document.kind is Kind.RECEIPT or paid_at is not None:
             yield say("Paid. Thank you.")
-
-    def _is_trial(self) -> bool:
-        return self._document.series.startswith(SANDBOX_SERIES)
 
     def _amount(self, cents: int) -> str:
         return format_decimal(Decimal(cents) / 100, format="#,##0.00", locale=self._locale)

@@ -94,6 +94,11 @@ class Document(Draft, frozen=True, kw_only=True):
         return f"{self.series}-{self.number}" if self.series else str(self.number)
 
     @property
+    def is_trial(self) -> bool:
+        """Nobody has paid it: it is of no books."""
+        return self.series.startswith(SANDBOX_SERIES)
+
+    @property
     def vat_in_books(self) -> int | None:
         """The tax in hundredths of the currency of the seller's books (§ 5-1-1, no. 6); None without one."""
         return None if self.exchange is None else self.exchange.hundredths(self.vat_cents)

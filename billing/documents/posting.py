@@ -172,7 +172,7 @@ class Posting:
             original = await read_document(connection, row.document_id)
             line = Line(self._office.wording.returned(original), row.net_cents, unit_cents=row.net_cents)
             draft = Draft(
-                series=self._office.series,
+                series=original.series if original.is_trial else self._office.series,
                 kind=Kind.CREDIT_NOTE,
                 account_id=original.account_id,
                 refund_id=row.id,

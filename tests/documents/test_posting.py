@@ -68,6 +68,16 @@ async def test_a_refund_is_a_credit_note_of_the_receipt_at_its_rate(shop: Shop) 
     assert (note.number, note.gross_cents, note.vat_in_books) == (2, 2500, receipt.vat_in_books)
 
 
+async def test_what_was_bought_in_a_trial_is_taken_back_in_its_series(shop: Shop) -> None:
+    shop.series = "SANDBOX"
+    payment = await shop.sells(await shop.bank.customer(0), 2500)
+    await shop.post()
+    await shop.refunds(payment)
+    shop.series = ""
+    await shop.post()
+    assert [document.name for document in await shop.documents()] == ["SANDBOX-1", "SANDBOX-2"]
+
+
 async def test_money_that_was_not_wanted_has_a_receipt_and_its_credit_note(shop: Shop) -> None:
     customer = await shop.bank.customer(0)
     payment = await shop.pays(customer, quote(1000, OSLO, TAXING, is_credit=True))
