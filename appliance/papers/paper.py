@@ -17,6 +17,7 @@ from appliance.texts import Say, locale_of, speaker
 from billing.documents.buyers import Buyer, Seller
 from billing.documents.document import Document, Kind
 from billing.documents.exchange import EXAMPLE_SOURCE
+from billing.documents.reading import Paid
 from billing.documents.vat import VOUCHER
 
 NORWAY = "NO"
@@ -56,19 +57,19 @@ class Paper:
         return f"{self.title.lower().replace(' ', '-')}-{self.number}.pdf"
 
 
-def lay_out(document: Document, paid_at: datetime | None = None, corrects: str | None = None) -> Paper:
-    """``paid_at`` is when it was paid, ``corrects`` the number of the document that it takes back."""
-    writer = _Writer(document, speaker(document.language))
-    return writer.paper(paid_at, corrects)
+def lay_out(document: Document, paid: Paid | None = None, corrects: str | None = None) -> Paper:
+    """``paid`` is what was until now, ``corrects`` the number of the document that it takes back."""
+    return _Writer(document, paid, speaker(document.language)).paper(corrects)
 
 
 class _Writer:
-    def __init__(self, document: Document, say: Say) -> None:
+    def __init__(self, document: Document, paid: Paid | None, say: Say) -> None:
         self._document = document
+        self._paid = paid
         self._say = say
         self._locale = locale_of(document.language)
 
-    def paper(self, paid_at: datetime | None, corrects: str | None) -> Paper:
+    def paper(self, corrects: str | None) -> Paper:
         document, say = self._document, self._say
         return Paper(
             language=document.language,
@@ -78,7 +79,7 @@ class _Writer:
             seller=list(self._seller(document.seller)),
             buyer_is=say("Buyer"),
             buyer=list(self._buyer(document.buyer)),
-            facts=list(self._facts(paid_at, corrects)),
+            facts=list(self._facts(corrects)),
             heads=Row(say("Description"), say("Quantity"), say("Price"), say("Amount, USD")),
             rows=[
                 Row(
@@ -90,7 +91,7 @@ class _Writer:
                 for line in document.lines
             ],
             sums=list(self._sums()),
-            notes=list(self._notes(paid_at)),
+            notes=list(self._notes()),
             issued_at=document.issued_at,
         )
 
@@ -117,7 +118,7 @@ class _Writer:
         country = Locale.parse(self._locale).territories.get(whose.country, whose.country)
         yield from (line for line in (whose.address, place, country) if line)
 
-    def _facts(self, paid_at: datetime | None, corrects: str | None) -> Iterable[tuple[str, str]]:
+    def _facts(self, corrects: str | None) -> Iterable[tuple[str, str]]:
         document, say = self._document, self._say
         yield say("Number"), document.name
         yield say("Date"), self._day(document.issued_at)
@@ -132,8 +133,8 @@ class _Writer:
             yield say("Takes back"), corrects
         if document.due_on is not None:
             yield say("To be paid by"), self._day(document.due_on)
-        if paid_at is not None:
-            yield say("Paid"), self._day(paid_at)
+        if self._paid is not None:
+            yield say("Paid by bank") if self._paid.by_bank else say("Paid"), self._day(self._paid.at)
 
     def _sums(self) -> Iterable[tuple[str, str]]:
         document, say = self._document, self._say
@@ -144,7 +145,7 @@ class _Writer:
         last = say("Paid back, USD") if document.kind is Kind.CREDIT_NOTE else say("Total, USD")
         yield last, self._amount(document.gross_cents)
 
-    def _notes(self, paid_at: datetime | None) -> Iterable[str]:
+    def _notes(self) -> Iterable[str]:
         document, say = self._document, self._say
         if document.exchange is not None and document.vat_in_books:
             exchange = document.exchange
@@ -160,8 +161,13 @@ class _Writer:
             yield document.note
         if document.kind is Kind.USAGE:
             yield say("Paid with credit: nothing is to be paid.")
-        elif document.kind is Kind.RECEIPT or paid_at is not None:
-            yield say("Paid. Thank you.")
+        elif self._paid is not None:
+            rest = document.gross_cents - self._paid.cents
+            if rest <= 0:
+                yield say("Paid. Thank you.")
+            else:
+                parts = {"paid": self._amount(self._paid.cents), "rest": self._amount(rest)}
+                yield say("Paid until now: {paid} USD. To be paid: {rest} USD.", **parts)
 
     def _amount(self, cents: int) -> str:
         return format_decimal(Decimal(cents) / 100, format="#,##0.00", locale=self._locale)

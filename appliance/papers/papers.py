@@ -15,11 +15,11 @@ class Papers:
     async def paper(self, connection: AsyncConnection, document_id: int, account_id: int | None = None) -> Paper:
         """With ``account_id``, one of the account's own. Raises NotFound."""
         document = await reading.read_document(connection, document_id, account_id)
-        paid_at = await reading.paid_at(connection, document.id)
+        paid = await reading.paid(connection, document.id)
         corrects = None
         if document.corrects_id is not None:
             corrects = (await reading.read_document(connection, document.corrects_id)).name
-        return lay_out(document, paid_at, corrects)
+        return lay_out(document, paid, corrects)
 
     def pdf(self, paper: Paper) -> bytes:
         """Takes a tenth of a second."""

@@ -18,13 +18,25 @@ _COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
 
 # An invoice is paid by payments that name it, a receipt by the payment that it is of.
 _PAID = """
-SELECT max(paid_at) AS at FROM payment
-WHERE state = 'credited' AND (document_id = $1 OR id = (SELECT payment_id FROM document WHERE id = $1))
+SELECT max(paid_at) AS at, coalesce(sum(gross_cents), 0)::bigint AS cents, bool_or(way = 'bank') AS by_bank
+FROM payment
+WHERE state IN ('credited', 'unwanted')
+    AND (document_id = $1 OR id = (SELECT payment_id FROM document WHERE id = $1))
+HAVING count(*) > 0
 """
 _AROUND = """
 SELECT id, series, number FROM document
 WHERE corrects_id = $1 OR id = (SELECT corrects_id FROM document WHERE id = $1) ORDER BY id
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """Of a document, in US cents, and when last. ``by_bank``: by a transfer to the seller's own account."""
+
+    at: datetime
+    cents: int
+    by_bank: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +71,10 @@ async def documents_until(connection: AsyncConnection, end: datetime) -> Sequenc
     return await _documents(connection, query)
 
 
-async def paid_at(connection: AsyncConnection, id_: int) -> datetime | None:
-    ((moment,),) = await fetch(connection, _PAID, id_)
-    return moment if isinstance(moment, datetime) else None
+async def paid(connection: AsyncConnection, id_: int) -> Paid | None:
+    """None if nothing was."""
+    rows = await fetch(connection, _PAID, id_)
+    return Paid(rows[0].at, rows[0].cents, rows[0].by_bank) if rows else None
 
 
 async def related(connection: AsyncConnection, id_: int) -> Sequence[Related]:

@@ -20,10 +20,12 @@ from appliance.papers.wording import Words
 from billing.documents.document import Document, Exchanged, Kind, Line
 from billing.documents.exchange import EXAMPLE, EXAMPLE_SOURCE
 from billing.documents.posting import Sold
+from billing.documents.reading import Paid
 from tests.documents.conftest import ATHENS, OSLO, SELLER, Shop
 
 ACCENT = "#1f5fbf"
 MOMENT = datetime(2026, 11, 27, 12, tzinfo=UTC)
+PAID = Paid(MOMENT, 2500, by_bank=False)
 
 
 def posted(**changes: object) -> Document:
@@ -48,7 +50,7 @@ def of(paper: Paper) -> str:
 
 
 def test_a_receipt_says_who_what_when_and_how_much() -> None:
-    text = of(lay_out(posted(), paid_at=MOMENT))
+    text = of(lay_out(posted(), PAID))
     for said in (
         "Receipt", "1047", "27 November 2026", "Example AS", "0155 Oslo", "NO 999 999 999 MVA",
         "Øyvind Łukasiewicz", "Karl Johans gate 1", "credit of $25.00", "Without VAT 20.00", "VAT 25 % 5.00",
@@ -116,11 +118,20 @@ def test_the_page_says_the_same_and_escapes_what_people_typed() -> None:
         loader=PackageLoader("appliance.papers"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     buyer = type(OSLO)("<b>Ada</b>", "a", "1", "Oslo", "NO", business=False)
-    paper = lay_out(posted(buyer=buyer), paid_at=MOMENT)
+    paper = lay_out(posted(buyer=buyer), PAID)
     page = pages.get_template("paper.html").render(paper=paper)
     assert "&lt;b&gt;Ada&lt;/b&gt;" in page
     for text in (*paper.seller, *paper.notes, *(value for _, value in paper.sums)):
         assert text in page
+
+
+def test_an_invoice_says_what_is_paid_of_it_and_how() -> None:
+    invoice = posted(kind=Kind.INVOICE, due_on=date(2026, 12, 11), period="2026-11")
+    part, whole = (of(lay_out(invoice, Paid(MOMENT, cents, by_bank=True))) for cents in (1000, 2500))
+    assert "Paid until now: 10.00 USD. To be paid: 15.00 USD." in part
+    assert "Thank you" not in part
+    assert "Paid by bank 27 November 2026" in whole
+    assert "Paid. Thank you." in whole
 
 
 async def test_it_comes_by_mail_with_its_pdf(shop: Shop) -> None:
