@@ -11,9 +11,9 @@ from billing.documents.posting import Office
 
 
 def office_of(settings: Settings, database: Database, clock: Clock) -> Office:
-    """Without Stripe's key, documents are of a series of their own and need nobody's exchange rate."""
+    """Without a live key of Stripe, documents are of a series of their own and need nobody's exchange rate."""
     series = settings.document_series
-    if settings.stripe_key is None:
+    if not settings.is_live:
         series = f"{SANDBOX_SERIES}{series}"
     return Office(
         settings.seller, series, settings.taxing, Words(settings.site.name), _exchange(settings, database, clock)
@@ -24,13 +24,6 @@ def _exchange(settings: Settings, database: Database, clock: Clock) -> Exchange 
     currency = books_currency(settings.seller.country)
     if currency is None:
         return None
-    if settings.stripe_key is None:
+    if not settings.is_live:
         return ExampleExchange(currency)
     return KeptExchange(database, currency, NorgesBank(), clock)
-
-
-def missing_of_seller(settings: Settings) -> list[str]:
-    """What the law wants on a document and the section `seller` of appliance.yaml has not."""
-    seller = settings.seller
-    wanted = {"name": seller.name, "address": seller.address, "city": seller.city, "number": seller.number}
-    return [name for name, text in wanted.items() if not text.strip()]

@@ -2,7 +2,7 @@
 
 import logging
 
-from appliance.papers.office import missing_of_seller, office_of
+from appliance.papers.office import office_of
 from appliance.settings import Settings
 from appliance.worker.metrics import WorkerMetrics
 from billing.clock import Clock
@@ -19,13 +19,9 @@ class Papering:
         self._posting = Posting(database, office, clock)
         self._used = UsedPosting(database, office, clock)
         self._metrics = metrics
-        self._missing = missing_of_seller(settings) if settings.stripe_key is not None else []
 
     async def run_once(self) -> None:
         """Raises DatabaseUnavailable."""
-        if self._missing:
-            log.error("no receipts are posted: seller in appliance.yaml lacks %s", ", ".join(self._missing))
-            return
         posted = await self._posting.run_once() + await self._used.run_once()
         self._metrics.documents_waiting.set(posted.waiting)
         if posted.documents:

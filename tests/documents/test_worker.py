@@ -1,15 +1,23 @@
-"""The worker posts: in a trial by itself, for a real seller only if documents can be lawful."""
+"""The worker posts: in a trial by itself, for a real seller in a series of its own."""
+
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from appliance.papers.office import office_of
 from appliance.settings import load_settings
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.papers import Papering
-from billing.documents.exchange import EXAMPLE_SOURCE
-from tests.documents.conftest import Shop
+from billing.documents.exchange import EXAMPLE_SOURCE, ExampleExchange, KeptExchange
+from tests.documents.conftest import FixedExchange, Shop
 
-LIVE = {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
+LIVE = {"STRIPE_WEBHOOK_SECRET": "whsec_1"}
+SELLER = """
+site: {address: "https://example.com"}
+seller: {name: Example AS, address: Storgata 1, postal_code: "0155", city: Oslo, number: "999 999 999", series: A}
+"""
 
 
 def papering(shop: Shop, environment: dict[str, str]) -> Papering:
@@ -27,8 +35,30 @@ async def test_a_trial_has_its_receipts_without_any_network(shop: Shop) -> None:
     assert receipt.lines[0].text == "Appliance: credit of $25.00 for use of the API"
 
 
-async def test_a_seller_without_an_address_posts_nothing(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("key", ["sk_test_1", "sk_live_1"])
+async def test_documents_are_of_the_real_series_with_a_live_key_alone(
+    shop: Shop, tmp_path: Path, key: str
+) -> None:
+    config = tmp_path / "appliance.yaml"
+    config.write_text(SELLER)
+    environment = LIVE | {"STRIPE_API_KEY": key, "APPLIANCE_CONFIG": str(config)}
+    office = office_of(load_settings(environment), shop.bank.database, shop.bank.clock)
+    if key == "sk_test_1":
+        assert office.series == "SANDBOXA"
+        assert isinstance(office.exchange, ExampleExchange)
+    else:
+        assert office.series == "A"
+        assert isinstance(office.exchange, KeptExchange)
+
+
+async def test_a_receipt_without_a_rate_is_counted(shop: Shop) -> None:
     await shop.sells(await shop.bank.customer(0), 2500)
-    await papering(shop, LIVE).run_once()
-    assert await shop.documents() == []
-    assert "seller in appliance.yaml lacks address, city, number" in caplog.text
+    registry = CollectorRegistry()
+    worker = Papering(shop.bank.database, load_settings({}), WorkerMetrics(registry), shop.bank.clock)
+    shop.exchange = FixedExchange(rate=None)
+    worker._posting = shop.posting
+    await worker.run_once()
+    assert registry.get_sample_value("appliance_documents_waiting") == 1
+    shop.exchange.rate = Decimal("10.85")
+    await worker.run_once()
+    assert registry.get_sample_value("appliance_documents_waiting") == 0
