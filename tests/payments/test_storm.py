@@ -1,0 +1,121 @@
+"""Ten thousand webhooks: twice, out of order, late, lost, forged and stale. Each true one takes effect once."""
+
+import json
+import random
+
+from appliance.stripe_sandbox.webhooks import signature
+from billing.database.db import fetch
+from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.errors import BillingError
+from billing.payments.provider import BadSignature
+from tests.conftest import Figure
+from tests.payments.conftest import BOUNDS, Counter
+from tests.stripe_sandbox.inprocess import SECRET
+
+WEBHOOKS = 10_000
+CUSTOMERS, BUYS = 20, 8
+FORGED_SECRET = "whsec_" + "f" * 32
+FAR_FUTURE = 10
+
+
+async def test_a_storm_of_webhooks(counter: Counter, figure: Figure) -> None:
+    chance = random.Random(7)
+    customers = [await counter.customer() for _ in range(CUSTOMERS)]
+    paid: dict[int, list[int]] = {customer.account_id: [] for customer in customers}
+    for customer in customers:
+        for _ in range(BUYS):
+            cents = chance.randrange(BOUNDS.least, BOUNDS.most_a_day // BUYS)
+            page = await counter.order(customer, cents)
+            if chance.random() < 0.9:
+                page.pay()
+                paid[customer.account_id].append(cents * NANODOLLARS_PER_CENT)
+    true = [json.loads(delivery.body) for delivery in counter.sandbox.deliveries()]
+    lost = {event["id"] for event in true if chance.random() < 0.2}
+    sent = [event for event in true if event["id"] not in lost]
+    forged = 0
+    for number in range(WEBHOOKS):
+        event = chance.choice(sent)
+        kind = chance.random()
+        if kind < 0.1:  # somebody who does not know the secret
+            forged += await refused(counter, event, FORGED_SECRET, 0)
+        elif kind < 0.2:  # somebody who has recorded one
+            forged += await refused(counter, event, SECRET, -301)
+        elif kind < 0.3:  # what was signed is not what came
+            forged += await refused(counter, event, SECRET, 0, other=f" {number}")
+        else:
+            await receive(counter, event, SECRET, 0)
+        if number % 997 == 0:
+            await counter.till.inbox.run_once()
+    assert await counter.till.sweep.find_events() >= len(lost) > 0
+    await counter.till.inbox.run_once()
+    counter.bank.clock.turn(seconds=30)
+    await counter.till.inbox.run_once()
+
+    assert await counter.errors() == []
+    assert {account: sorted(await counter.lots(account)) for account in paid} == {
+        account: sorted(amounts) for account, amounts in paid.items()
+    }
+    at_stripe = sum(row["amount_received"] for row in counter.sandbox.state.table("payment_intent").rows.values())
+    assert await counter.moved("purchase") == at_stripe * NANODOLLARS_PER_CENT
+    async with counter.database.begin() as connection:
+        (row,) = await fetch(connection, "SELECT count(*) AS events, count(DISTINCT id) AS ids FROM stripe_event")
+    assert row.events == row.ids == len(counter.sandbox.state.table("event").rows)
+    figure("webhooks that were refused, and true events", f"{forged}, {row.events}")
+
+
+async def refused(counter: Counter, event: dict[str, object], secret: str, seconds: int, other: str = "") -> int:
+    """What it claims never happened. Always 1."""
+    lie = event | {"id": f"evt_forged_{seconds}", "type": "checkout.session.completed"}
+    try:
+        await receive(counter, lie, secret, seconds, other)
+    except BadSignature:
+        return 1
+    raise AssertionError("a lie was believed")
+
+
+async def receive(counter: Counter, event: dict[str, object], secret: str, seconds: int, other: str = "") -> None:
+    body = json.dumps(event).encode()
+    signed = signature(body, secret, int(counter.bank.clock().timestamp()) + seconds)
+    await counter.till.inbox.receive(body + other.encode(), signed)
+
+
+async def test_a_killed_workers_events_are_free_again(counter: Counter) -> None:
+    ada = await counter.customer()
+    page = await counter.order(ada)
+    page.pay()
+    await counter.deliver()
+    async with counter.database.begin() as connection:  # as a worker does that is killed then
+        claim = "UPDATE stripe_event SET due_at = due_at + interval '5 minutes', tries = 1"
+        await connection.exec_driver_sql(claim)
+    assert await counter.till.inbox.run_once() == 0
+    counter.bank.clock.turn(minutes=6)
+    assert await counter.till.inbox.run_once() > 0
+    assert len(await counter.lots(ada.account_id)) == 1
+
+
+async def test_an_event_that_fails_is_tried_later_and_later_and_once_more_by_the_operator(
+    counter: Counter,
+) -> None:
+    ada = await counter.customer()
+    page = await counter.order(ada)
+    page.pay()
+    await counter.deliver()
+    real, counter.till.inbox._handlers = counter.till.inbox._handlers, [("", fails)]
+    waits = []
+    for _ in range(FAR_FUTURE):
+        await counter.till.inbox.run_once()
+        (event, *_) = await counter.till.inbox.waiting()
+        waits.append((event.due_at - counter.bank.clock()).total_seconds())
+        assert event.error == "not today"
+        counter.bank.clock.now = event.due_at
+    assert waits == sorted(waits)
+    assert waits[-1] <= 3600 < sum(waits)
+    counter.till.inbox._handlers = real
+    for waiting in await counter.till.inbox.waiting():
+        await counter.till.inbox.replay(waiting.id, "operator")
+    await counter.till.inbox.run_once()
+    assert len(await counter.lots(ada.account_id)) == 1
+
+
+async def fails(_: object) -> None:
+    raise BillingError("not today")
