@@ -149,13 +149,12 @@ class Settling:
             async with self._database.begin() as connection:
                 await execute(connection, _NOTED, payment.id, different)
             raise Mismatch(f"payment {payment.id} is paid, but {different}")
+        await self._keep_card(payment, intent, customer)
         paid_at = intent.paid_at or self._clock()
         try:
             await self._credited(payment, paid_at, intent.id)
         except Conflict:
             await self._unwanted(payment, paid_at, intent.id)
-        else:
-            await self._keep_card(payment, intent, customer)
 
     async def _credited(self, payment: Payment, paid_at: datetime, intent: str) -> None:
         """A lot of credit, or less of what the account owes. Raises Conflict where neither can be."""
@@ -194,7 +193,7 @@ class Settling:
                 await execute(connection, _SAVED, owner.account_id, cards[0].id, cards[0].label)
 
     async def _keep_card(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
-        """The card that was saved at a purchase, for top-ups. Without one here Stripe has none of the customer."""
+        """The card that was saved at a purchase, for top-ups. First: nobody looks again at what is credited."""
         if payment.kind != "credit" or customer is None or intent.card is None:
             return
         saved = [card for card in await self._provider.cards(customer) if card.id == intent.card]
