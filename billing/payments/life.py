@@ -62,3 +62,15 @@ def require(machine: str, before: str, after: str) -> None:
 
 def may(machine: str, before: str, after: str) -> bool:
     return any((step.before, step.after) == (before, after) for step in MACHINES[machine])
+
+
+def picture(machine: str) -> str:
+    """The machine as Mermaid draws it (https://mermaid.js.org/syntax/stateDiagram.html)."""
+    steps = MACHINES[machine]
+    first = steps[0].before
+    reached = {step.after for step in steps}
+    last = sorted(reached - {step.before for step in steps})
+    lines = [f"    [*] --> {first}"]
+    lines += [f"    {step.before} --> {step.after}: {step.why}" for step in steps]
+    lines += [f"    {state} --> [*]" for state in last]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
