@@ -1,17 +1,12 @@
 """``appliance subscription``: an account's plan."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import typer
 
 from appliance.commands.account import AccountArgument, AsJson, Reason, resolve
-from appliance.commands.session import actor, fail, print_json, settings, transact
-from appliance.secrets import SecretsError
-from billing.clock import system_clock
-from billing.database.db import Database
-from billing.errors import BillingError
+from appliance.commands.session import actor, print_json, transact
 from billing.payments.subscribed import Subscription, subscriptions_of
 from billing.payments.subscriptions import Subscriptions
 from billing.plans.catalog import FIRST_LANGUAGE
@@ -69,22 +64,7 @@ def _describe(one: Subscription) -> dict[str, Any]:
 
 
 def _act(work: Callable[[Subscriptions], Awaitable[Subscription]]) -> Subscription:
-    """Ends the command where nothing is sold, or it is refused. Stripe's library takes a while to load."""
-    from appliance.till import open_till, provider_of
+    """Stripe's library takes a while to load."""
+    from appliance.commands.paying import at_the_till
 
-    async def run() -> Subscription:
-        chosen = settings()
-        provider = provider_of(chosen, system_clock)
-        if provider is None:
-            raise fail("there is no Stripe here, and no sandbox")
-        database = Database(chosen.sqlalchemy_url, application_name="appliance-cli", pool_size=2)
-        try:
-            return await work(open_till(chosen, provider, database, system_clock).subscriptions)
-        finally:
-            await provider.close()
-            await database.close()
-
-    try:
-        return asyncio.run(run())
-    except (BillingError, SecretsError, ValueError) as error:
-        raise fail(str(error)) from None
+    return at_the_till(lambda till: work(till.subscriptions))

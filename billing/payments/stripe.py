@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -43,6 +44,7 @@ logging.getLogger("stripe").setLevel(logging.WARNING)
 TIMEOUT_SECONDS = 20.0
 RETRIES = 2
 PAGE = 100
+MESSAGE_CHARACTERS = 200
 TOLERANCE = timedelta(seconds=300)
 OURS = "reference"
 """The metadata in which Stripe keeps our id."""
@@ -424,7 +426,13 @@ async def _asked(call: Awaitable[Result]) -> Result:
             raise PaymentsUnavailable(f"Stripe answers {status}") from None
         if error.code == "resource_missing":
             raise Gone("Stripe has no such object") from None
-        raise PaymentsRefused(f"Stripe: {error.user_message or error.code or status}") from None
+        message = error.user_message or error.code or str(status)
+        raise PaymentsRefused(f"Stripe: {without_persons(message)}") from None
+
+
+def without_persons(message: str) -> str:
+    """Some of Stripe's messages repeat what they refuse."""
+    return re.sub(r"\S+@\S+|'[^']*'|\"[^\"]*\"", "…", message)[:MESSAGE_CHARACTERS]
 
 
 async def _pages(first: Any) -> AsyncIterator[Sequence[Seen]]:

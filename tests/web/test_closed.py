@@ -16,6 +16,7 @@ from appliance.review.sightings import HOUR_SECONDS, Count, Place
 from appliance.settings import ReviewSettings
 from billing.customers.accounts import find_account
 from billing.database.tables import api_key
+from billing.documents.buyers import Buyer, keep_buyer
 from tests.web.conftest import PASSWORD, Browser, House
 
 CANARY = "Ada Byron King"
@@ -95,7 +96,7 @@ async def test_after_thirty_days_nothing_of_the_person_is_left_anywhere(house: H
     await full_life(house, ada)
     number = await account_of(house, EMAIL)
     named = {table for table, _ in await tables_with(house, CANARY, EMAIL, "192.0.2.")}
-    assert {"person", "session", "message", "sighting", "finding"} <= named
+    assert {"person", "session", "message", "sighting", "finding", "buyer"} <= named
     await ada.post("/account/delete", {"password": PASSWORD})
     house.clock.turn(days=30)
     await house.standings().delete(number, "appliance")
@@ -151,6 +152,9 @@ async def full_life(house: House, ada: Browser) -> None:
     await ada.post("/standing/appeal", {"text": f"I am {CANARY}, {EMAIL}."})
     await house.standings().resume(number, "operator", "a reason")
     await sighted(house, number)
+    async with house.database.begin() as connection:
+        buyer = Buyer(CANARY, "Storgata 1", "0155", "Oslo", "NO", business=False)
+        await keep_buyer(connection, number, buyer, house.clock())
 
 
 async def sighted(house: House, number: int) -> None:
