@@ -105,7 +105,7 @@ class Subscriptions:
         row = await self.running(account_id)
         if row is None:
             return Preview("subscribe", version.id, then.gross, then.vat, then.gross, None, at)
-        _require_changeable(row, version)
+        _require_changeable(row, version, self._clock())
         if version.cents <= row.version.cents:
             return Preview("downgrade", version.id, 0, 0, then.gross, row.period_end, at)
         cents = await self._difference(row, version, then.gross, at)
@@ -160,7 +160,7 @@ class Subscriptions:
         if preview.version_id != version.id or not now - PREVIEW_VALID <= preview.at <= now:
             raise PreviewOld("what was shown is too old")
         row = await self._fresh(account_id)
-        _require_changeable(row, version)
+        _require_changeable(row, version, self._clock())
         if version.cents <= row.version.cents:
             raise NotPossible("the plan is not dearer: it can follow at the period's end")
         gross = (await self._quote(account_id, version.cents)).gross
@@ -179,7 +179,7 @@ class Subscriptions:
         """To a plan that costs no more, from the next renewal on. Raises NotPossible."""
         version = await self._offered(plan)
         row = await self._fresh(account_id)
-        _require_changeable(row, version)
+        _require_changeable(row, version, self._clock())
         if version.cents > row.version.cents:
             raise NotPossible("the plan is dearer: it is changed to at once")
         gross = (await self._quote(account_id, version.cents)).gross
@@ -332,9 +332,11 @@ def _stripe_id(row: Subscription) -> str:
     return row.stripe_id
 
 
-def _require_changeable(row: Subscription, version: Version) -> None:
+def _require_changeable(row: Subscription, version: Version, now: datetime) -> None:
     if row.state == "past_due":
         raise NotPossible("the plan's renewal is not paid")
+    if row.period_end is None or row.period_end <= now:
+        raise NotPossible("the plan is being renewed: try again in an hour or two")
     if row.cancels:
         raise NotPossible("the plan is cancelled: take that back first")
     if row.next_version is not None:

@@ -534,3 +534,24 @@ async def test_a_service_tier_lowers_the_priority_of_the_plan_and_never_raises_i
             assert response.status == 200
         (headers,) = [headers for stub in house.stubs for headers in stub.seen]
         assert int(headers[HEADER_PRIORITY]) == sent, tier
+
+
+async def test_a_model_that_the_plan_does_not_include_is_refused_in_both_shapes(house: House) -> None:
+    customer = await house.customer()
+    async with house.database.begin() as connection:
+        await execute(connection, "UPDATE account SET models = '{other}' WHERE id = $1", customer.account_id)
+    async with customer.post() as response:
+        refused = (await response.json())["error"]
+        assert (response.status, refused["type"], refused["code"]) == (
+            403,
+            "permission_error",
+            "model_not_in_plan",
+        )
+        assert (refused["param"], "does not include the model `smollm2`" in refused["message"]) == ("model", True)
+    async with customer.post("/v1/messages", max_tokens=5) as response:
+        answer = await response.json()
+        assert (response.status, answer["type"]) == (403, "error")
+        assert answer["error"]["type"] == "permission_error"
+        assert "does not include the model `smollm2`" in answer["error"]["message"]
+    async with customer.post(model="unknown") as response:
+        assert (await response.json())["error"]["code"] == "model_not_found"

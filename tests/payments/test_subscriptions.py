@@ -1,5 +1,6 @@
 """A plan from the first payment to its end, as its customer lives it."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime
 
@@ -73,7 +74,7 @@ async def test_a_declined_card_gives_nothing_and_the_order_is_given_up(shop: Sho
     customer = await shop.customer()
     await shop.order(customer, card=DECLINED)
     assert await shop.subscriptions.look(customer.account_id) is None
-    shop.turn(hours=26)
+    shop.turn(hours=3)
     await shop.upkeep.run_once()
     assert ((await shop.row(customer)).state, await balance(customer)) == ("ended", 0)
     await shop.order(customer)
@@ -139,9 +140,6 @@ async def test_an_upgrade_that_its_card_declines_changes_nothing(shop: Shop) -> 
         assert (plan.state, plan.version.plan, plan.next_version) == ("active", "small", None)
     assert await shop.payments(customer) == [("plan", "credited", 1000)]
     assert (await balance(customer), await limits_of(customer)) == (12 * DOLLAR, (60, None))
-    await use_card(shop, customer, PAYS)
-    await shop.subscriptions.upgrade(customer.account_id, "large", preview)
-    assert (await shop.row(customer)).version.plan == "large", "the same amount, with another card"
 
 
 async def use_card(shop: Shop, customer: Customer, number: str) -> None:
@@ -313,6 +311,42 @@ async def test_a_period_of_31_january_ends_with_the_month(shop: Shop) -> None:
         ends.append((await shop.row(customer)).period_end)
     assert ends == [datetime(2028, month, day, 12, tzinfo=UTC) for month, day in ((3, 31), (4, 30), (5, 31))]
     assert await balance(customer) == 12 * DOLLAR
+
+
+async def test_nothing_is_changed_while_a_renewal_is_under_way(shop: Shop) -> None:
+    """The invoice for the next period is made, and not charged yet: it would be for the plan before."""
+    customer = await shop.subscriber()
+    shop.go_to(2027, 4, 1, 12, 30)
+    with pytest.raises(NotPossible, match="being renewed"):
+        await shop.subscriptions.preview(customer.account_id, "large")
+    with pytest.raises(NotPossible, match="being renewed"):
+        await shop.subscriptions.plan_downgrade(customer.account_id, "small")
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    assert (await shop.subscriptions.preview(customer.account_id, "large")).kind == "upgrade"
+
+
+async def test_two_who_look_at_once_count_a_payment_once(shop: Shop) -> None:
+    customer = await shop.customer()
+    await shop.order(customer)
+    looks = [shop.subscriptions.look(customer.account_id) for _ in range(4)]
+    plans = await asyncio.gather(*looks)
+    assert {plan.state for plan in plans if plan is not None} == {"active"}
+    assert await shop.payments(customer) == [("plan", "credited", 1000)]
+    assert await balance(customer) == 12 * DOLLAR
+
+
+async def test_a_card_that_is_declined_can_be_followed_by_another(shop: Shop) -> None:
+    """The same amount, agreed to once more: Stripe must not answer it as it answered the first time."""
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    await use_card(shop, customer, ATTACHES_ONLY)
+    with pytest.raises(Declined):
+        await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    await use_card(shop, customer, PAYS)
+    await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    assert await shop.payments(customer) == [("plan", "credited", 1000), ("upgrade", "credited", preview.cents)]
 
 
 async def test_tax_on_top_is_paid_beside_the_plan_and_kept_apart(shop: Shop) -> None:
