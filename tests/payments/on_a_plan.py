@@ -149,6 +149,11 @@ class Shop:
         async with self.bank.database.begin() as connection:
             return int((await fetch(connection, query))[0][0]) // 10_000_000
 
+    async def charged(self) -> int:
+        """Cents that Stripe took from cards."""
+        charges = self.provider._v1.charges
+        return sum(one.amount for one in (await charges.list_async({"limit": 100})).data if one.paid)
+
     async def books_balance(self) -> None:
         async with self.bank.database.snapshot() as connection:
             assert await rules.verify(connection) == []

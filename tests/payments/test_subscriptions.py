@@ -3,10 +3,12 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime
+from unittest.mock import AsyncMock
 
 import pytest
 from msgspec.structs import replace
 
+from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.charging.admission import Refusal
 from billing.customers.standing import Limits
 from billing.payments.provider import Declined
@@ -347,6 +349,64 @@ async def test_a_card_that_is_declined_can_be_followed_by_another(shop: Shop) ->
     await use_card(shop, customer, PAYS)
     await shop.subscriptions.upgrade(customer.account_id, "large", preview)
     assert await shop.payments(customer) == [("plan", "credited", 1000), ("upgrade", "credited", preview.cents)]
+
+
+@pytest.mark.parametrize("prorated", [True, False])
+async def test_an_upgrade_that_is_agreed_to_twice_is_charged_once(shop: Shop, prorated: bool) -> None:
+    """A double click: both come before either is done, or the second one is refused."""
+    shop = await shop.open(prorated=prorated)
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    clicks = [shop.subscriptions.upgrade(customer.account_id, "large", preview) for _ in range(3)]
+    done = await asyncio.gather(*clicks, return_exceptions=True)
+    assert all(not isinstance(one, BaseException) or isinstance(one, NotPossible | PreviewOld) for one in done), (
+        done
+    )
+    await shop.handle_all()
+    assert await shop.payments(customer) == [("plan", "credited", 1000), ("upgrade", "credited", preview.cents)]
+    assert await shop.charged() == 1000 + preview.cents
+
+
+async def test_a_page_that_was_paid_on_counts_when_another_is_opened(shop: Shop) -> None:
+    customer = await shop.customer()
+    await shop.order(customer)
+    shop.turn(minutes=1)
+    with pytest.raises(NotPossible, match="has a plan already"):
+        await shop.subscriptions.subscribe(customer.account_id, "large", back=BACK, email="kari@example.com")
+    assert await shop.payments(customer) == [("plan", "credited", 1000)]
+
+
+async def test_of_two_plans_that_are_paid_at_once_the_second_goes_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two pages that were both open when they were paid on."""
+    customer = await shop.customer()
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.provider, "expire_checkout", AsyncMock())
+        await shop.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="kari@example.com")
+        shop.turn(minutes=1)
+        await shop.order(customer, LARGE)
+    small, _ = reversed(await shop.subscriptions.history(customer.account_id))
+    assert small.checkout is not None
+    shop.sandbox.pay_session(small.checkout, Payer(PAYS))
+    await shop.subscriptions.look(customer.account_id)
+    await shop.handle_all()
+    plan = await shop.subscriptions.running(customer.account_id)
+    assert plan is not None
+    assert sorted(await shop.payments(customer)) == [("plan", "credited", 4000), ("plan", "unwanted", 1000)]
+    ended = next(one for one in await shop.subscriptions.history(customer.account_id) if one.id != plan.id)
+    assert (plan.version.plan, ended.state, ended.end_reason) == ("large", "ended", "another one runs")
+    shop.turn(days=32)
+    await shop.handle_all()
+    assert (await shop.payments(customer))[2:] == [("plan", "credited", 4000)], "only one of them renews"
+
+
+async def test_an_account_that_is_suspended_orders_nothing(shop: Shop) -> None:
+    customer = await shop.customer()
+    await shop.bank.standings.suspend(customer.account_id, "ola", "spam")
+    with pytest.raises(NotPossible, match="suspended"):
+        await shop.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="kari@example.com")
 
 
 async def test_tax_on_top_is_paid_beside_the_plan_and_kept_apart(shop: Shop) -> None:
