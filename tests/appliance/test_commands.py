@@ -197,3 +197,14 @@ def test_plans_are_listed_and_a_plan_that_nobody_has_cannot_be_ended(run: Any, f
     for command in (("cancel",), ("end", "--reason", "asked for")):
         refused = run("subscription", command[0], "alice", *command[1:])
         assert (refused.exit_code, "the account has no plan" in refused.output) == (1, True)
+
+
+def test_a_payment_by_bank_is_noted_on_an_invoice(run: Any) -> None:
+    run("account", "create", "alice")
+    assert json.loads(run("invoice", "list", "--json").output) == []
+    none = run("invoice", "paid", "12", "--on", "2026-01-02")
+    assert (none.exit_code, "there is no invoice 12" in none.output) == (1, True)
+    too_fine = run("invoice", "paid", "12", "--on", "2026-01-02", "--amount", "1.001")
+    assert (too_fine.exit_code, "finer than a cent" in too_fine.output) == (1, True)
+    to_come = run("invoice", "paid", "12", "--on", "2999-01-02")
+    assert (to_come.exit_code, "not over yet" in to_come.output) == (1, True)

@@ -1,0 +1,74 @@
+"""Invoices of postpaid accounts, paid on Stripe's page."""
+
+from datetime import timedelta
+
+import pytest
+
+from billing.customers.standing import Standings
+from billing.documents.invoicing import Invoicing
+from billing.documents.posting import Office
+from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.errors import Conflict, NotFound
+from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
+from billing.prices.pricing import Tokens
+from billing.proof.takings import compare_takings
+from tests.billing.conftest import Customer
+from tests.documents.conftest import SELLER, Words
+from tests.payments.conftest import CARD, Counter, Payer, bank, counter
+
+__all__ = ["bank", "counter"]
+
+
+async def owes(counter: Counter, nanodollars: int = 10**10) -> tuple[Customer, Unpaid]:
+    """A company with an invoice."""
+    bank, ada = counter.bank, await counter.customer()
+    standings = Standings(bank.store, bank.clock)
+    await standings.set_terms(ada.account_id, "kari", credit_limit=10**11, priority=0, reason="a contract")
+    tokens = nanodollars // 400
+    await ada.settle(await ada.admitted(prompt_limit=0, completion_limit=tokens), Tokens(0, 0, tokens))
+    bank.clock.turn(days=2)
+    office = Office(SELLER, "", counter.taxing, Words(), None)
+    await Invoicing(bank.database, office, bank.credit, bank.clock, invoice_days=14).run_once()
+    async with bank.database.begin() as connection:
+        (one,) = await unpaid(connection, ada.account_id)
+    return ada, one
+
+
+async def page_of(counter: Counter, customer: Customer, invoice: Unpaid) -> str:
+    url = await Invoices(counter.database, counter.provider, counter.bank.clock).order(
+        customer.account_id, invoice.id, back="https://site.test/billing", email="ada@example.com"
+    )
+    return url.rpartition("/")[2]
+
+
+async def test_an_invoice_is_paid_by_card_and_lowers_what_is_owed_once(counter: Counter) -> None:
+    ada, invoice = await owes(counter)
+    counter.sandbox.pay_session(await page_of(counter, ada, invoice), Payer(CARD))
+    for _ in range(2):
+        await counter.hear()
+    assert (await ada.account()).owed_nanodollars == 0
+    assert await counter.moved("payment") == 1000 * NANODOLLARS_PER_CENT
+    with pytest.raises(Conflict, match="is paid"):
+        await page_of(counter, ada, invoice)
+    with pytest.raises(NotFound):
+        await page_of(counter, await counter.customer(), invoice)
+    began = counter.bank.clock()
+    counter.bank.clock.turn(hours=1)
+    movements = counter.provider.movements(began - timedelta(hours=1))
+    found = await compare_takings(counter.database, began.date(), movements, counter.bank.clock)
+    assert (found.asked, found.differences) == (True, ())
+    assert [(one.kind, one.stripe_cents) for one in found.groups] == [("invoice", 1000)]
+
+
+async def test_what_was_paid_by_bank_meanwhile_is_paid_back_to_the_card(counter: Counter) -> None:
+    ada, invoice = await owes(counter)
+    page = await page_of(counter, ada, invoice)
+    transfers = BankTransfers(counter.database, counter.bank.credit, counter.bank.clock)
+    await transfers.note(invoice.name, counter.bank.clock().date(), 400, "kari")
+    counter.sandbox.pay_session(page, Payer(CARD))
+    await counter.hear()
+    await counter.till.refunds.run_once()
+    assert (await ada.account()).owed_nanodollars == 600 * NANODOLLARS_PER_CENT
+    refunds = counter.sandbox.state.table("refund").rows.values()
+    assert [row["amount"] for row in refunds] == [1000]
+    assert await counter.errors() == []
