@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.customers.standing import Standings
 from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Office
@@ -14,7 +15,7 @@ from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Customer
 from tests.documents.conftest import SELLER, Words
-from tests.payments.conftest import CARD, Counter, Payer, bank, counter
+from tests.payments.conftest import CARD, Counter, bank, counter
 
 __all__ = ["bank", "counter"]
 
