@@ -7,9 +7,10 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from appliance.settings import STRIPE_WEBHOOK_PATH as PATH
 from appliance.stripe_sandbox.webhooks import signature
 from appliance.web.app import Site, site_app
-from appliance.web.stripe import BODY_BYTES, PATH
+from appliance.web.stripe import BODY_BYTES
 from billing.database.db import fetch
 from billing.payments.inbox import marked
 from billing.payments.stripe import StripeProvider
