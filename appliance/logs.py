@@ -89,7 +89,7 @@ def configure(level: int = logging.INFO) -> None:
     handler.addFilter(Sparing())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    for noisy in ("asyncio", "aiohttp", "uvicorn", "uvicorn.error", "alembic"):
+    for noisy in ("asyncio", "aiohttp", "alembic", "httpx", "stripe", "uvicorn", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
         logging.getLogger(noisy).propagate = True
         logging.getLogger(noisy).handlers.clear()
