@@ -19,12 +19,12 @@ from billing.customers.accounts import Entry, record
 from billing.database import sales
 from billing.database.db import Database, execute, fetch
 from billing.errors import BillingError, DatabaseUnavailable, NotFound
-from billing.payments.provider import BadSignature, EventSeen, Provider
+from billing.payments.provider import BadSignature, EventSeen, Gone, Provider
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[EventSeen], Awaitable[None]]
-"""Any BillingError puts the event off: it is tried again, later each time."""
+"""Gone ends it; any other BillingError puts the event off: it is tried again, later each time."""
 
 LEASE = timedelta(minutes=5)
 """So long a claimed event is its worker's; whoever is killed over it leaves it to the next one after that."""
@@ -50,7 +50,7 @@ FROM stripe_event WHERE handled_at IS NULL
 """
 _MARK = """
 INSERT INTO stripe_mark (name, at) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET at = greatest(stripe_mark.at, $2)
+ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE stripe_mark.at < excluded.at - interval '10 seconds'
 """
 
 
@@ -125,6 +125,8 @@ class Inbox:
                     await found[1](events[-1])
             except DatabaseUnavailable:
                 raise
+            except Gone:
+                log.info("what event %s is about is no more", events[-1].id)
             except BillingError as error:
                 await self._put_off(events, tries, str(error))
                 return 0
@@ -198,7 +200,7 @@ async def store(connection: AsyncConnection, events: Iterable[EventSeen], came_b
 
 
 async def mark(connection: AsyncConnection, name: str, at: datetime) -> None:
-    """Never backwards."""
+    """To within ten seconds, so that a storm of webhooks does not wait in line for one row. Never backwards."""
     await execute(connection, _MARK, name, at)
 
 

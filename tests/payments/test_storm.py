@@ -7,7 +7,8 @@ from appliance.stripe_sandbox.webhooks import signature
 from billing.database.db import fetch
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError
-from billing.payments.provider import BadSignature
+from billing.payments.inbox import store
+from billing.payments.provider import BadSignature, EventSeen
 from tests.conftest import Figure
 from tests.payments.conftest import BOUNDS, Counter
 from tests.stripe_sandbox.inprocess import SECRET
@@ -115,6 +116,20 @@ async def test_an_event_that_fails_is_tried_later_and_later_and_once_more_by_the
         await counter.till.inbox.replay(waiting.id, "operator")
     await counter.till.inbox.run_once()
     assert len(await counter.lots(ada.account_id)) == 1
+
+
+async def test_what_is_no_more_is_nobodys_business(counter: Counter) -> None:
+    ada = await counter.customer()
+    await counter.order(ada)
+    await counter.deliver()
+    for table in ("payment_intent", "checkout.session"):
+        counter.sandbox.state.table(table).rows.clear()
+    now = counter.bank.clock()
+    async with counter.database.begin() as connection:
+        await store(connection, [EventSeen("evt_gone", "payment_intent.created", "pi_gone", now)], "sweep", now)
+    await counter.till.inbox.run_once()
+    assert await counter.errors() == []
+    assert await counter.till.inbox.waiting() == []
 
 
 async def fails(_: object) -> None:
