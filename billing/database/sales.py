@@ -108,6 +108,7 @@ subscription = Table(
     moment("ended_at", nullable=True),
     Column("end_reason", Text),
     Column("written", Integer, nullable=False, server_default="0"),
+    moment("changing_at", nullable=True),
     CheckConstraint("state IN ('ordered', 'active', 'past_due', 'ended')", name="state"),
     CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended"),
     CheckConstraint("(state = 'past_due') = (grace_until IS NOT NULL)", name="grace"),
@@ -118,7 +119,7 @@ subscription = Table(
         postgresql_where=text("state IN ('active', 'past_due')"),
     ),
     comment="an account's time on a plan; next_version_id at the period's end; before: the limits that come back;"
-    " written: how often, so that nothing older is written over it",
+    " written: how often, so that nothing older is written over it; changing_at: an upgrade is under way",
 )
 
 PAYMENT_KINDS = ("credit", "top_up", "plan", "upgrade", "invoice")

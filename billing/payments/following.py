@@ -150,10 +150,9 @@ class Following:
         closed = await self._why_closed(row)
         now = self._clock()
         after = follow(row, seen, paid, prices, now, self._grace, closed=closed)
-        if after.row != row or after.bought:
-            buyer = await self._buyer(row) if after.bought else None
-            if not await write(self._store, row, after, buyer, self._taxing, now):
-                return row, False
+        buyer = await self._buyer(row) if after.bought else None
+        if not await write(self._store, row, after, buyer, self._taxing, now):
+            return row, False
         if after.leave:
             await self._provider.end_subscription(stripe_id, key=f"end {row.id}")
             return after.row, row.state == "ended"

@@ -3,12 +3,13 @@
 They live at Stripe; ``billing.payments.following`` brings our rows to what Stripe says.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,7 +24,7 @@ from billing.payments.customers import Customers
 from billing.payments.following import Following
 from billing.payments.plan_life import BY_OPERATOR, CANCELLED
 from billing.payments.plan_prices import price_for, sold_at
-from billing.payments.provider import Declined, InvoiceSeen, Provider
+from billing.payments.provider import Declined, InvoiceSeen, PaymentsRefused, Provider
 from billing.payments.shop import NoBuyer
 from billing.payments.subscribed import RUNNING, Subscription, running_of, subscriptions_of
 from billing.plans.catalog import FIRST_LANGUAGE, Plan
@@ -31,6 +32,8 @@ from billing.plans.versions import Version, newest_versions
 
 PREVIEW_VALID = timedelta(minutes=10)
 """How long a customer may look at an amount before agreeing to it."""
+CHANGE_TAKES = timedelta(minutes=5)
+"""Longer than Stripe is waited for, and than the sweep takes to find what no webhook brought."""
 
 
 class NotPossible(BillingError):
@@ -159,20 +162,17 @@ class Subscriptions:
         now = self._clock()
         if preview.version_id != version.id or not now - PREVIEW_VALID <= preview.at <= now:
             raise PreviewOld("what was shown is too old")
-        row = await self._fresh(account_id)
-        _require_changeable(row, version, self._clock())
-        if version.cents <= row.version.cents:
-            raise NotPossible("the plan is not dearer: it can follow at the period's end")
-        gross = (await self._quote(account_id, version.cents)).gross
-        if await self._difference(row, version, gross, preview.at) != preview.cents:
-            raise PreviewOld("it would cost something else now")
-        price = await price_for(self._database, self._provider, version, gross)
-        try:
-            invoice = await self._charge_change(row, version, price, preview)
-        except Declined:
-            await self._count_try(row)
-            raise
-        await self._following.follow(_stripe_id(row), invoice)
+        async with self._alone(account_id) as attempt:
+            row = await self._fresh(account_id)
+            _require_changeable(row, version, now)
+            if version.cents <= row.version.cents:
+                raise NotPossible("the plan is not dearer: it can follow at the period's end")
+            gross = (await self._quote(account_id, version.cents)).gross
+            if await self._difference(row, version, gross, preview.at) != preview.cents:
+                raise PreviewOld("it would cost something else now")
+            price = await price_for(self._database, self._provider, version, gross)
+            invoice = await self._charge_change(row, version, price, preview, attempt)
+            await self._following.follow(_stripe_id(row), invoice)
         return await self._required(account_id)
 
     async def plan_downgrade(self, account_id: int, plan: str) -> Subscription:
@@ -253,24 +253,43 @@ class Subscriptions:
         price = await price_for(self._database, self._provider, version, gross)
         return (await self._provider.preview_change(seen.id, seen.item, price, at)).cents
 
+    @asynccontextmanager
+    async def _alone(self, account_id: int) -> AsyncIterator[str]:
+        """One upgrade of an account at a time, and a name for the attempt.
+
+        If nobody knows whether Stripe was reached, there is no other attempt before events would have told.
+        """
+        table, now = sales.subscription, self._clock()
+        row = await self._required(account_id)
+        free = or_(table.c.changing_at.is_(None), table.c.changing_at <= now - CHANGE_TAKES)
+        claim = update(table).where(table.c.id == row.id, free).values(changing_at=now).returning(table.c.id)
+        async with self._database.begin() as connection:
+            if (await connection.execute(claim)).first() is None:
+                raise NotPossible("a change is under way")
+        try:
+            yield f"upgrade {new_id(now)}"
+        except (Declined, NoBuyer, NotPossible, PaymentsRefused, PreviewOld):
+            await self._release(row)
+            raise
+        await self._release(row)
+
+    async def _release(self, row: Subscription) -> None:
+        table = sales.subscription
+        async with self._database.begin() as connection:
+            await connection.execute(update(table).where(table.c.id == row.id).values(changing_at=None))
+
     async def _charge_change(
-        self, row: Subscription, version: Version, price: str, preview: Preview
+        self, row: Subscription, version: Version, price: str, preview: Preview, attempt: str
     ) -> InvoiceSeen | None:
-        key = f"upgrade {row.id} {row.written} {version.id} {preview.at:%Y%m%dT%H%M%S}"
         if self._prorated:
             seen = await self._provider.subscription(_stripe_id(row))
             return await self._provider.change_now(
-                seen.id, seen.item, price, at=preview.at, prorated=True, key=key
+                seen.id, seen.item, price, at=preview.at, prorated=True, key=attempt
             )
         what = f"{version.name(FIRST_LANGUAGE)}: the difference to {row.version.name(FIRST_LANGUAGE)}"
-        return await self._provider.charge_difference(_stripe_id(row), preview.cents, what, price=price, key=key)
-
-    async def _count_try(self, row: Subscription) -> None:
-        """The next try has another key: Stripe would answer the same one as before, whatever the card by then."""
-        table = sales.subscription
-        statement = update(table).where(table.c.id == row.id, table.c.written == row.written)
-        async with self._database.begin() as connection:
-            await connection.execute(statement.values(written=row.written + 1))
+        return await self._provider.charge_difference(
+            _stripe_id(row), preview.cents, what, price=price, key=attempt
+        )
 
     async def _price_paid(self, row: Subscription) -> str:
         """The price at which the subscription was paid last: terms, "at the rate you were charged"."""

@@ -155,23 +155,25 @@ async def test_an_end_that_dies_on_its_way_is_ended_by_the_worker(
 async def test_what_was_fetched_before_somebody_else_wrote_is_fetched_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cancellation is seen by one and written, while another still has what Stripe said before it."""
+    """It was cancelled here; Stripe's dashboard took that back, and then cancelled it once more."""
     customer = await shop.subscriber()
-    plan = await shop.row(customer)
+    plan = await shop.subscriptions.cancel(customer.account_id)
     assert plan.stripe_id is not None
-    real, first = shop.provider.subscription, True
+    stripe_id, real, first = plan.stripe_id, shop.provider.subscription, True
+    await shop.provider.set_cancels(stripe_id, False, key="dashboard 1")
 
     async def slow(id_: str) -> Any:
+        """Another one sees the second cancellation, while this one still has what was before it."""
         nonlocal first
         seen = await real(id_)
         if first:
             first = False
-            await shop.subscriptions.cancel(customer.account_id)
+            await shop.provider.set_cancels(stripe_id, True, key="dashboard 2")
+            await shop.following.follow(stripe_id)
         return seen
 
-    await shop.provider.set_cancels(plan.stripe_id, False, key="nothing")
     monkeypatch.setattr(shop.provider, "subscription", slow)
-    await shop.following.follow(plan.stripe_id)
+    await shop.following.follow(stripe_id)
     assert (await shop.row(customer)).cancels
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.charging.admission import Refusal
 from billing.customers.standing import Limits
-from billing.payments.provider import Declined
+from billing.payments.provider import Declined, PaymentsUnavailable
 from billing.payments.shop import NoBuyer
 from billing.payments.subscriptions import NotPossible, PreviewOld
 from billing.prices.pricing import Tokens
@@ -352,19 +353,62 @@ async def test_a_card_that_is_declined_can_be_followed_by_another(shop: Shop) ->
 
 
 @pytest.mark.parametrize("prorated", [True, False])
-async def test_an_upgrade_that_is_agreed_to_twice_is_charged_once(shop: Shop, prorated: bool) -> None:
-    """A double click: both come before either is done, or the second one is refused."""
+async def test_an_upgrade_that_is_agreed_to_twice_is_charged_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, prorated: bool
+) -> None:
+    """The second click comes, from another window that shows the amount too, while the first is charged."""
     shop = await shop.open(prorated=prorated)
     customer = await shop.subscriber()
     shop.turn(days=10)
     preview = await shop.subscriptions.preview(customer.account_id, "large")
-    clicks = [shop.subscriptions.upgrade(customer.account_id, "large", preview) for _ in range(3)]
-    done = await asyncio.gather(*clicks, return_exceptions=True)
-    assert all(not isinstance(one, BaseException) or isinstance(one, NotPossible | PreviewOld) for one in done), (
-        done
-    )
+    shop.turn(seconds=5)
+    other = await shop.subscriptions.preview(customer.account_id, "large")
+    name = "change_now" if prorated else "charge_difference"
+    real = getattr(shop.provider, name)
+    refused: list[str] = []
+
+    async def slow(*parameters: Any, **named: Any) -> Any:
+        if not refused:
+            for again in (preview, other):
+                with pytest.raises(NotPossible) as told:
+                    await shop.subscriptions.upgrade(customer.account_id, "large", again)
+                refused.append(str(told.value))
+        return await real(*parameters, **named)
+
+    monkeypatch.setattr(shop.provider, name, slow)
+    await shop.subscriptions.upgrade(customer.account_id, "large", preview)
     await shop.handle_all()
+    assert refused == ["a change is under way"] * 2
     assert await shop.payments(customer) == [("plan", "credited", 1000), ("upgrade", "credited", preview.cents)]
+    assert await shop.charged() == 1000 + preview.cents
+
+
+@pytest.mark.parametrize("prorated", [True, False])
+async def test_an_upgrade_of_which_nobody_knows_is_not_charged_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, prorated: bool
+) -> None:
+    """Stripe was paid, and its answer was lost: a second try waits until the event has told."""
+    shop = await shop.open(prorated=prorated)
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    name = "change_now" if prorated else "charge_difference"
+    real = getattr(shop.provider, name)
+
+    async def lost(*parameters: Any, **named: Any) -> Any:
+        await real(*parameters, **named)
+        raise PaymentsUnavailable("the connection broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.provider, name, lost)
+        with pytest.raises(PaymentsUnavailable):
+            await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    with pytest.raises(NotPossible):
+        await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    await shop.handle_all()
+    shop.turn(minutes=6)
+    with pytest.raises(NotPossible, match="has this plan"):
+        await shop.subscriptions.upgrade(customer.account_id, "large", preview)
     assert await shop.charged() == 1000 + preview.cents
 
 

@@ -111,6 +111,7 @@ CREATE TABLE subscription (
     ended_at timestamptz,
     end_reason TEXT,
     written INTEGER DEFAULT '0' NOT NULL,
+    changing_at timestamptz,
     CONSTRAINT pk_subscription PRIMARY KEY (id),
     CONSTRAINT ck_subscription_state CHECK (state IN ('ordered', 'active', 'past_due', 'ended')),
     CONSTRAINT ck_subscription_ended CHECK ((state = 'ended') = (ended_at IS NOT NULL)),
@@ -124,7 +125,7 @@ CREATE TABLE subscription (
 CREATE INDEX ix_subscription_account_id ON subscription (account_id);
 CREATE UNIQUE INDEX uq_subscription_running ON subscription (account_id) WHERE state IN ('active', 'past_due');
 COMMENT ON TABLE subscription IS
-    'an account''s time on a plan; next_version_id at the period''s end; before: the limits that come back; written: how often, so that nothing older is written over it';
+    'an account''s time on a plan; next_version_id at the period''s end; before: the limits that come back; written: how often, so that nothing older is written over it; changing_at: an upgrade is under way';
 
 CREATE TABLE payment (
     id UUID NOT NULL,
