@@ -95,6 +95,7 @@ class Account:
     credit_limit: int | None = None
     owed: int = 0
     stops_until: int | None = None
+    in_plan: bool = True
     lots: list[Lot] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
     key_limits: dict[int, Limits] = field(default_factory=dict)
@@ -177,6 +178,8 @@ class Model:
         rate = self.rate(account, now)
         if rate is None:
             return ("unknown_model",)
+        if not account.in_plan:
+            return ("model_not_in_plan",)
         both = ((account.limits, None), (account.key_limits.get(key), key))
         for limits, of_key in both:
             if limits is not None and (reason := self._limited(limits, number, of_key, now)):

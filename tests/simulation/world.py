@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from billing.charging.admission import Admission, Admitted, Request
 from billing.charging.settlement import Ended, Metered, Settled, Settlement
 from billing.customers.standing import Limits as RealLimits
@@ -18,6 +20,7 @@ from billing.ids import lowest_id
 from billing.ledger.credit import Credit
 from billing.ledger.sweep import Sweeper
 from billing.prices.pricing import Tokens
+from billing.store.port import Changes
 from billing.store.port import Lot as RealLot
 from tests.simulation.ground import Ground, keys_of
 from tests.simulation.memory import Crash
@@ -39,7 +42,9 @@ from tests.simulation.model import (
 
 ACCOUNTS = 6
 START = datetime(2026, 1, 28, 12, tzinfo=EPOCH.tzinfo)
-OF_AN_ACCOUNT = frozenset({"buy", "grant", "allow", "pay", "move", "limit", "terms", "negotiate", "revoke"})
+OF_AN_ACCOUNT = frozenset(
+    {"buy", "grant", "allow", "pay", "move", "limit", "terms", "negotiate", "revoke", "plan"}
+)
 Operation = tuple[Any, ...]
 
 
@@ -243,6 +248,15 @@ class World:
         await self._expect(possible, call)
         if possible:
             account.credit_limit = credit_limit
+        return 1
+
+    async def _plan(self, number: int, models: str) -> int:
+        """The account's plan is for all models, for ours, or for another."""
+        chosen = {"all": None, "ours": (self.priced,), "another": ("another",)}[models]
+        async with self.ground.store.begin() as transaction:
+            account = (await transaction.lock([number]))[number]
+            await transaction.write(Changes(self.clock(), accounts=[replace(account, models=chosen)]))
+        self.model.accounts[number].in_plan = models != "another"
         return 1
 
     async def _sweep(self) -> int:
@@ -468,6 +482,8 @@ def _operation(rng: random.Random, batch: int) -> Operation:  # noqa: C901 -- a 
         return ("negotiate", number, _prices(rng), rng.choice([None, 1, 30]))
     if rare == 11 and rng.random() < 0.2:
         return ("revoke", number, rng.randrange(2))
+    if rare == 12:
+        return ("plan", number, ("all", "ours", "another", "all")[amount % 4])
     return ("sweep",)
 
 
