@@ -34,7 +34,7 @@ WITH movement AS (
            CASE WHEN debit_id = house.id THEN amount_nanodollars ELSE -amount_nanodollars END AS amount
     FROM transfer JOIN house ON house.id IN (debit_id, credit_id)
 ), today AS (
-    SELECT CASE WHEN kind IN ('vat', 'vat_refund') THEN {VAT_CAUSE.format("cause")} ELSE cause END AS cause,
+    SELECT CASE WHEN kind = 'vat' THEN {VAT_CAUSE.format("cause")} ELSE cause END AS cause,
            kind, created_at, amount
     FROM moved WHERE created_at >= $1 AND created_at < $2
 )

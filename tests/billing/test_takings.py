@@ -78,7 +78,7 @@ class Till:
         await self.stripe_moves("charge", f"ch_{payment_id}", cents + vat, 61, f"pi_{payment_id}")
         return payment_id
 
-    async def gives_back(self, payment_id: UUID, cents: int) -> UUID:
+    async def gives_back(self, payment_id: UUID, cents: int, *, vat: int = 0) -> UUID:
         now, account_id = self.bank.clock(), self.customer.account_id
         refund_id = new_id(now)
         async with self.bank.database.begin() as connection:
@@ -86,12 +86,14 @@ class Till:
                 connection,
                 "INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents,"
                 " actor, reason, stripe_id, created_at, done_at)"
-                " VALUES ($1, $2, 'done', $3, $4, 0, $4, 'kari', 'asked', $5, $6, $6)",
-                refund_id, payment_id, cents * NANODOLLARS_PER_CENT, cents, f"re_{refund_id}", now,
+                " VALUES ($1, $2, 'done', $3, $4, $7, $4::bigint + $7::bigint, 'kari', 'asked', $5, $6, $6)",
+                refund_id, payment_id, cents * NANODOLLARS_PER_CENT, cents, f"re_{refund_id}", now, vat,
             )  # fmt: skip
-            await execute(connection, DOCUMENT, "credit_note", account_id, None, refund_id, 1, now, cents)
+            await execute(connection, DOCUMENT, "credit_note", account_id, None, refund_id, 1, now, cents + vat)
         await self.moves(refund_id, "lot", "payments", cents * NANODOLLARS_PER_CENT, "refund")
-        await self.stripe_moves("refund", f"re_{refund_id}", -cents)
+        if vat:
+            await self.moves(refund_id, "vat", "payments", vat * NANODOLLARS_PER_CENT, "vat_refund")
+        await self.stripe_moves("refund", f"re_{refund_id}", -cents - vat)
         return refund_id
 
     async def is_disputed(self, payment_id: UUID, cents: int, state: str) -> str:
@@ -149,7 +151,7 @@ def named(found: Takings) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("asked", [True, False])
 async def test_a_day_of_all_that_can_happen_agrees_in_cents_and_nanodollars(till: Till, asked: bool) -> None:
     first, second, third = [await till.sells(cents) for cents in (1000, 2500, 5000)]
-    await till.sells(2000, vat=500)
+    await till.gives_back(await till.sells(2000, vat=500), 1000, vat=250)
     await till.sells(900, kind="plan")
     await till.gives_back(first, 1000)
     await till.is_disputed(second, 2500, "won")
@@ -163,7 +165,7 @@ async def test_a_day_of_all_that_can_happen_agrees_in_cents_and_nanodollars(till
     assert credit.stripe_cents == credit.here_cents == credit.document_cents == 11_000
     assert credit.ledger_nanodollars == 11_000 * NANODOLLARS_PER_CENT
     assert {kind: (group.stripe_cents, group.here_cents) for kind, group in groups.items()} == {
-        "credit": (11_000, 11_000), "plan": (900, 900), "refund": (-1000, -1000), "dispute": (-5000, -5000),
+        "credit": (11_000, 11_000), "plan": (900, 900), "refund": (-2250, -2250), "dispute": (-5000, -5000),
         "payout": (-4000, 0),
     }  # fmt: skip
 
