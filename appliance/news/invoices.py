@@ -34,7 +34,7 @@ class InvoiceLetters:
                 say("If it is not paid by {stops}, your account answers no more requests until it is.", **values),
                 say("If you have paid by bank in the last days, you can ignore this."),
             ),
-            (say("Receipts and invoices"), self._site.url("/billing")),
+            (say("Receipts and invoices"), self._site.url("/documents")),
         )
 
     def _stopped(self, body: Body, say: Say, language: str) -> Letter:

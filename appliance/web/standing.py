@@ -7,6 +7,7 @@ from appliance.identity import sessions
 from appliance.identity.credentials import Credentials
 from appliance.identity.errors import IdentityError
 from appliance.inbox.messages import Inbox, may_appeal, open_appeal
+from appliance.news.letters import reason_of
 from appliance.site.audience import Audience
 from appliance.site.forms import BadForm, read_form
 from appliance.site.pages import Routes, go
@@ -17,6 +18,7 @@ from billing.customers.accounts import get_account, why_closed
 from billing.customers.standing import DELETION_DELAY, Standings
 from billing.database.db import Database
 from billing.errors import Conflict
+from billing.payments.reminding import stopped_for
 
 STANDING, DELETE = "/standing", "/account/delete"
 
@@ -104,6 +106,8 @@ class StandingPages:
             status,
             standing=standing,
             why=why,
+            unpaid=why is not None and stopped_for(why.reason) is not None,
+            reason=None if why is None else reason_of(why.reason, visitor.say),
             delete_at=account.delete_at,
             may_appeal=open_to_appeal and appealed is None,
             appealed=appealed,

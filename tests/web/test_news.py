@@ -120,6 +120,10 @@ async def test_an_unpaid_invoice_is_reminded_of_in_the_owners_language_and_the_o
     await house.standings().suspend(number, "appliance", why_stopped("AB-12"))
     ((_, letter),) = await house.letters()
     assert "Begrunnelsen: Faktura AB-12 er ikke betalt." in letter.paragraphs
+    await ada.sign_in()
+    shown = await ada.get("/standing")
+    assert "Faktura AB-12 er ikke betalt." in shown.words
+    assert 'href="/documents"' in shown.text
     said = InvoiceLetters(Site("Service", "https://site.test")).kinds["operator:invoice_stop"]
     letter = said(body, speaker("en"), "en")
     assert letter.subject == f"Account {number} is stopped: invoice AB-12 is not paid"
