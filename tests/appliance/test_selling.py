@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from appliance.doctor import asking
 from appliance.doctor.selling import Selling, doubts_about, examine_selling
 from appliance.settings import SettingsError, load_settings
+from appliance.stripe_sandbox.core import Sandbox
 from billing.database.db import execute
 from billing.documents.vat import VatRule
 from billing.ids import new_id
@@ -24,7 +26,9 @@ from billing.payments.provider import (
     StripeAccount,
     WebhookSeen,
 )
+from billing.payments.stripe import StripeProvider
 from tests.billing.conftest import Bank, bank
+from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
 
 __all__ = ["bank"]
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -61,6 +65,14 @@ class Stripe:
 
     async def webhooks(self) -> Sequence[WebhookSeen]:
         return self._webhooks
+
+
+class Dated(InProcessClient):
+    """Its answers have Stripe's time on them, as those of a server have."""
+
+    def request(self, *arguments: Any, **named: Any) -> tuple[Any, int, Mapping[str, str]]:
+        body, status, headers = super().request(*arguments, **named)
+        return body, status, {**headers, "date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}
 
 
 async def asked(stripe: Any) -> Selling:
@@ -186,3 +198,18 @@ def test_what_is_wrong_without_asking_anybody_stops_the_start(
     path.write_text(file)
     with pytest.raises(SettingsError, match=named):
         load_settings({"APPLIANCE_CONFIG": str(path), **env})
+
+
+@pytest.mark.parametrize(("key", "how"), [(KEY, "answered"), ("sk_test_other", "refused")])
+async def test_the_library_asks_the_account_its_clock_and_its_webhooks(key: str, how: str) -> None:
+    ahead = NOW + timedelta(hours=1)
+    chosen = settings(webhook_url=URL)
+    sandbox = Sandbox(chosen, clock=ahead.timestamp, receivers_clock=ahead.timestamp)
+    provider = StripeProvider(key, SECRET, lambda: NOW, http=Dated(sandbox))
+    found = await asking.ask_stripe(Selling("test", webhook_url=URL), provider, lambda: NOW)
+    assert found.asked == how
+    if how == "answered":
+        assert (found.country, found.currency, found.clock_off_seconds) == ("NO", "usd", -3600)
+        assert (found.webhook, found.events_missing) == ("registered", ())
+        elsewhere = replace(found, webhook_url="https://other.example/stripe/webhook")
+        assert (await asking.ask_stripe(elsewhere, provider, lambda: NOW)).webhook == "missing"

@@ -21,7 +21,7 @@ CUSTOMERS = 500
 A_YEAR, A_SEASON = 400, 120
 """In days. A year and a month: what is bought at its beginning is over before its end."""
 DAYS_OF_A_STEP = 3
-SUBSCRIBERS, TOPPED_UP, COMPANIES, LEAVING = 24, 10, 12, 60
+SUBSCRIBERS, TOPPED_UP, COMPANIES, LEAVING = 14, 10, 12, 60
 SIGN_UP_MONTHS, DEARER_MODEL, DEARER_PLAN = 3, 4, 6
 NEVER_PAY, THEN_THEY_PAY = 2, date(2026, 9, 1)
 """Of the companies: until long after they are stopped."""
