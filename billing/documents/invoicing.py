@@ -3,10 +3,13 @@
 An invoice is for whole cents. What is left, less than a cent, is invoiced with the next month: for each account
 and month a row says what was used, what came from the month before, and what is left for the next, so that the
 invoices and the last rest are the whole. What was paid or forgiven before its invoice is not asked for again.
+
+An account that is about to be deleted has its last invoice the day before: after it nobody is left to send it to.
+What it uses in the same month if it is restored then, is invoiced with the next.
 """
 
 import logging
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -26,20 +29,24 @@ log = logging.getLogger(__name__)
 
 SETTLING = timedelta(hours=1)
 """After a month, until its last requests are settled."""
+BEFORE_DELETION = timedelta(days=1)
 
 # What each account used beyond its credit in the months that are over, since the last that has a row.
 _USED = """
-SELECT l.account_id, to_char(t.created_at AT TIME ZONE 'UTC', 'YYYY-MM') AS period,
-       sum(t.amount_nanodollars)::bigint AS used
-FROM ledger_account l
-LEFT JOIN LATERAL (
-    SELECT ((max(period) || '-01')::timestamp + interval '1 month') AT TIME ZONE 'UTC' AS until
-    FROM invoiced_month m WHERE m.account_id = l.account_id
-) done ON true
-JOIN transfer t ON t.debit_id = l.id AND t.kind = 'postpaid' AND t.created_at < $1
-    AND t.created_at >= coalesce(done.until, '-infinity')
-WHERE l.kind = 'receivable'
-GROUP BY 1, 2 ORDER BY 2, 1
+SELECT account_id, sum(used)::bigint AS used, period FROM (
+    SELECT l.account_id, t.amount_nanodollars AS used, a.status = 'deleting' AND a.delete_at <= $3 AS leaves,
+           greatest(to_char(t.created_at AT TIME ZONE 'UTC', 'YYYY-MM'), to_char(done.next, 'YYYY-MM')) AS period
+    FROM ledger_account l JOIN account a ON a.id = l.account_id
+    LEFT JOIN LATERAL (
+        SELECT (period || '-01')::timestamp + interval '1 month' AS next, recorded_at
+        FROM invoiced_month m WHERE m.account_id = l.account_id ORDER BY period DESC LIMIT 1
+    ) done ON true
+    JOIN transfer t ON t.debit_id = l.id AND t.kind = 'postpaid'
+        AND t.created_at < $2
+        AND t.created_at >= coalesce(least(done.next AT TIME ZONE 'UTC', done.recorded_at), '-infinity')
+    WHERE l.kind = 'receivable'
+) one WHERE leaves OR period < to_char($1::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM')
+GROUP BY account_id, period ORDER BY period, account_id
 """
 _OWED = """
 SELECT a.owed_nanodollars AS owed,
@@ -78,22 +85,23 @@ class Invoicing:
         """All months that are over, oldest first. An account that has not said who buys waits for it."""
         await self._owe_vat()
         result = Posted(0, 0)
-        over = Period.month((self._clock() - SETTLING).date()).start
+        now = self._clock()
+        over = Period.month((now - SETTLING).date()).start
         async with self._database.begin(timeout_seconds=None) as connection:
-            used = await fetch(connection, _USED, over)
+            used = await fetch(connection, _USED, over, now, now + BEFORE_DELETION)
         waiting: set[int] = set()
         for row in used:
             if row.account_id not in waiting:
-                posted = await self._invoice(row)
+                posted = await self._invoice(row, now)
                 result += posted
                 if posted.waiting:
                     waiting.add(row.account_id)
         await self._owe_vat()
         return result
 
-    async def _invoice(self, row: Row[Any]) -> Posted:
+    async def _invoice(self, row: Row[Any], now: datetime) -> Posted:
         month = Period.month(date.fromisoformat(f"{row.period}-01"))
-        exchange = await exchanged(self._office, month.end - timedelta(microseconds=1))
+        exchange = await exchanged(self._office, self._last_of(month))
         if exchange is None and self._office.exchange is not None:
             return Posted(0, 1)
         async with self._database.begin() as connection:
@@ -113,7 +121,7 @@ class Invoicing:
                     vat_cause = new_id(self._clock())
             await execute(
                 connection, _RECORD, row.account_id, row.period, row.used, owes.before, due - left, rest,
-                document_id, vat_cause, self._clock(),
+                document_id, vat_cause, now,
             )  # fmt: skip
         return Posted(int(document_id is not None), 0)
 
@@ -137,7 +145,7 @@ class Invoicing:
             seller=office.seller,
             buyer=buyer,
             lines=[Line(office.wording.invoiced(period, language), quoted.net)],
-            delivered_at=month.end - timedelta(microseconds=1),
+            delivered_at=self._last_of(month),
             due_on=(self._clock().astimezone(UTC) + timedelta(days=self._invoice_days)).date(),
             language=language,
             net_cents=quoted.net,
@@ -148,6 +156,10 @@ class Invoicing:
             note=note_on(office, buyer, quoted.code, language),
             exchange=exchange,
         )
+
+    def _last_of(self, month: Period) -> datetime:
+        """Until when what is invoiced was used."""
+        return min(month.end - timedelta(microseconds=1), self._clock())
 
     async def _owe_vat(self) -> None:
         """After the invoice is durable: a transfer of the same cause is made once."""

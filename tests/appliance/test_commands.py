@@ -15,7 +15,7 @@ from appliance.cli import app
 from appliance.settings import load_settings
 from billing.clock import system_clock
 from billing.customers.keys import is_well_formed
-from billing.database.db import Database
+from billing.database.db import Database, execute
 from billing.ids import new_id
 from billing.plans.versions import publish
 from serving.metering.journal import FileJournal, meters_directory
@@ -208,3 +208,26 @@ def test_a_payment_by_bank_is_noted_on_an_invoice(run: Any) -> None:
     assert (too_fine.exit_code, "finer than a cent" in too_fine.output) == (1, True)
     to_come = run("invoice", "paid", "12", "--on", "2999-01-02")
     assert (to_come.exit_code, "not over yet" in to_come.output) == (1, True)
+
+
+def test_what_was_paid_at_stripe_for_nothing_here_ends_reconcile_with_status_1(run: Any, fresh_url: str) -> None:
+    async def pay() -> None:
+        database = Database(fresh_url)
+        async with database.begin() as connection:
+            await execute(
+                connection,
+                "INSERT INTO stripe_movement (id, kind, source, cents, fee_cents, created_at)"
+                " VALUES ('txn_1', 'charge', 'ch_1', 1234, 66, $1)",
+                datetime(2026, 1, 2, 12, tzinfo=UTC),
+            )  # fmt: skip
+        await database.close()
+
+    asyncio.run(pay())
+    found = run("reconcile", "--day", "2026-01-02")
+    assert (found.exit_code, "Stripe cannot be asked" in found.stderr) == (1, True)
+    assert "movement txn_1: paid at Stripe, for no payment of ours; at Stripe $12.34, here $0.00" in found.stdout
+    takings = json.loads(run("reconcile", "--day", "2026-01-02", "--json").stdout)["takings"]
+    assert [(one["kind"], one["stripe_cents"], one["fee_cents"]) for one in takings["groups"]] == [
+        ("charge", 1234, 66)
+    ]
+    assert not takings["stripe_asked"]

@@ -276,6 +276,37 @@ async def test_who_has_not_said_who_buys_is_invoiced_when_it_is_known(shop: Shop
     assert [one.period for one in await company.invoices()] == ["2026-01", "2026-02"]
 
 
+async def test_who_leaves_has_the_last_invoice_before_and_who_stays_after_all_the_rest_with_the_next(
+    shop: Shop,
+) -> None:
+    leaves, stays = await company_of(shop), await company_of(shop)
+    clock, standings = shop.bank.clock, shop.bank.standings
+    clock.now = at(3, 1, 2)
+    for one in (leaves, stays):
+        await one.uses(2 * REQUEST)
+        await standings.mark_for_deletion(one.customer.account_id, "customer", "asked")
+    clock.now = at(3, 29)
+    assert await leaves.invoice() == Posted(0, 0)
+    clock.now = at(3, 30)
+    assert await leaves.invoice() == Posted(2, 0)
+    await standings.restore(stays.customer.account_id, "customer", "after all")
+    clock.turn(hours=1)
+    await stays.uses(REQUEST)
+    clock.now = at(4, 1, 2)
+    await standings.delete(leaves.customer.account_id, "appliance")
+    assert await stays.invoice() == Posted(0, 0)
+    await stays.uses(REQUEST)
+    clock.now = at(5, 1, 2)
+    assert await stays.invoice() == Posted(1, 0)
+    invoices = await stays.invoices()
+    assert [(one.account_id, one.period, one.gross_cents) for one in invoices] == [
+        (leaves.customer.account_id, "2026-03", 200),
+        (stays.customer.account_id, "2026-03", 200),
+        (stays.customer.account_id, "2026-04", 200),
+    ]
+    assert (invoices[0].delivered_at, invoices[0].buyer) == (at(3, 30), OSLO)
+
+
 async def test_a_crash_before_the_tax_was_owed_is_made_good_by_the_next_run(shop: Shop) -> None:
     shop.taxing = ON_TOP
     company = await company_of(shop)
