@@ -98,16 +98,23 @@ class Refunds:
             given = await given_back(connection, payment)
         return min(given.rest, await self._unclaimed(payment))
 
-    async def by_operator(self, payment_id: UUID, actor: str, reason: str, cents: int | None = None) -> Refund:
-        """``cents`` of the value, all that is left without. Raises Conflict if there is not so much."""
+    async def by_operator(
+        self, payment_id: UUID, actor: str, reason: str, cents: int | None = None, refund_id: UUID | None = None
+    ) -> Refund:
+        """``cents`` of the value, all that is left without. Raises Conflict if there is not so much.
+
+        The same ``refund_id`` a second time gives nothing more back.
+        """
         _require_reason(reason)
+        if refund_id is not None and (known := await self._known(refund_id, payment_id)) is not None:
+            return known
         most = await self.most(payment_id)
         cents = most if cents is None else cents
         if not 0 < cents <= most:
             raise Conflict(
                 f"{format_dollars(most * NANODOLLARS_PER_CENT)} can be given back of payment {payment_id}"
             )
-        return await self._begin(payment_id, cents, actor, reason)
+        return await self._begin(payment_id, cents, actor, reason, refund_id)
 
     async def again(self, refund_id: UUID, actor: str, reason: str) -> Refund:
         """The operator tries one that failed once more."""
@@ -159,9 +166,17 @@ class Refunds:
         if refund.stripe_id in (None, seen.id) and refund.state != "asked":
             await self._follow(refund, seen)
 
-    async def _begin(self, payment_id: UUID, cents: int | None, actor: str, reason: str) -> Refund:
+    async def _known(self, refund_id: UUID, payment_id: UUID) -> Refund | None:
+        async with self._database.begin() as connection:
+            known = await records.refunds_of(connection, payment_id)
+        return next((one for one in known if one.id == refund_id), None)
+
+    async def _begin(
+        self, payment_id: UUID, cents: int | None, actor: str, reason: str, refund_id: UUID | None = None
+    ) -> Refund:
         """``cents`` of value; None is all of a purchase of which nothing was used."""
         now = self._clock()
+        refund_id = refund_id or new_id(now)
         async with self._database.begin() as connection:
             await execute(connection, _LOCK_PAYMENT, payment_id)
             payment = await records.payment(connection, payment_id)
@@ -171,8 +186,10 @@ class Refunds:
             cents = given.rest if cents is None and not given.value else cents
             if cents is None or cents > given.rest:
                 raise Conflict(f"payment {payment_id} is paid back already, or a part of it")
+            if any(one.id == refund_id for one in await records.refunds_of(connection, payment_id)):
+                raise Conflict(f"refund {refund_id} is asked for already")
             values = _amounts(payment, given.value, cents) | {
-                "id": (refund_id := new_id(now)),
+                "id": refund_id,
                 "payment_id": payment_id,
                 "state": "asked",
                 "actor": actor,

@@ -18,12 +18,11 @@ from billing.database import sales
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, quote
-from billing.errors import BillingError
-from billing.ids import new_id
+from billing.errors import BillingError, Conflict, NotFound
 from billing.ledger.credit import MOST_BALANCE
 from billing.payments.customers import Customers
 from billing.payments.provider import Provider
-from billing.payments.records import Payment
+from billing.payments.records import Payment, payment
 from billing.payments.settling import Settling
 from billing.prices.money import format_dollars
 
@@ -83,37 +82,49 @@ class Shop:
         return quoted
 
     async def order_credit(
-        self, account_id: int, price_cents: int, *, back: str, email: str, save_card: bool
+        self, account_id: int, price_cents: int, *, order_id: UUID, back: str, email: str, save_card: bool
     ) -> str:
-        """The address of Stripe's page to pay on. Raises NoBuyer, NotForSale.
+        """The address of Stripe's page to pay on. Raises NoBuyer, NotForSale; Conflict if the order is over.
 
-        Stripe sends the customer to ``back`` with ``?payment=<id>``, paid or not. ``save_card``: for top-ups.
+        ``order_id`` becomes the payment's: the same one a second time leads to the same page. Stripe sends the
+        customer to ``back`` with ``?payment=<id>``, paid or not. ``save_card``: for top-ups.
         """
-        now = self._clock()
-        payment_id = new_id(now)
         async with self._database.begin() as connection:
             await execute(connection, _LOCK, account_id)
-            buyer, quoted = await self._quoted(connection, account_id, price_cents)
-            await order(connection, payment_id, account_id, "credit", quoted, buyer, now)
-        customer = await self._customers.of(account_id, email, buyer.name)
+            ordered = await self._ordered(connection, order_id, account_id, price_cents)
+        customer = await self._customers.of(account_id, email, ordered.buyer.name)
         page = await self._provider.sell(
             customer=customer,
-            cents=quoted.gross,
+            cents=ordered.gross_cents,
             what=CREDIT,
-            reference=payment_id,
+            reference=order_id,
             save_card=save_card,
-            back=f"{back}?{urlencode({'payment': payment_id})}",
-            key=str(payment_id),
+            back=f"{back}?{urlencode({'payment': order_id})}",
+            key=str(order_id),
         )
         async with self._database.begin() as connection:
-            await execute(connection, _OPEN, payment_id, page.id)
+            await execute(connection, _OPEN, order_id, page.id)
         if page.url is None:
-            raise NotForSale("the page to pay on is closed already")
+            raise Conflict(f"the page to pay {order_id} on is closed already")
         return page.url
 
     async def look(self, payment_id: UUID) -> Payment:
         """The payment as it is after asking Stripe: when its customer comes back. Raises Mismatch."""
         return await self._settling.settle(payment_id)
+
+    async def _ordered(
+        self, connection: AsyncConnection, order_id: UUID, account_id: int, price_cents: int
+    ) -> Payment:
+        """The order as it is, or made now."""
+        try:
+            known = await payment(connection, order_id)
+        except NotFound:
+            buyer, quoted = await self._quoted(connection, account_id, price_cents)
+            await order(connection, order_id, account_id, "credit", quoted, buyer, self._clock())
+            return await payment(connection, order_id)
+        if known.account_id != account_id or known.state not in ("ordered", "open"):
+            raise Conflict(f"payment {order_id} is {known.state}")
+        return known
 
     async def _quoted(self, connection: AsyncConnection, account_id: int, price_cents: int) -> tuple[Buyer, Quote]:
         account = await get_account(connection, account_id)

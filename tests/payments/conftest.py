@@ -12,6 +12,7 @@ from appliance.till import Till, till
 from billing.database.db import Database, fetch
 from billing.documents.buyers import Buyer, keep_buyer
 from billing.documents.vat import Taxing, VatRule
+from billing.ids import new_id
 from billing.payments import records
 from billing.payments.provider import BadSignature
 from billing.payments.records import Payment
@@ -53,12 +54,17 @@ class Counter:
 
     async def order(self, customer: Customer, cents: int = 1000, *, save_card: bool = False) -> "Page":
         """The page that Stripe shows."""
-        url = await self.till.shop.order_credit(
-            customer.account_id, cents, back=BACK, email="ada@example.com", save_card=save_card
+        order_id = new_id(self.bank.clock())
+        await self.till.shop.order_credit(
+            customer.account_id,
+            cents,
+            order_id=order_id,
+            back=BACK,
+            email="ada@example.com",
+            save_card=save_card,
         )
         async with self.database.begin() as connection:
-            payments = await records.payments_of(connection, customer.account_id)
-        (payment,) = [one for one in payments if one.checkout is not None and one.checkout in url]
+            payment = await records.payment(connection, order_id)
         assert payment.checkout is not None
         return Page(self, payment.id, payment.checkout)
 

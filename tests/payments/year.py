@@ -24,6 +24,7 @@ from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Office, Posting
 from billing.documents.vat import Taxing, VatRule
 from billing.errors import BillingError, Conflict
+from billing.ids import new_id
 from billing.ledger.sweep import Sweeper
 from billing.payments import records
 from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
@@ -122,7 +123,14 @@ class Business:
     async def buys(self, customer: Customer, cents: int, card: str = PAYS, *, comes_back: bool = True) -> None:
         """Without ``comes_back`` the webhook alone tells of it."""
         try:
-            await self.till.shop.order_credit(customer.account_id, cents, back=BACK, email=EMAIL, save_card=False)
+            await self.till.shop.order_credit(
+                customer.account_id,
+                cents,
+                order_id=new_id(self.bank.clock()),
+                back=BACK,
+                email=EMAIL,
+                save_card=False,
+            )
         except NotForSale:
             self.happened["not sold"] += 1
             return
