@@ -22,6 +22,7 @@ from billing.clock import system_clock
 from billing.customers import accounts
 from billing.customers.accounts import Account, Entry
 from billing.customers.standing import Limits, Standings
+from billing.documents.buyers import Buyer, keep_buyer
 from billing.prices.money import format_dollars
 from billing.store.port import Standing
 
@@ -183,18 +184,30 @@ def terms(
 
 
 @app.command()
-def address(
+def buyer(
     account: AccountArgument,
-    text: Annotated[str | None, typer.Argument(help="Lines of text; without it the address is removed.")] = None,
+    name: Annotated[str, typer.Option(help="The company, or the person.")],
+    address: Annotated[str, typer.Option(help="Street and number.")],
+    postal_code: Annotated[str, typer.Option()],
+    city: Annotated[str, typer.Option()],
+    country: Annotated[str, typer.Option(help="Two letters: NO.")],
+    business: Annotated[bool, typer.Option(help="A company, not a consumer.")] = True,
+    tax_number: Annotated[str | None, typer.Option(help="The company's own.")] = None,
 ) -> None:
-    """Where an account's invoices go."""
+    """Who buys, as the account's next invoice says it. Customers say it themselves on the site."""
+    buying = Buyer(name, address, postal_code, city, country, business, tax_number)
 
     async def work(connection: AsyncConnection) -> str:
         owner = await resolve(connection, account)
-        await accounts.set_billing_address(connection, owner.id, text, actor(), system_clock)
+        try:
+            await keep_buyer(connection, owner.id, buying, system_clock())
+        except ValueError as error:
+            raise fail(str(error)) from None
+        entry = Entry(system_clock(), actor(), "buyer set", owner.id, "account", "-")
+        await accounts.record(connection, entry)
         return owner.name
 
-    typer.echo(f"the billing address of {transact(work)} is {'removed' if text is None else 'set'}")
+    typer.echo(f"the buyer of {transact(work)} is set")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +14,6 @@ from billing.database import tables
 from billing.errors import Conflict, InvalidName, NotFound
 
 NAME_CHARACTERS = 200
-ADDRESS_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,6 @@ class Account:
     month: int
     month_spent_nanodollars: int
     priority: int
-    billing_address: str | None
     delete_at: datetime | None
 
     def spent(self, now: datetime) -> int:
@@ -126,11 +124,6 @@ def is_name(name: str) -> bool:
     return 0 < len(name) <= NAME_CHARACTERS and name.isprintable() and not name.isspace() and not name.isdigit()
 
 
-def is_address(text: str) -> bool:
-    lines = text.split("\n")
-    return 0 < len(text.strip()) <= len(text) <= ADDRESS_CHARACTERS and all(line.isprintable() for line in lines)
-
-
 async def get_account(connection: AsyncConnection, account_id: int) -> Account:
     """Raises NotFound."""
     query = select(*_COLUMNS).where(tables.account.c.id == account_id)
@@ -149,19 +142,6 @@ async def find_account(connection: AsyncConnection, name: str) -> Account | None
 async def list_accounts(connection: AsyncConnection) -> list[Account]:
     query = select(*_COLUMNS).order_by(tables.account.c.id)
     return [Account(**row) for row in (await connection.execute(query)).mappings()]
-
-
-async def set_billing_address(
-    connection: AsyncConnection, account_id: int, address: str | None, actor: str, clock: Clock
-) -> None:
-    """Where invoices go; None removes it. Raises NotFound, and InvalidName if it is not lines of text."""
-    if address is not None and not is_address(address):
-        raise InvalidName(f"a billing address has 1 to {ADDRESS_CHARACTERS} printable characters, in lines")
-    statement = update(tables.account).where(tables.account.c.id == account_id).values(billing_address=address)
-    if (await connection.execute(statement)).rowcount != 1:
-        raise NotFound(f"there is no account {account_id}")
-    action = "billing address removed" if address is None else "billing address set"
-    await record(connection, Entry(clock(), actor, action, account_id, "account", "-"))
 
 
 async def record(connection: AsyncConnection, entry: Entry) -> None:

@@ -83,7 +83,6 @@ account = Table(
     Column("limited_keys", Boolean, nullable=False, server_default="false"),
     Column("negotiated", Boolean, nullable=False, server_default="false"),
     Column("priority", Integer, nullable=False, server_default="0"),
-    Column("billing_address", Text),
     Column("models", ARRAY(Text)),
     Column("status_before", Text),
     moment("delete_at", nullable=True),

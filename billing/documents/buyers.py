@@ -1,5 +1,6 @@
 """Who buys and who sells, as a document says it."""
 
+import re
 from datetime import datetime
 
 import msgspec
@@ -46,11 +47,13 @@ async def buyer_of(connection: AsyncConnection, account_id: int) -> Buyer | None
 
 
 async def keep_buyer(connection: AsyncConnection, account_id: int, buyer: Buyer, now: datetime) -> None:
-    """For the next document. Raises ValueError if a field is empty or too long."""
+    """For the next document. Raises ValueError for a field that is empty or too long, or no country."""
     texts = {name: getattr(buyer, name) for name in ("name", "address", "postal_code", "city")}
     for name, text in texts.items():
         if not text.strip() or len(text) > FIELD_CHARACTERS:
             raise ValueError(f"{name}: from 1 to {FIELD_CHARACTERS} characters are expected")
+    if re.fullmatch("[A-Z]{2}", buyer.country) is None:
+        raise ValueError("country: two letters are expected, as ISO 3166 has them")
     if buyer.tax_number is not None and len(buyer.tax_number) > FIELD_CHARACTERS:
         raise ValueError(f"tax_number: at most {FIELD_CHARACTERS} characters are expected")
     values = {"account_id": account_id, "updated_at": now} | msgspec.structs.asdict(buyer)

@@ -273,9 +273,7 @@ class PostgresTransaction:
         return {row[0]: row[1] for row in await self._connection.fetch(_RESOLVED, list(request_ids))}
 
     async def forget(self, account_id: int, now: datetime) -> None:
-        await self._connection.execute(
-            "UPDATE account SET name = 'deleted-' || id, billing_address = NULL WHERE id = $1", account_id
-        )
+        await self._connection.execute("UPDATE account SET name = 'deleted-' || id WHERE id = $1", account_id)
         await self._connection.execute(
             "UPDATE api_key SET name = '', revoked_at = coalesce(revoked_at, $2) WHERE account_id = $1",
             account_id,

@@ -143,18 +143,14 @@ def test_prices_are_announced_negotiated_and_listed(run: Any) -> None:
     assert "$0.001" in run("rate", "list").output
 
 
-def test_a_billing_address_is_kept_and_on_record(run: Any) -> None:
+def test_who_buys_is_kept_and_on_record(run: Any) -> None:
     run("account", "create", "alice")
-    assert "is set" in run("account", "address", "alice", "Storgata 1\n0155 Oslo").output
-    assert (
-        json.loads(run("account", "show", "alice", "--json").output)["billing_address"] == "Storgata 1\n0155 Oslo"
-    )
-    assert "printable" in run("account", "address", "alice", "\x1b[2J").output
-    assert "is removed" in run("account", "address", "alice").output
+    words = ("--name", "Alice AS", "--address", "Storgata 1", "--postal-code", "0155", "--city", "Oslo")
+    assert "is set" in run("account", "buyer", "alice", *words, "--country", "NO").output
+    assert "two letters" in run("account", "buyer", "alice", *words, "--country", "Norway").output
+    assert "name" in run("account", "buyer", "alice", *words, "--country", "NO", "--name", " ").output
     actions = [entry["action"] for entry in json.loads(run("account", "audit", "alice", "--json").output)]
-    assert actions == ["billing address set", "billing address removed"]
-    assert "begin with deleted-" in run("account", "create", "deleted-1").output
-    assert json.loads(run("ledger", "archives", "--json").output) == []
+    assert actions == ["buyer set"]
 
 
 def test_standing_and_limits_by_command(run: Any) -> None:

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 LEDGER = """
-ALTER TABLE account ADD models text[];
+ALTER TABLE account DROP COLUMN billing_address, ADD models text[];
 COMMENT ON TABLE account IS
     'sweep_at: the earliest end of a lot that holds credit; stops_until: until then only allowances pay; models: those that its plan is for, all without';
 
