@@ -340,6 +340,11 @@ class Settings:
         return f"http://127.0.0.1:{self.stripe_sandbox_port}"
 
     @property
+    def checkout_origin(self) -> str:
+        """Whose pages customers pay on."""
+        return self.stripe_sandbox_url if self.sandbox else "https://checkout.stripe.com"
+
+    @property
     def demo(self) -> Path:
         """The demo account's key, for the official client libraries."""
         return self.home / "demo.env"

@@ -14,6 +14,7 @@ from billing.payments.customers import Customers
 from billing.payments.disputes import Disputes
 from billing.payments.following import Following
 from billing.payments.inbox import Handler, Inbox
+from billing.payments.invoices import Invoices
 from billing.payments.provider import EventSeen, Provider
 from billing.payments.refunds import Refunds
 from billing.payments.settling import Settling
@@ -40,6 +41,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Till:
+    provider: Provider
     settling: Settling
     shop: Shop
     top_ups: TopUps
@@ -49,6 +51,7 @@ class Till:
     customers: Customers
     subscriptions: Subscriptions
     upkeep: Upkeep
+    invoices: Invoices
     inbox: Inbox
 
 
@@ -120,6 +123,7 @@ def till(
         "payment_method.automatically_updated": top_ups.card_changed,
     }
     return Till(
+        provider,
         settling,
         Shop(database, provider, settling, taxing, bounds, clock),
         top_ups,
@@ -129,5 +133,6 @@ def till(
         Customers(database, provider),
         Subscriptions(database, following, provider, offer.plans, taxing, clock, prorated=offer.prorated),
         Upkeep(database, following, provider, clock),
+        Invoices(database, provider, clock),
         Inbox(database, provider, of_ours | dict(handlers or {}), clock),
     )

@@ -13,6 +13,7 @@ from appliance.site.visitor import Visitor
 from billing.clock import Clock
 from billing.customers.accounts import recent_audit
 from billing.database.db import Database
+from billing.payments.listing import count_troubles
 from billing.statements import closing
 from billing.statements.money import read_money
 from serving.client.published import Directory
@@ -40,6 +41,7 @@ class OverviewPages:
             waiting = await count_open(connection)
             checked = await closing.newest(connection)
             findings = await count_findings(connection)
+            troubles = await count_troubles(connection)
         return self._render(
             visitor,
             "console.html",
@@ -47,6 +49,7 @@ class OverviewPages:
             today=await self._today.charged(),
             waiting=waiting,
             findings=findings,
+            troubles=troubles,
             checked=checked,
             views=self._directory.models(),
         )

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -55,3 +56,11 @@ def local(path: str) -> str | None:
 def number(text: str) -> int | None:
     """The id of a row, if it can be one."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
+
+
+def uuid_of(text: str) -> UUID:
+    """Raises BadForm."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadForm from None

@@ -21,11 +21,14 @@ BODY_BYTES = 64 << 10
 
 
 class Guard:
-    """``api`` is the origin that the playground's page asks; ``transport`` says how browsers are to come."""
+    """``api`` is the origin that the playground's page asks, ``checkout`` that of the pages to pay on.
 
-    def __init__(self, app: App, api: str, transport: Headers) -> None:
+    ``transport`` says how browsers are to come.
+    """
+
+    def __init__(self, app: App, api: str, checkout: str, transport: Headers) -> None:
         self._app = app
-        self._headers = security_headers(api, transport)
+        self._headers = security_headers(api, checkout, transport)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,12 +74,16 @@ def is_own(headers: MutableMapping[bytes, bytes]) -> bool:
     return host != b"" and headers.get(b"origin") in (b"https://" + host, b"http://" + host)
 
 
-def security_headers(api: str, transport: Headers) -> Iterable[tuple[bytes, bytes]]:
-    """Nothing runs and nothing is loaded but from this site; what a page shows is kept by nobody."""
+def security_headers(api: str, checkout: str, transport: Headers) -> Iterable[tuple[bytes, bytes]]:
+    """Nothing runs and nothing is loaded but from this site; what a page shows is kept by nobody.
+
+    A form may lead to ``checkout`` too: browsers hold a redirect after it to the same rule.
+    """
     policy = (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'",
         f"connect-src 'self' {api}",
-        "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'",
+        f"form-action 'self' {checkout}", "base-uri 'none'", "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
     )  # fmt: skip
     headers = {
         "content-security-policy": "; ".join(policy),

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance.identity.errors import IdentityError, TooManyTries, WrongCredentials
-from appliance.settings import SiteSettings
+from appliance.settings import Settings
 from appliance.site.static import Static
 from appliance.site.visitor import Visitor
 from appliance.texts import locale_of
@@ -41,7 +41,7 @@ def status_of(error: IdentityError) -> int:
 class Renderer:
     """``folders`` are of templates, each by the name that stands before its templates' own."""
 
-    def __init__(self, site: SiteSettings, static: Static, *folders: Path) -> None:
+    def __init__(self, settings: Settings, static: Static, *folders: Path) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(folders),
             autoescape=True,
@@ -49,7 +49,12 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(site=site, static=static.url)
+        self._environment.globals.update(
+            site=settings.site,
+            sells=settings.sells,
+            sandbox=f"{settings.stripe_sandbox_url}/sandbox" if settings.sandbox else "",
+            static=static.url,
+        )
 
     def page(self, visitor: Visitor, template: str, status: int = 200, /, **values: object) -> HTMLResponse:
         text = self._environment.get_template(template).render(
@@ -70,6 +75,16 @@ class Formats:
 
     def exact(self, nanodollars: int) -> str:
         return format_dollars(nanodollars)
+
+    def cents(self, cents: int) -> str:
+        return format_dollars(cents * NANODOLLARS_PER_CENT)
+
+    def plain(self, nanodollars: int) -> str:
+        """As it is typed into a form."""
+        return format_dollars(nanodollars).removeprefix("$")
+
+    def percent(self, basis_points: int) -> str:
+        return format_decimal(basis_points / 100, locale=self._locale)
 
     def number(self, value: float) -> str:
         return format_decimal(value, locale=self._locale)

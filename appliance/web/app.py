@@ -16,11 +16,14 @@ from appliance import secrets
 from appliance.bootstrap import OPERATOR
 from appliance.console.activity import ActivityPages
 from appliance.console.agreements import AgreementPages
+from appliance.console.billing import CustomerBillingPages
 from appliance.console.customers import CustomerPages
 from appliance.console.inbox import InboxPages
 from appliance.console.overview import OverviewPages
+from appliance.console.payments import PaymentPages
 from appliance.console.rates import RatePages
 from appliance.console.review import ReviewPages
+from appliance.console.sales import SalesPages
 from appliance.door.asgi import App, Message, Receive, Send
 from appliance.identity.credentials import Credentials
 from appliance.identity.devices import Devices
@@ -35,18 +38,23 @@ from appliance.identity.proofs import Authenticators, Proofs
 from appliance.identity.second import SecondFactor
 from appliance.identity.throttle import Throttle
 from appliance.inbox.messages import Inbox
+from appliance.papers.papers import Papers
 from appliance.settings import Settings
 from appliance.site.forms import BadForm
 from appliance.site.guard import Guard
 from appliance.site.pages import NothingHere, Pages, audiences
-from appliance.site.rendering import Renderer
+from appliance.site.rendering import Render, Renderer
 from appliance.site.static import Static
 from appliance.site.visitor import Visitor, Visitors, accepted
 from appliance.texts import speaker
+from appliance.till import Till, open_till
 from appliance.web.account import AccountPages
+from appliance.web.buyer import BuyerPages
+from appliance.web.buying import CreditPages
 from appliance.web.contact import ContactPages
 from appliance.web.dashboard import DashboardPages
 from appliance.web.data import DataPages
+from appliance.web.documents import DocumentPages
 from appliance.web.entering import EnteringPages
 from appliance.web.front import FrontPages
 from appliance.web.guide import GuidePages
@@ -54,17 +62,18 @@ from appliance.web.joining import JoiningPages
 from appliance.web.keys import KeyPages
 from appliance.web.legal import read_legal_texts
 from appliance.web.metrics import SiteMetrics
+from appliance.web.plans import PlanPages
 from appliance.web.playground import PlaygroundPages
 from appliance.web.security import SecurityPages
 from appliance.web.standing import StandingPages
 from appliance.web.stripe import StripeWebhook
+from appliance.web.topping_up import TopUpPages
 from billing.clock import Clock, system_clock
 from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
 from billing.ledger.credit import Credit
-from billing.payments.inbox import Inbox as StripeInbox
-from billing.payments.provider import Provider
+from billing.payments.provider import PaymentsUnavailable, Provider
 from billing.store.postgres import PostgresStore
 from serving.catalog.declared import Declared
 from serving.client.published import Directory
@@ -72,6 +81,7 @@ from serving.client.published import Directory
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
+CONSOLE, PAPERS = (HERE.parent / room / "templates" for room in ("console", "papers"))
 RETRY_SECONDS = 5
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -97,7 +107,7 @@ def site_app(
     legal, declared = read_legal_texts(settings), Declared(settings.declared)
     directory = Directory(settings.directory)
     static = Static(HERE / "static", {"theme.css": _theme(settings.site.accent)})
-    render = Renderer(settings.site, static, HERE / "templates", HERE.parent / "console" / "templates").page
+    render = Renderer(settings, static, HERE / "templates", CONSOLE, PAPERS).page
     database = Database(settings.sqlalchemy_url, application_name="appliance-site", pool_size=8)
     passwords = Passwords(cost, context=settings.site.words)
     throttle, devices, authenticators = Throttle(pepper), Devices(pepper), Authenticators(pepper)
@@ -120,6 +130,8 @@ def site_app(
     places = open_places(settings.places)
     entering = Entering(database, passwords, passkeys, throttle, devices, places, clock)
     joining = Joining(database, passwords, throttle, clock, invited=settings.site.sign_up == "invitation")
+    sold = None if provider is None else open_till(settings, provider, database, clock)
+    papers = Papers(settings.site.accent)
     for room in (
         FrontPages(render, legal, settings, declared, database, clock),
         GuidePages(render, settings.api_url, declared, directory),
@@ -138,19 +150,46 @@ def site_app(
         AgreementPages(render, database, clock),
         ReviewPages(render, database, clock),
         RatePages(render, database, settings.billing.rate_notice_days, clock),
+        BuyerPages(render, database, clock),
         AccountPages(render, credentials, database, clock),
         SecurityPages(render, second, settings.site),
+        DocumentPages(render, database, papers, sold, settings.site_url, clock),
+        CustomerBillingPages(render, database, papers, sold, clock),
+        PaymentPages(render, database, sold),
+        SalesPages(render, database, clock),
+        *(() if sold is None else _shop(render, settings, sold, database, clock)),
     ):
         pages.add(room.routes())
     app.include_router(pages.router)
     audiences(app)
     _answer_errors(app, render)
     beside = _Beside(app, static, metrics)
-    guarded = Guard(beside, settings.api_url.removesuffix("/v1"), settings.site_transport)
-    if provider is None:
+    api, checkout = settings.api_url.removesuffix("/v1"), settings.checkout_origin
+    guarded = Guard(beside, api, checkout, settings.site_transport)
+    if sold is None:
         return Site(guarded, app, database)
-    events = StripeInbox(database, provider, {}, clock)
-    return Site(StripeWebhook(guarded, events, metrics, settings.site_transport), app, database)
+    return Site(StripeWebhook(guarded, sold.inbox, metrics, settings.site_transport), app, database)
+
+
+def _shop(
+    render: Render, settings: Settings, sold: Till, database: Database, clock: Clock
+) -> tuple[CreditPages, TopUpPages, PlanPages]:
+    """The pages that are there where something is sold."""
+    back = settings.site_url
+    credit = CreditPages(
+        render,
+        database,
+        sold.provider,
+        sold.shop,
+        sold.refunds,
+        sold.top_ups,
+        settings.payments,
+        settings.billing.refund_days,
+        back,
+        clock,
+    )
+    plans = PlanPages(render, database, sold.provider, sold.subscriptions, settings.plans, settings.taxing, back)
+    return credit, TopUpPages(credit, sold.top_ups, back), plans
 
 
 class _Beside:
@@ -225,6 +264,7 @@ def _answer_errors(app: FastAPI, render: Any) -> None:
     async def bad_form(request: Request, _: Exception) -> Response:
         return answer(request, 400, "form")
 
+    @app.exception_handler(PaymentsUnavailable)
     @app.exception_handler(DatabaseUnavailable)
     async def waits(request: Request, _: Exception) -> Response:
         return answer(request, 503, "waits")

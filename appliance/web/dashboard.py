@@ -18,12 +18,17 @@ from billing.customers.accounts import get_account, list_lots
 from billing.customers.keys import list_keys
 from billing.database.db import Database
 from billing.errors import NotFound
+from billing.payments.records import wallet
+from billing.payments.subscribed import running_of
+from billing.prices.money import NANODOLLARS_PER_DOLLAR
 from billing.statements.period import By, Line, Period, require_kept, summarize, total_of
 from billing.statements.usage import list_usage
 
 DAYS = 30
 RECENT = 20
 MOST_SHOWN = 50
+LOW = NANODOLLARS_PER_DOLLAR
+"""Credit below which whoever looks is told where to buy more."""
 SECONDS = 10.0
 """However many requests there are: a page that takes longer is none."""
 
@@ -46,11 +51,16 @@ class DashboardPages:
             keys = {key.id: key for key in await list_keys(connection, account_id)}
             lines = await _lines(connection, period, account_id)
             recent = await list_usage(connection, RECENT, account_id)
+            plan = await running_of(connection, account_id)
+            kept = await wallet(connection, account_id)
         days = _by_day(lines, period)
         return self._render(
             visitor,
             "dashboard.html",
             account=account,
+            plan=plan,
+            paused=kept.paused is not None,
+            is_low=account.balance_nanodollars < LOW and account.credit_limit_nanodollars is None,
             lots=lots,
             keys=keys,
             total=total_of(lines),

@@ -29,7 +29,7 @@ from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
 from billing.clock import Clock
 from billing.customers.accounts import get_account
-from billing.database import tables
+from billing.database import sales, tables
 from billing.database.db import Database
 from billing.statements.period import Period, read_usage
 
@@ -42,7 +42,8 @@ SECRET = frozenset({
 OF_A_PERSON = {
     "person": person, "acceptances": acceptance, "sessions": session, "second_factor": authenticator,
     "passkeys": passkey, "messages": message, "keys": tables.api_key, "credit": tables.lot, "audit": tables.audit,
-    "notices": tables.notice, "sightings": sighting, "findings": finding,
+    "notices": tables.notice, "sightings": sighting, "findings": finding, "buyer": sales.buyer,
+    "card": sales.wallet, "plans": sales.subscription, "payments": sales.payment, "documents": sales.document,
 }  # fmt: skip
 EXPLAINED = """This is all that is kept of you here.
 
@@ -60,6 +61,11 @@ account.json
   notices         what you were told by mail
   sightings       from which networks your keys were used, by the hour; each is an address cut short
   findings        what looked like sharing or spam to us, and why
+  buyer           who buys, as your next receipt will say it
+  card            the card that you saved, by its last digits, and when it is charged by itself
+  plans           the plans that you had, and from when to when
+  payments        what you paid, when and for what; Stripe has the card's number, and we do not
+  documents       your receipts, invoices and credit notes
 
 usage.csv
   A line for each request: when, which model, how many tokens, what it cost (nano-dollars). What was asked and

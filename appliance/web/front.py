@@ -13,7 +13,7 @@ from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
 from appliance.texts import LANGUAGES
 from appliance.web.legal import LegalTexts
-from appliance.web.offer import offer
+from appliance.web.offer import offer, plans_on_offer
 from billing.clock import Clock
 from billing.database.db import Database
 from serving.catalog.declared import Declared
@@ -49,7 +49,15 @@ class FrontPages:
 
     async def front(self, _: Request, visitor: Visitor) -> Response:
         models = await offer(self._database, self._declared, self._clock)
-        return self._render(visitor, "front.html", models=models, api=self._settings.api_url)
+        plans = plans_on_offer(self._settings)
+        return self._render(
+            visitor,
+            "front.html",
+            models=models,
+            plans=plans,
+            tax_on_top=not self._settings.taxing.included,
+            api=self._settings.api_url,
+        )
 
     async def models(self, _: Request, visitor: Visitor) -> Response:
         return self._render(

@@ -1,10 +1,12 @@
-"""What is offered now: the models that run, with the list's prices and the next change of each."""
+"""What is offered now: the models that run, with the list's prices and the next change of each; and the plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from appliance.settings import Settings
 from billing.clock import Clock
 from billing.database.db import Database
+from billing.plans.catalog import Plan
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR, NANODOLLARS_PER_DOLLAR, decimal
 from billing.prices.rates import Version, price_list
 from serving.catalog.declared import Declared
@@ -47,6 +49,11 @@ async def offer(database: Database, declared: Declared, clock: Clock) -> list[Of
         price = None if rate is None else _price(rate.current)
         found.append(Offered(model, price, following, None if following is None else _price(following), names))
     return found
+
+
+def plans_on_offer(settings: Settings) -> Sequence[Plan]:
+    """None where nothing is sold."""
+    return settings.plans if settings.sells else ()
 
 
 def _price(version: Version) -> Price:

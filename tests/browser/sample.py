@@ -29,6 +29,7 @@ from billing.ledger.credit import Credit
 from billing.prices.money import NANODOLLARS_PER_DOLLAR
 from billing.prices.pricing import Tokens
 from billing.store.postgres import PostgresStore
+from tests.browser.sales import UNTOUCHED, Sales
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
 DAYS, SEED = 30, 7
@@ -67,7 +68,9 @@ async def make_sample(settings: Settings, pepper: bytes) -> None:
             await connection.execute(insert(acceptance).values(account_id=account.id, **accepted))
         store = PostgresStore(database)
         credit = Credit(store, clock)
-        await credit.purchase(account.id, 50 * NANODOLLARS_PER_DOLLAR, "Stripe", uuid.uuid4())
+        shop = Sales(settings, database, clock)
+        await shop.open(account.id)
+        await shop.buy(account.id, EMAIL, 50, new_id(clock()))
         await credit.grant(account.id, 5 * NANODOLLARS_PER_DOLLAR, "welcome", uuid.uuid4(), OPERATOR)
         chance = random.Random(SEED)
         for day in range(DAYS + 1):
@@ -75,6 +78,15 @@ async def make_sample(settings: Settings, pepper: bytes) -> None:
                 clock.now = min(today, today - timedelta(days=DAYS - day, minutes=chance.randint(1, 600)))
                 await _ask(store, clock, account.id, chance.choices(keys, (2, 5, 1))[0], pepper, chance)
         await _share(database, clock, account.id, digest(pepper, keys[0]))
+        clock.now = today - timedelta(minutes=1)
+        await shop.subscribe(account.id, EMAIL, "starter")
+        await shop.buy(account.id, EMAIL, 25, UNTOUCHED)
+        await shop.top_up(account.id)
+        async with database.begin() as connection:
+            other = await create_account(connection, "bob@example.com", "customer", clock)
+        await shop.trouble(other.id)
+        await shop.post_documents()
+        shop.close()
     finally:
         await database.close()
 

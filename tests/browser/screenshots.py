@@ -14,6 +14,7 @@ from typing import Literal
 import pyotp
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.browser.sales import UNTOUCHED
 from tests.browser.sample import EMAIL, PASSWORD
 from tests.browser.served import Served, served_site
 
@@ -38,12 +39,18 @@ FOR_ALL = (
     "/status",
 )
 FOR_CUSTOMERS = (
-    "/dashboard", "/playground", "/keys", "/account", "/account/second-factor", "/account/delete",
+    "/dashboard", "/playground", "/keys", "/credit", "/credit/buy/2500", f"/credit/refund?payment={UNTOUCHED}",
+    f"/credit/paid?payment={UNTOUCHED}", "/plan", "/plan/choose/team", "/plan/cancel",
+    "/documents", "/documents/1", "/billing", "/account", "/account/second-factor", "/account/delete",
     "/account/email?link=x", "/terms/accept", "/nothing",
 )  # fmt: skip
 FOR_OPERATORS = (
     "/console", "/console/models", "/console/activity", "/console/customers", "/console/customers/3",
-    "/console/customers/3/prices", "/console/rates", "/console/inbox", "/console/review", "/console/audit",
+    "/console/customers/3/prices", "/console/customers/3/billing",
+    f"/console/customers/3/billing/refund?payment={UNTOUCHED}", "/console/payments?show=refunds",
+    "/console/payments?show=disputes", "/console/payments", "/console/webhooks",
+    "/console/sales", "/console/documents/1",
+    "/console/rates", "/console/inbox", "/console/review", "/console/audit",
 )  # fmt: skip
 PLAYGROUND = FOLDER / "playground-answer.png"
 PICTURES = Path("docs/pictures")

@@ -54,7 +54,7 @@ def served_site() -> Iterator[Served]:
         (home / "appliance.yaml").write_text(CONFIG)
         env = {
             "APPLIANCE_HOME": folder, "DATABASE_URL": cluster.url(), "SITE_PORT": str(free_port()),
-            "APPLIANCE_CONFIG": str(home / "appliance.yaml"),
+            "APPLIANCE_CONFIG": str(home / "appliance.yaml"), "STRIPE_SANDBOX_PORT": str(free_port()),
         }  # fmt: skip
         settings = load_settings(env)
         secrets.create(settings.secrets)
@@ -66,12 +66,17 @@ def served_site() -> Iterator[Served]:
         with (home / "site.log").open("wb") as log:
             command = [sys.executable, "-m", "appliance", "site"]
             process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=log)
+            keys = secrets.read_sandbox(settings.secrets)
+            known = {"STRIPE_API_KEY": keys.key, "STRIPE_WEBHOOK_SECRET": keys.webhook}
+            command = [sys.executable, "-m", "appliance", "stripe-sandbox"]
+            sandbox = subprocess.Popen(command, env=os.environ | env | known, stdout=log, stderr=log)
         try:
             _wait(settings.site_url, process, home / "site.log")
             yield Served(settings, settings.site_url)
         finally:
-            process.terminate()
-            process.wait()
+            for one in (process, sandbox):
+                one.terminate()
+                one.wait()
 
 
 def publish(settings: Settings) -> None:

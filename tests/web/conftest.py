@@ -27,16 +27,21 @@ from appliance.mail import queue
 from appliance.mail.letter import Letter
 from appliance.news.telling import tell
 from appliance.settings import Settings, load_settings
+from appliance.stripe_sandbox.core import Sandbox
 from appliance.web.app import Site, site_app
 from appliance.web.metrics import SiteMetrics
 from appliance.worker.mailing import writer
 from billing.customers.accounts import create_account
 from billing.customers.standing import Standings
 from billing.database.db import Database
+from billing.payments.stripe import StripeProvider
+from billing.plans.versions import publish
 from billing.store.postgres import PostgresStore
 from serving.catalog.declared import declare
 from tests.billing.conftest import TurnedClock
 from tests.identity.authenticator import SoftPasskey
+from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient
+from tests.stripe_sandbox.inprocess import settings as sandbox_settings
 
 ADDRESS = "https://site.example"
 ACCENT = "#1f5fbf"
@@ -47,12 +52,14 @@ QUICK = Cost(passes=1, memory_kib=64, lanes=1)
 
 @dataclass
 class House:
-    """``site`` serves over ``database``, at the time of ``clock``."""
+    """``site`` serves over ``database``, at the time of ``clock``, and sells by ``provider``: the ``sandbox``."""
 
     settings: Settings
     database: Database
     clock: TurnedClock
     site: Site
+    provider: StripeProvider | None
+    sandbox: Sandbox
 
     def browser(self, address: str = "192.0.2.17") -> "Browser":
         return Browser(self, address)
@@ -84,7 +91,8 @@ class House:
         """The same house, started again with other settings of the site."""
         site = msgspec.structs.replace(self.settings.site, **changes)
         settings = dataclasses.replace(self.settings, site=site)
-        return House(settings, self.database, self.clock, site_app(settings, self.metrics(), self.clock, QUICK))
+        app = site_app(settings, self.metrics(), self.clock, QUICK, self.provider)
+        return dataclasses.replace(self, settings=settings, site=app)
 
     @staticmethod
     def metrics() -> SiteMetrics:
@@ -203,7 +211,10 @@ def token_of(link: str) -> str:
 async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
     config = tmp_path / "appliance.yaml"
     config.write_text(f"site: {{address: {ADDRESS}, company: Example AS, contact: help@site.example}}\n")
-    env = {"APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url, "APPLIANCE_CONFIG": str(config)}
+    env = {
+        "APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url, "APPLIANCE_CONFIG": str(config),
+        "STRIPE_API_KEY": KEY, "STRIPE_WEBHOOK_SECRET": SECRET,
+    }  # fmt: skip
     settings, clock = load_settings(env), TurnedClock(datetime.now(UTC))
     secrets.create(settings.secrets)
     settings.run.mkdir()
@@ -211,7 +222,10 @@ async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
     database = Database(fresh_url, pool_size=4)
     async with database.begin() as connection:
         await create_account(connection, OPERATOR, "operator", clock)
-    site = site_app(settings, House.metrics(), clock, QUICK)
-    yield House(settings, database, clock, site)
+        await publish(connection, settings.plans, clock)
+    sandbox = Sandbox(sandbox_settings(), clock=lambda: clock().timestamp())
+    provider = StripeProvider(KEY, SECRET, clock, http=InProcessClient(sandbox))
+    site = site_app(settings, House.metrics(), clock, QUICK, provider)
+    yield House(settings, database, clock, site, provider, sandbox)
     await database.close()
     await site.database.close()

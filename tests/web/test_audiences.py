@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
+from appliance.bootstrap import OPERATOR
 from appliance.site.audience import Audience
 from appliance.site.pages import audiences
-from billing.customers.accounts import find_account
+from billing.documents.reading import documents_of
 from tests.web.conftest import Browser, House, Page
+from tests.web.shopping import account_of, paid, post_documents
 
 EVERYBODY = ("nobody", "half", "customer", "suspended", "bare operator", "operator", "ended session")
 LETS_IN: Mapping[Audience, set[str]] = {
@@ -31,6 +33,8 @@ TURNED_AWAY = ("/sign-in", "/second-factor", "/standing", "/account/second-facto
 class People:
     house: House
     cookies: dict[str, str]
+    documents: dict[str, int]
+    """One of each who may read theirs."""
 
     def browser(self, who: str) -> Browser:
         browser = self.house.browser()
@@ -42,10 +46,17 @@ class People:
 
 @pytest.fixture
 async def people(house: House) -> People:
-    cookies = {}
+    cookies, documents = {}, {}
 
     async def keep(who: str, browser: Browser) -> None:
         cookies[who] = browser.client.cookies["__Host-session"]
+
+    async def has_paid(who: str, account_id: int) -> None:
+        await paid(house, account_id)
+        await post_documents(house)
+        async with house.database.begin() as connection:
+            (document,) = await documents_of(connection, account_id, 9)
+        documents[who] = document.id
 
     for number, who in enumerate(("customer", "suspended", "half", "ended session")):
         browser = house.browser(f"198.51.{100 + number}.1")
@@ -55,23 +66,24 @@ async def people(house: House) -> People:
             await browser.post("/sign-out")
             await browser.sign_in(f"{number}@example.com")
         await keep(who, browser)
+        if who in ("customer", "suspended"):
+            await has_paid(who, await account_of(house, f"{number}@example.com"))
         if who == "suspended":
-            async with house.database.begin() as connection:
-                account = await find_account(connection, f"{number}@example.com")
-            assert account is not None
-            await house.standings().suspend(account.id, "operator", "a reason")
+            account_id = await account_of(house, f"{number}@example.com")
+            await house.standings().suspend(account_id, "operator", "a reason")
         if who == "ended session":
             await browser.post("/sign-out")
     operator = house.browser()
     await operator.become_operator()
     await keep("operator", operator)
-    return People(house, cookies)
+    await has_paid("operator", await account_of(house, OPERATOR))
+    return People(house, cookies, documents)
 
 
 async def test_every_page_lets_in_whom_it_says_and_nobody_else(house: House, people: People) -> None:
     for (method, path), audience in pages_of(house).items():
         for who in set(EVERYBODY) - {"bare operator"}:  # who has a test of his own: the account has one owner
-            page = await ask(people.browser(who), method, path)
+            page = await ask(people.browser(who), method, path, people.documents.get(who, 0))
             assert was_let_in(page, path) == (who in LETS_IN[audience]), (method, path, who, page.status)
 
 
@@ -91,9 +103,9 @@ def pages_of(house: House) -> Mapping[tuple[str, str], Audience]:
     return {one: found[one] for one in sorted(found, key=lambda one: one[1] == "/sign-out")}
 
 
-async def ask(browser: Browser, method: str, path: str) -> Page:
-    """``path`` is of an account that is there."""
-    path = path.replace("{account_id}", "2")
+async def ask(browser: Browser, method: str, path: str, document: int = 0) -> Page:
+    """``path`` is of an account, an amount and a plan that are there, and of whoever's own ``document``."""
+    path = path.format(account_id=2, document_id=document, cents=1000, plan="starter")
     return await (browser.get(path) if method == "GET" else browser.post(path, {"nothing": "of use"}))
 
 

@@ -18,6 +18,7 @@ from billing.customers.accounts import find_account
 from billing.database.tables import api_key
 from billing.documents.buyers import Buyer, keep_buyer
 from tests.web.conftest import PASSWORD, Browser, House
+from tests.web.shopping import WHO
 
 CANARY = "Ada Byron King"
 EMAIL = "ada.canary@example.com"
@@ -139,6 +140,7 @@ async def full_life(house: House, ada: Browser) -> None:
     """Somebody who has left something in every table that a person leaves something in."""
     await ada.sign_up(EMAIL, CANARY)
     await ada.post("/keys", {"name": "laptop of Ada", "budget": "5"})
+    await ada.post("/billing", WHO | {"name": CANARY})
     _, codes = await ada.second_factor()
     await ada.add_passkey("laptop of Ada", codes[0])
     written = {"name": CANARY, "email": EMAIL, "company": "", "text": f"I am {CANARY}."}

@@ -1,5 +1,6 @@
 /**
- * Reads a page of the console again every few seconds, as long as its box is ticked: the address remembers that.
+ * Reads a page again every few seconds, as long as its box is ticked: the address remembers that. A box with
+ * `data-at-once` is ticked from the start.
  *
  * Not for ever: a session whose operator is not there is to end.
  */
@@ -21,8 +22,10 @@ function isUnattended() {
 
 if (box instanceof HTMLInputElement && box.labels) {
   for (const label of box.labels) label.hidden = false;
-  box.checked = location.hash === MARK && !isUnattended();
-  box.addEventListener("change", () => history.replaceState(null, "", box.checked ? MARK : location.pathname));
+  const atOnce = "atOnce" in box.dataset;
+  if (atOnce && sessionStorage.getItem(SINCE) === null) attended();
+  box.checked = (atOnce || location.hash === MARK) && !isUnattended();
+  box.addEventListener("change", () => history.replaceState(null, "", box.checked ? MARK : location.pathname + location.search));
   for (const sign of ["change", "pointerdown", "keydown"]) document.addEventListener(sign, attended);
   setInterval(() => {
     if (box.checked && !document.hidden && !isUnattended()) location.reload();
