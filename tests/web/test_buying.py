@@ -77,6 +77,21 @@ async def test_a_form_that_is_sent_twice_is_one_payment(house: House, ada: Brows
     assert await balance_of(house, await account_of(house)) == 1000
 
 
+async def test_while_stripe_is_away_the_page_says_to_come_again_and_nothing_is_lost(
+    house: House, ada: Browser
+) -> None:
+    summary = await ada.get("/credit/buy/1000")
+    form = {"cents": "1000", "order": summary.field("order")}
+    house.sandbox.trouble.refuse_next = 99
+    away = await ada.post("/credit/buy", form)
+    assert (away.status, away.title, away.headers["retry-after"]) == (503, "One moment", "5")
+    house.sandbox.trouble.refuse_next, house.sandbox.trouble.lose_next = 0, 1
+    back = pay(house, await sent_to_stripe(ada, "/credit/buy", form))
+    assert back is not None
+    assert (await ada.get(back)).title == "Paid: your credit is there"
+    assert await balance_of(house, await account_of(house)) == 1000
+
+
 async def test_whoever_turns_back_has_paid_nothing_and_can_still_pay(house: House, ada: Browser) -> None:
     summary = await ada.get("/credit/buy/1000")
     form = {"cents": "1000", "order": summary.field("order")}

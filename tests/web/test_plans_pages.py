@@ -4,13 +4,12 @@ import re
 
 import pytest
 
+from appliance.till import open_till
 from billing.customers.accounts import list_lots
 from billing.payments.subscribed import Subscription, running_of
+from tests.stripe_sandbox.inprocess import client
 from tests.web.conftest import Browser, House, Page
 from tests.web.shopping import DECLINED, WHO, account_of, pay, say_who_buys, sent_to_stripe
-
-CHARGED_ONCE = "4000000000000341"
-"""A card that can be saved, and is declined afterwards."""
 
 
 @pytest.fixture
@@ -122,6 +121,49 @@ async def test_a_plan_that_is_not_there_is_not_found_and_not_taken(house: House,
         assert (await ada.post(path)).status == 409
     assert (await ada.get("/plan/cancel")).path == "/plan"
     assert (await ada.get("/plan/pay")).path == "/plan"
+
+
+async def test_a_renewal_that_is_not_paid_is_said_with_the_way_to_pay(house: House, ada: Browser) -> None:
+    await subscribe(house, ada, "starter")
+    declined = await ada.get("/plan/choose/team")
+    await card_fails(house)
+    refused = await ada.post("/plan/upgrade", {"plan": "team", "preview": declined.field("preview")})
+    assert (refused.status, "The card was declined. Nothing was charged" in refused.words) == (402, True)
+    house.clock.turn(days=32)
+    await follow(house)
+    await ada.sign_in()
+    for path in ("/dashboard", "/plan"):
+        assert "Your renewal is not paid. Your plan stays until" in (await ada.get(path)).words
+    ada.client.follow_redirects = False
+    to_pay = await ada.get("/plan/pay")
+    assert to_pay.headers["location"].startswith("http://127.0.0.1:8002/")
+    ada.client.follow_redirects = True
+    assert "Its renewal is not paid, so it ends at once" in (await ada.get("/plan/cancel")).words
+    house.clock.turn(days=9)
+    await follow(house)
+    await ada.sign_in()
+    assert "Your plan Starter ended" in (await ada.get("/plan")).words
+
+
+async def card_fails(house: House) -> None:
+    """The plan's card is one that pays nothing any more."""
+    row = await running(house)
+    assert row is not None
+    assert row.stripe_id is not None
+    api = client(house.sandbox).v1
+    customer = (await api.subscriptions.retrieve_async(row.stripe_id)).customer
+    method = await api.payment_methods.attach_async("pm_card_chargeCustomerFail", {"customer": str(customer)})
+    await api.subscriptions.update_async(row.stripe_id, {"default_payment_method": method.id})
+
+
+async def follow(house: House) -> None:
+    """As the worker does, without a webhook."""
+    assert house.provider is not None
+    till = open_till(house.settings, house.provider, house.database, house.clock)
+    house.sandbox.catch_up()
+    await till.sweep.find_events()
+    await till.inbox.run_once()
+    await till.upkeep.run_once()
 
 
 async def subscribe(house: House, browser: Browser, plan: str) -> Page:
