@@ -10,6 +10,7 @@ from appliance.identity.tables import person
 from appliance.texts import ENGLISH, Say, locale_of, speaker
 from billing.documents.document import Document, Kind
 from billing.documents.posting import Sold
+from billing.plans.catalog import in_language
 from billing.prices.money import format_dollars
 
 
@@ -28,9 +29,10 @@ class Words:
     def sold(self, sold: Sold, language: str) -> str:
         say = speaker(language)
         if sold.plan is not None:
+            plan = in_language(sold.plan, language)
             if sold.kind == "upgrade":
-                return say("{service}: change to the plan {plan}", service=self._service, plan=sold.plan)
-            return say("{service}: the plan {plan}, a month", service=self._service, plan=sold.plan)
+                return say("{service}: change to the plan {plan}", service=self._service, plan=plan)
+            return say("{service}: the plan {plan}, a month", service=self._service, plan=plan)
         credit = format_dollars(sold.value)
         return say("{service}: credit of {credit} for use of the API", service=self._service, credit=credit)
 

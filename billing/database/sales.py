@@ -148,6 +148,7 @@ payment = Table(
     Column("invoice", Text, unique=True),
     Column("lot_id", ForeignKey("lot.id"), unique=True),
     Column("subscription_id", ForeignKey("subscription.id")),
+    Column("version_id", ForeignKey("plan_version.id")),
     Column("document_id", BigInteger),
     Column("failure", Text),
     CheckConstraint("kind IN ('credit', 'top_up', 'plan', 'upgrade', 'invoice')", name="kind"),

@@ -5,7 +5,7 @@ posts has the series' row first and looks then whether there is such a document:
 would have taken a number with it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -30,10 +30,9 @@ NOTICE = "document"
 
 _SOLD = """
 SELECT p.id, p.account_id, p.kind, p.value_nanodollars, p.net_cents, p.vat_cents, p.gross_cents, p.vat_code,
-    p.vat_basis_points, p.buyer::text AS buyer, p.paid_at, v.plan
+    p.vat_basis_points, p.buyer::text AS buyer, p.paid_at, (v.terms->'names')::text AS plan
 FROM payment p
-LEFT JOIN subscription s ON s.id = p.subscription_id
-LEFT JOIN plan_version v ON v.id = s.version_id
+LEFT JOIN plan_version v ON v.id = p.version_id
 WHERE p.state IN ('credited', 'unwanted') AND p.kind <> 'invoice'
     AND NOT EXISTS (SELECT 1 FROM document d WHERE d.payment_id = p.id AND d.kind = 'receipt')
     AND (p.paid_at, p.id) > ($1, $2)
@@ -51,11 +50,14 @@ _BEFORE_ALL = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 class Sold(msgspec.Struct, frozen=True):
-    """``kind`` is the payment's; ``value``, in nano-dollars, the credit or the plan's price."""
+    """``kind`` is the payment's; ``value``, in nano-dollars, the credit or the plan's price.
+
+    ``plan``: its names, by language.
+    """
 
     kind: str
     value: int
-    plan: str | None
+    plan: Mapping[str, str] | None
     paid_at: datetime
 
 
@@ -143,7 +145,8 @@ class Posting:
             return Posted(0, 1)
         async with self._database.begin() as connection:
             language = await office.wording.language(connection, row.account_id)
-            sold = Sold(row.kind, row.value_nanodollars, row.plan, row.paid_at)
+            plan = None if row.plan is None else msgspec.json.decode(row.plan, type=dict[str, str])
+            sold = Sold(row.kind, row.value_nanodollars, plan, row.paid_at)
             buyer = msgspec.json.decode(row.buyer, type=Buyer)
             line = Line(office.wording.sold(sold, language), row.net_cents, unit_cents=row.net_cents)
             draft = Draft(

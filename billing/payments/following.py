@@ -41,6 +41,7 @@ from billing.payments.provider import (
 from billing.payments.subscribed import Subscription, running_of, subscriptions_where
 from billing.store.port import Store
 
+RENEWAL = "subscription_cycle"
 TRIES = 5
 """As often as somebody else may write the same row meanwhile."""
 
@@ -77,11 +78,20 @@ class Following:
         except Gone:
             return
         if invoice.subscription is not None:
-            await self.follow(invoice.subscription, invoice)
+            await self.follow(invoice.subscription, await self._collected(invoice))
 
     async def on_page(self, event: EventSeen) -> None:
         """For ``checkout.session.`` A page on which credit is bought is nobody's here."""
         await self.on_checkout(await self._provider.checkout(event.object))
+
+    async def _collected(self, invoice: InvoiceSeen) -> InvoiceSeen:
+        """A renewal is charged as soon as it is told of, so that its allowance begins with its period."""
+        if invoice.status != "draft" or invoice.why != RENEWAL or invoice.subscription is None:
+            return invoice
+        row = await self._row(invoice.subscription)
+        if row is None or row.state != "active" or row.end_reason or await self._why_closed(row):
+            return invoice
+        return await self._provider.collect(invoice.id, key=f"collect {invoice.id}")
 
     async def on_checkout(self, seen: CheckoutSeen) -> bool:
         """Whether it is one of ours."""

@@ -47,8 +47,8 @@ RETURNING id
 _PAYMENT = """
 INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents, gross_cents, vat_code,
                      vat_basis_points, buyer, created_at, paid_at, intent, invoice, lot_id, subscription_id,
-                     failure)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15, $16, $17, $18)
+                     version_id, failure)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15, $16, $17, $18, $19)
 """
 
 
@@ -199,6 +199,7 @@ async def _write_payment(
         invoice.id,
         None if lot is None else lot.id,
         row.id,
+        bought.version.id,
         None if bought.wanted else "the plan is over",
     )
 

@@ -35,10 +35,11 @@ class Sold(msgspec.Struct, frozen=True):
 class Bought(msgspec.Struct, frozen=True):
     """What a paid invoice brings. ``kind`` is a payment's; ``allowance`` is nano-dollars, to be used until then.
 
-    ``wanted``: the account takes it; else the money goes back.
+    ``wanted``: the account takes it; else the money goes back. ``version`` is the one that was paid for.
     """
 
     invoice: InvoiceSeen
+    version: Version
     kind: str
     wanted: bool
     allowance: int
@@ -114,19 +115,19 @@ def _buy(
 ) -> tuple[Subscription, Bought]:
     kind = "plan" if invoice.why in BEGINNINGS else "upgrade"
     until = invoice.period_end
-    if refused or until <= now:
-        return row, Bought(invoice, kind, wanted=False, allowance=0, until=until)
     assert invoice.price is not None, "it is in prices"
     new = prices[invoice.price]
+    if refused or until <= now:
+        return row, Bought(invoice, new.version, kind, wanted=False, allowance=0, until=until)
     if kind == "upgrade":
         difference = new.cents - _like(new, row.version, prices)
         allowance = extra_allowance(row.version, new.version, invoice.paid_cents, difference)
-        return replace(row, version=new.version), Bought(invoice, kind, True, allowance, until)
+        return replace(row, version=new.version), Bought(invoice, new.version, kind, True, allowance, until)
     later = row.period_end is None or until > row.period_end
     if later:
         row = replace(row, period_start=invoice.period_start, period_end=until, version=new.version)
     row = replace(row, state="active", grace_until=None)
-    return row, Bought(invoice, kind, True, new.version.allowance, until)
+    return row, Bought(invoice, new.version, kind, True, new.version.allowance, until)
 
 
 def _like(new: Sold, old: Version, prices: Mapping[str, Sold]) -> int:

@@ -288,6 +288,10 @@ class Provider(Protocol):
         """
         ...
 
+    async def collect(self, invoice: str, *, key: str) -> InvoiceSeen:
+        """Charges a draft now, which Stripe would leave for an hour. One that is declined Stripe tries again."""
+        ...
+
     async def set_price(self, subscription: str, item: str, price: str, *, key: str) -> None:
         """From the next period on; nothing is charged now."""
         ...

@@ -337,6 +337,19 @@ class StripeProvider:
                 raise
         return await self.invoice(invoice)
 
+    async def collect(self, invoice: str, *, key: str) -> InvoiceSeen:
+        seen = await self.invoice(invoice)
+        if seen.status != "draft":
+            return seen
+        try:
+            final = self._v1.invoices.finalize_invoice_async(invoice, None, {"idempotency_key": f"{key}-final"})
+            await _asked(final)
+            pay = self._v1.invoices.pay_async(invoice, {"off_session": True}, {"idempotency_key": f"{key}-pay"})
+            await _asked(pay)
+        except (Declined, PaymentsRefused):  # what became of it, the invoice says: Stripe may have been quicker
+            pass
+        return await self.invoice(invoice)
+
     async def set_price(self, subscription: str, item: str, price: str, *, key: str) -> None:
         changed = self._v1.subscriptions.update_async(
             subscription,

@@ -158,8 +158,8 @@ async def test_it_comes_by_mail_with_its_pdf(shop: Shop) -> None:
     [
         (Sold("credit", 25 * 10**9, None, MOMENT), "Appliance: kreditt på $25.00 til bruk av API-et"),
         (Sold("top_up", 25 * 10**9, None, MOMENT), "Appliance: kreditt på $25.00 til bruk av API-et"),
-        (Sold("plan", 10**9, "Pro", MOMENT), "Appliance: abonnementet Pro, en måned"),
-        (Sold("upgrade", 10**9, "Pro", MOMENT), "Appliance: bytte til abonnementet Pro"),
+        (Sold("plan", 10**9, {"en": "Pro"}, MOMENT), "Appliance: abonnementet Pro, en måned"),
+        (Sold("upgrade", 10**9, {"en": "Pro"}, MOMENT), "Appliance: bytte til abonnementet Pro"),
     ],
 )
 def test_what_was_sold_is_said_in_the_buyers_language(sold: Sold, said: str) -> None:

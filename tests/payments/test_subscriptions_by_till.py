@@ -1,13 +1,18 @@
 """Plans by the wiring of the system: signed webhooks in, and what the worker makes of them."""
 
+from datetime import timedelta
+
+from appliance.stripe_sandbox.control import carry_out
 from appliance.stripe_sandbox.hosted import Buyer as Payer
 from appliance.till import Offer, till
+from billing.payments.subscribed import Subscription
 from billing.plans.versions import publish
+from tests.billing.conftest import Customer
 from tests.payments.conftest import BACK, BOUNDS, CARD, Counter
 from tests.payments.on_a_plan import SMALL
 
 
-async def test_a_plan_begins_renews_and_ends_by_webhooks_alone(counter: Counter) -> None:
+async def on_a_plan(counter: Counter) -> tuple[Customer, Subscription]:
     offer = Offer((SMALL,))
     counter.till = till(
         counter.database, counter.provider, counter.taxing, BOUNDS, counter.bank.clock, 30, None, offer
@@ -22,6 +27,53 @@ async def test_a_plan_begins_renews_and_ends_by_webhooks_alone(counter: Counter)
     await counter.hear()
     running = await plans.running(ada.account_id)
     assert running is not None
+    return ada, running
+
+
+async def test_a_renewal_is_charged_when_the_period_ends_and_not_an_hour_later(counter: Counter) -> None:
+    ada, running = await on_a_plan(counter)
+    assert running.period_end is not None
+    counter.bank.clock.now = running.period_end + timedelta(minutes=1)
+    counter.sandbox.catch_up()
+    await counter.hear()
+    renewed = await counter.till.subscriptions.running(ada.account_id)
+    assert renewed is not None
+    assert renewed.period_start == running.period_end
+    counter.bank.clock.turn(days=1)
+    counter.sandbox.catch_up()
+    await counter.hear()
+    paid = [row["amount_paid"] for row in counter.sandbox.state.table("invoice").rows.values()]
+    assert paid == [1000, 1000], "and once"
+    assert await counter.errors() == []
+
+
+async def test_a_renewal_that_is_declined_at_once_is_tried_again_by_stripe(counter: Counter) -> None:
+    ada, running = await on_a_plan(counter)
+    assert running.period_end is not None
+    (customer,) = counter.sandbox.state.table("customer").rows
+    carry_out(counter.sandbox, "decline", {"customer": customer, "count": "1"})
+    for minutes in (1, 180):
+        counter.bank.clock.now = running.period_end + timedelta(minutes=minutes)
+        counter.sandbox.catch_up()
+        await counter.hear()
+        unpaid = await counter.till.subscriptions.running(ada.account_id)
+        assert unpaid is not None
+        assert unpaid.state == "past_due"
+    (_, invoice) = counter.sandbox.state.table("invoice").rows.values()
+    assert invoice["status"] == "open"
+    assert invoice["next_payment_attempt"] is not None
+    counter.bank.clock.turn(days=3)
+    counter.sandbox.catch_up()
+    await counter.hear()
+    renewed = await counter.till.subscriptions.running(ada.account_id)
+    assert renewed is not None
+    assert (renewed.state, renewed.period_start) == ("active", running.period_end)
+    assert await counter.errors() == []
+
+
+async def test_a_plan_begins_renews_and_ends_by_webhooks_alone(counter: Counter) -> None:
+    ada, running = await on_a_plan(counter)
+    plans = counter.till.subscriptions
     assert running.period_end is not None
     await plans.cancel(ada.account_id)
     await plans.resume(ada.account_id)

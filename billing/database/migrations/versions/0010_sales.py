@@ -147,6 +147,7 @@ CREATE TABLE payment (
     invoice TEXT,
     lot_id BIGINT,
     subscription_id UUID,
+    version_id BIGINT,
     document_id BIGINT,
     failure TEXT,
     CONSTRAINT pk_payment PRIMARY KEY (id),
@@ -162,7 +163,8 @@ CREATE TABLE payment (
     CONSTRAINT uq_payment_invoice UNIQUE (invoice),
     CONSTRAINT uq_payment_lot_id UNIQUE (lot_id),
     CONSTRAINT fk_payment_lot_id FOREIGN KEY(lot_id) REFERENCES lot (id),
-    CONSTRAINT fk_payment_subscription_id FOREIGN KEY(subscription_id) REFERENCES subscription (id)
+    CONSTRAINT fk_payment_subscription_id FOREIGN KEY(subscription_id) REFERENCES subscription (id),
+    CONSTRAINT fk_payment_version_id FOREIGN KEY(version_id) REFERENCES plan_version (id)
 );
 CREATE INDEX ix_payment_account_id ON payment (account_id);
 CREATE INDEX ix_payment_paid_at ON payment (paid_at);
