@@ -15,6 +15,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
+from msgspec import structs
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,9 +32,11 @@ from billing.clock import Clock
 from billing.customers.accounts import get_account
 from billing.database import sales, tables
 from billing.database.db import Database
+from billing.payments.listing import refunds_of_account
 from billing.statements.period import Period, read_usage
 
 PIECE_BYTES = 1 << 16
+MOST_REFUNDS = 10_000
 ONE_PERSON = Rate(3, timedelta(minutes=10))
 SECRET = frozenset({
     "digest", "password", "email_key", "secret", "wanted", "last_step", "credential", "public_key", "sign_count",
@@ -65,6 +68,7 @@ account.json
   card            the card that you saved, by its last digits, and when it is charged by itself
   plans           the plans that you had, and from when to when
   payments        what you paid, when and for what; Stripe has the card's number, and we do not
+  refunds         what was paid back to you, and why
   documents       your receipts, invoices and credit notes
 
 usage.csv
@@ -131,6 +135,8 @@ async def _account(connection: AsyncConnection, account_id: int) -> dict[str, ob
         columns = [column for column in table.c if column.name not in SECRET]
         rows = (await connection.execute(select(*columns).where(table.c.account_id == account_id))).mappings()
         document[name] = [dict(row) for row in rows]
+    refunds = await refunds_of_account(connection, account_id, MOST_REFUNDS)
+    document["refunds"] = [structs.asdict(one) for one in refunds]
     return document
 
 

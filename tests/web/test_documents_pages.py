@@ -9,6 +9,7 @@ from sqlalchemy import insert, update
 
 from billing.database import sales
 from billing.database.tables import account
+from billing.ids import new_id
 from tests.web.conftest import Browser, House
 from tests.web.shopping import BUYER, WHO, account_of, paid, post_documents, say_who_buys, sent_to_stripe
 
@@ -124,12 +125,20 @@ async def test_who_bought_and_what_is_in_the_download(house: House) -> None:
     ada = house.browser()
     await ada.sign_up()
     await say_who_buys(ada)
-    await paid(house, await account_of(house))
+    payment, now = await paid(house, await account_of(house)), house.clock()
+    refund = {
+        "id": new_id(now), "payment_id": payment, "state": "done", "value_nanodollars": 10**10, "net_cents": 800,
+        "vat_cents": 200, "gross_cents": 1000, "actor": "operator 1", "reason": "good will", "created_at": now,
+        "done_at": now,
+    }  # fmt: skip
+    async with house.database.begin() as connection:
+        await connection.execute(insert(sales.refund).values(refund))
     await post_documents(house)
     archive = await downloaded(ada)
+    assert [one["reason"] for one in archive["refunds"]] == ["good will"]
     assert [one["address"] for one in archive["buyer"]] == ["Storgata 1"]
     assert [one["gross_cents"] for one in archive["payments"]] == [1000]
-    assert [one["kind"] for one in archive["documents"]] == ["receipt"]
+    assert [one["kind"] for one in archive["documents"]] == ["receipt", "credit_note"]
 
 
 def document_path(text: str) -> str:
