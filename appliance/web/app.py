@@ -28,6 +28,7 @@ from appliance.door.asgi import App, Message, Receive, Send
 from appliance.identity.credentials import Credentials
 from appliance.identity.devices import Devices
 from appliance.identity.entering import Entering
+from appliance.identity.errors import TooManyTries
 from appliance.identity.first import First
 from appliance.identity.joining import Joining
 from appliance.identity.origin import Origin
@@ -62,6 +63,7 @@ from appliance.web.joining import JoiningPages
 from appliance.web.keys import KeyPages
 from appliance.web.legal import read_legal_texts
 from appliance.web.metrics import SiteMetrics
+from appliance.web.ordering import Ordering
 from appliance.web.plans import PlanPages
 from appliance.web.playground import PlaygroundPages
 from appliance.web.security import SecurityPages
@@ -131,7 +133,7 @@ def site_app(
     entering = Entering(database, passwords, passkeys, throttle, devices, places, clock)
     joining = Joining(database, passwords, throttle, clock, invited=settings.site.sign_up == "invitation")
     sold = None if provider is None else open_till(settings, provider, database, clock)
-    papers = Papers(settings.site.accent)
+    papers, ordering = Papers(settings.site.accent), Ordering(database, throttle, clock)
     for room in (
         FrontPages(render, legal, settings, declared, database, clock),
         GuidePages(render, settings.api_url, declared, directory),
@@ -153,11 +155,11 @@ def site_app(
         BuyerPages(render, database, clock),
         AccountPages(render, credentials, database, clock),
         SecurityPages(render, second, settings.site),
-        DocumentPages(render, database, papers, sold, settings.site_url, clock),
+        DocumentPages(render, database, papers, sold, ordering, settings.site_url, clock),
         CustomerBillingPages(render, database, papers, sold, clock),
         PaymentPages(render, database, sold),
         SalesPages(render, database, clock),
-        *(() if sold is None else _shop(render, settings, sold, database, clock)),
+        *(() if sold is None else _shop(render, settings, sold, ordering, database, clock)),
     ):
         pages.add(room.routes())
     app.include_router(pages.router)
@@ -172,7 +174,7 @@ def site_app(
 
 
 def _shop(
-    render: Render, settings: Settings, sold: Till, database: Database, clock: Clock
+    render: Render, settings: Settings, sold: Till, ordering: Ordering, database: Database, clock: Clock
 ) -> tuple[CreditPages, TopUpPages, PlanPages]:
     """The pages that are there where something is sold."""
     back = settings.site_url
@@ -183,13 +185,16 @@ def _shop(
         sold.shop,
         sold.refunds,
         sold.top_ups,
+        ordering,
         settings.payments,
         settings.billing.refund_days,
         back,
         clock,
     )
-    plans = PlanPages(render, database, sold.provider, sold.subscriptions, settings.plans, settings.taxing, back)
-    return credit, TopUpPages(credit, sold.top_ups, back), plans
+    plans = PlanPages(
+        render, database, sold.provider, sold.subscriptions, ordering, settings.plans, settings.taxing, back
+    )
+    return credit, TopUpPages(credit, sold.top_ups, ordering, back), plans
 
 
 class _Beside:
@@ -243,6 +248,7 @@ def _answer_errors(app: FastAPI, render: Any) -> None:
                 say("One moment"),
                 say("Something that we need is starting again. Please try again in a moment."),
             ),
+            "often": (say("One moment"), say("That was tried too often. Please wait a little.")),
             "broken": (say("Something went wrong"), say("It is our fault, and has been noted. Please try again.")),
         }
         title, text = texts[what]
@@ -259,6 +265,10 @@ def _answer_errors(app: FastAPI, render: Any) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         return answer(request, error.status_code, "nothing")
+
+    @app.exception_handler(TooManyTries)
+    async def too_often(request: Request, _: Exception) -> Response:
+        return answer(request, 429, "often")
 
     @app.exception_handler(BadForm)
     async def bad_form(request: Request, _: Exception) -> Response:

@@ -16,6 +16,7 @@ from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
 from appliance.texts import Say
 from appliance.web import buyer
+from appliance.web.ordering import Ordering
 from billing.clock import Clock
 from billing.customers.accounts import LotRecord, get_account, list_lots
 from billing.database.db import Database
@@ -59,6 +60,7 @@ class CreditPages:
         shop: Shop,
         refunds: Refunds,
         top_ups: TopUps,
+        ordering: Ordering,
         payments: PaymentsSettings,
         refund_days: int,
         back: str,
@@ -70,6 +72,7 @@ class CreditPages:
         self._shop = shop
         self._refunds = refunds
         self._top_ups = top_ups
+        self._ordering = ordering
         self._payments = payments
         self._refund_days = refund_days
         self._back = back
@@ -126,6 +129,7 @@ class CreditPages:
         """To Stripe's page. The same form a second time is the same payment."""
         form, signed = await read_form(request), visitor.person
         cents, order = _cents(form["cents"]), uuid_of(form["order"])
+        await self._ordering.count(signed.account_id)
         try:
             url = await self._shop.order_credit(
                 signed.account_id,

@@ -16,6 +16,7 @@ from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
 from appliance.till import Till
 from appliance.web.buying import own_payment
+from appliance.web.ordering import Ordering
 from billing.clock import Clock
 from billing.database.db import Database
 from billing.documents.document import Document
@@ -46,6 +47,7 @@ class DocumentPages:
         database: Database,
         papers: Papers,
         till: Till | None,
+        ordering: Ordering,
         back: str,
         clock: Clock,
     ) -> None:
@@ -53,6 +55,7 @@ class DocumentPages:
         self._database = database
         self._papers = papers
         self._till = till
+        self._ordering = ordering
         self._back = back
         self._clock = clock
         self._one_at_a_time = asyncio.Semaphore(1)
@@ -96,6 +99,7 @@ class DocumentPages:
             raise NothingHere from None
         if self._till is None:
             raise BadForm
+        await self._ordering.count(signed.account_id)
         try:
             url = await self._till.invoices.order(
                 signed.account_id, document_id, back=f"{self._back}{HERE}/paid", email=signed.email

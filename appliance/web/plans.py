@@ -15,6 +15,7 @@ from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
 from appliance.texts import Say
 from appliance.web import buyer
+from appliance.web.ordering import Ordering
 from billing.customers.accounts import list_lots
 from billing.database.db import Database
 from billing.documents.buyers import Buyer, buyer_of
@@ -47,6 +48,7 @@ class PlanPages:
         database: Database,
         provider: Provider,
         subscriptions: Subscriptions,
+        ordering: Ordering,
         plans: Sequence[Plan],
         taxing: Taxing,
         back: str,
@@ -55,6 +57,7 @@ class PlanPages:
         self._database = database
         self._provider = provider
         self._subscriptions = subscriptions
+        self._ordering = ordering
         self._plans = {plan.id: plan for plan in plans}
         self._taxing = taxing
         self._back = back
@@ -109,6 +112,7 @@ class PlanPages:
 
     async def subscribe(self, request: Request, visitor: Visitor) -> Response:
         plan, signed = self._named((await read_form(request))["plan"]), visitor.person
+        await self._ordering.count(signed.account_id)
         try:
             url = await self._subscriptions.subscribe(
                 signed.account_id, plan.id, back=f"{self._back}{HERE}/subscribed", email=signed.email

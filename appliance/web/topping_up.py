@@ -9,6 +9,7 @@ from appliance.site.pages import Routes, go, on_the_way
 from appliance.site.visitor import Visitor
 from appliance.web import buyer
 from appliance.web.buying import HERE, CreditPages
+from appliance.web.ordering import Ordering
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict
 from billing.payments.shop import NoBuyer, NotForSale
@@ -21,9 +22,10 @@ CARD, TOP_UP = f"{HERE}/card", f"{HERE}/top-up"
 class TopUpPages:
     """``pages`` show what there is and what is wrong; ``back`` is this site's own address."""
 
-    def __init__(self, pages: CreditPages, top_ups: TopUps, back: str) -> None:
+    def __init__(self, pages: CreditPages, top_ups: TopUps, ordering: Ordering, back: str) -> None:
         self._pages = pages
         self._top_ups = top_ups
+        self._ordering = ordering
         self._back = back
 
     def routes(self) -> Routes:
@@ -38,6 +40,7 @@ class TopUpPages:
 
     async def save_card(self, _: Request, visitor: Visitor) -> Response:
         signed = visitor.person
+        await self._ordering.count(signed.account_id)
         try:
             url = await self._top_ups.save_card(signed.account_id, back=f"{self._back}{CARD}", email=signed.email)
         except NoBuyer:

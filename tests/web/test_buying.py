@@ -114,6 +114,16 @@ async def test_so_much_can_be_bought_in_a_day_and_no_more(house: House, ada: Bro
     assert (refused.status, "$2000 in 24 hours" in refused.words) == (400, True)
 
 
+async def test_nobody_opens_pages_to_pay_on_without_end(house: House, ada: Browser) -> None:
+    ada.client.follow_redirects = False
+    statuses = [(await ada.post("/credit/card")).status for _ in range(21)]
+    assert statuses == [303] * 20 + [429]
+    subscribing = await ada.post("/plan/subscribe", {"plan": "starter"})
+    assert (subscribing.status, subscribing.title) == (429, "One moment")
+    house.clock.turn(minutes=10)
+    assert (await ada.post("/credit/card")).status == 303
+
+
 async def test_a_purchase_that_is_untouched_goes_back_to_the_card(house: House, ada: Browser) -> None:
     await buy(house, ada, 10)
     asked = await ada.get(f"/credit/refund?payment={await newest(house)}")
