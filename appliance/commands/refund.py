@@ -7,11 +7,11 @@ import typer
 
 from appliance.commands.account import AsJson, Reason
 from appliance.commands.payment import PaymentId, describe
-from appliance.commands.session import actor, dollars, fail, print_json, print_table, transact
+from appliance.commands.session import actor, fail, print_json, print_table, transact
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.payments import records
 from billing.payments.records import Refund
-from billing.prices.money import format_dollars
+from billing.prices.money import format_dollars, parse_cents
 
 app = typer.Typer(help="Pay back, and see to what could not be paid back.", no_args_is_help=True)
 
@@ -45,11 +45,22 @@ def pay(
     """Take credit of a payment back, and pay it back by Stripe."""
     from appliance.commands.paying import at_the_till
 
-    nanodollars = None if amount is None else dollars(amount)
-    if nanodollars is not None and nanodollars % NANODOLLARS_PER_CENT:
-        raise fail("whole cents are expected")
-    cents = None if nanodollars is None else nanodollars // NANODOLLARS_PER_CENT
+    try:
+        cents = None if amount is None else parse_cents(amount)
+    except ValueError as error:
+        raise fail(str(error)) from None
     _say(at_the_till(lambda till: till.refunds.by_operator(payment, actor(), reason, cents)))
+
+
+@app.command()
+def note(
+    stripe_id: Annotated[str, typer.Argument(help="Of a refund that was made in Stripe's own pages: re_…")],
+    reason: Reason,
+) -> None:
+    """Take the credit of a refund that was made at Stripe itself."""
+    from appliance.commands.paying import at_the_till
+
+    _say(at_the_till(lambda till: till.refunds.adopt(stripe_id, actor(), reason)))
 
 
 @app.command()

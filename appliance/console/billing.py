@@ -20,13 +20,12 @@ from billing.customers.accounts import Account, get_account
 from billing.database.db import Database
 from billing.documents.buyers import buyer_of
 from billing.documents.reading import documents_of, read_document
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError, NotFound
 from billing.ids import new_id
 from billing.payments.listing import disputes_of_account, refunds_of_account
 from billing.payments.records import payment, payments_of, wallet
 from billing.payments.subscribed import subscriptions_of
-from billing.prices.money import parse_dollars
+from billing.prices.money import parse_cents
 
 HERE = "/console/customers/{account_id}/billing"
 SHOWN = 100
@@ -67,7 +66,7 @@ class CustomerBillingPages:
         if self._refunds is None:
             raise NothingHere
         try:
-            cents = parse_dollars(form["amount"]) // NANODOLLARS_PER_CENT
+            cents = parse_cents(form["amount"])
             await self._refunds.by_operator(found, actor(visitor), form["reason"], cents, uuid_of(form["refund"]))
         except (BillingError, ValueError) as error:
             return await self._refund_page(visitor, account_id, form["payment"], 400, str(error))
@@ -114,7 +113,7 @@ class CustomerBillingPages:
             payment=found,
             most=most,
             refund=new_id(self._clock()),
-            why_not=await self._refunds.why_not(account_id, payment_id),
+            why_not=None if (kept := await self._refunds.why_not(account_id, payment_id)) is None else kept.value,
             error=error,
         )
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.doctor.selling import Mode, Selling, doubts_about
-from appliance.settings import Settings
+from appliance.settings import STRIPE_WEBHOOK_PATH, Settings
 from billing.clock import Clock
 from billing.payments.inbox import marked
 from billing.payments.provider import (
@@ -30,6 +30,7 @@ EVENTS = (
     "checkout.session.expired",
     "customer.subscription.deleted",
     "customer.subscription.updated",
+    "invoice.created",
     "invoice.paid",
     "invoice.payment_failed",
     "payment_intent.canceled",
@@ -61,7 +62,7 @@ def known(settings: Settings) -> Selling:
         example_terms=not (settings.site.terms_file and settings.site.privacy_file),
         seller_lacks=tuple(f"seller.{name}" for name in fields if not getattr(seller, name)),
         vat_doubts=doubts_about(settings.taxing.rules, seller.country, registered=seller.registered),
-        webhook_url=f"{settings.site_url}/stripe/webhook",
+        webhook_url=settings.site_url + STRIPE_WEBHOOK_PATH,
     )
 
 

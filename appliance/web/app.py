@@ -73,7 +73,7 @@ from appliance.web.topping_up import TopUpPages
 from billing.clock import Clock, system_clock
 from billing.customers.standing import Standings
 from billing.database.db import Database
-from billing.errors import DatabaseUnavailable
+from billing.errors import BillingError, DatabaseUnavailable
 from billing.ledger.credit import Credit
 from billing.payments.provider import PaymentsUnavailable, Provider
 from billing.store.postgres import PostgresStore
@@ -249,6 +249,10 @@ def _answer_errors(app: FastAPI, render: Any) -> None:
                 say("Something that we need is starting again. Please try again in a moment."),
             ),
             "often": (say("One moment"), say("That was tried too often. Please wait a little.")),
+            "not possible": (
+                say("That is not possible now"),
+                say("Nothing was changed. Please try again in a while; if it stays so, write to us."),
+            ),
             "broken": (say("Something went wrong"), say("It is our fault, and has been noted. Please try again.")),
         }
         title, text = texts[what]
@@ -278,6 +282,11 @@ def _answer_errors(app: FastAPI, render: Any) -> None:
     @app.exception_handler(DatabaseUnavailable)
     async def waits(request: Request, _: Exception) -> Response:
         return answer(request, 503, "waits")
+
+    @app.exception_handler(BillingError)
+    async def not_possible(request: Request, error: Exception) -> Response:
+        log.error("%s on a page", type(error).__name__)
+        return answer(request, 409, "not possible")
 
     @app.exception_handler(Exception)
     async def broken(request: Request, _: Exception) -> Response:

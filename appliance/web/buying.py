@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 from fastapi import Request
@@ -21,9 +20,9 @@ from billing.clock import Clock
 from billing.customers.accounts import LotRecord, get_account, list_lots
 from billing.database.db import Database
 from billing.documents.buyers import buyer_of
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
+from billing.ledger.credit import Kept
 from billing.payments.listing import refunds_of_account
 from billing.payments.provider import CheckoutStatus, Gone, Provider
 from billing.payments.records import Payment, Refund, payment, payments_of, wallet
@@ -31,7 +30,7 @@ from billing.payments.refunds import Refunds
 from billing.payments.settling import OF_CREDIT, Mismatch
 from billing.payments.shop import NoBuyer, NotForSale, Shop
 from billing.payments.top_up import TopUps
-from billing.prices.money import parse_dollars
+from billing.prices.money import parse_cents
 
 HERE = "/credit"
 SHOWN = 20
@@ -96,10 +95,10 @@ class CreditPages:
         """What somebody typed or pressed, as a page of its own: it is there after the buyer's details too."""
         form = await read_form(request)
         try:
-            cents, rest = divmod(parse_dollars(form["amount"]), NANODOLLARS_PER_CENT)
+            cents = parse_cents(form["amount"])
         except ValueError:
-            cents, rest = 0, 0
-        if rest or not self._payments.least * 100 <= cents <= self._payments.most * 100:
+            cents = 0
+        if not self._payments.least * 100 <= cents <= self._payments.most * 100:
             return await self.shown(visitor, 400, error=self._bounds(visitor.say))
         return go(f"{HERE}/buy/{cents}")
 
@@ -195,7 +194,7 @@ class CreditPages:
         async with self._database.begin() as connection:
             lots = {lot.id: lot for lot in await list_lots(connection, visitor.person.account_id)}
         lot = lots.get(own.lot_id or 0)
-        why_not = visitor.say("It was not bought.") if lot is None else await self._why_kept(lot, own, visitor)
+        why_not = visitor.say("It was not bought.") if lot is None else await self._why_kept(own, visitor)
         return self._render(visitor, "refund.html", status, payment=own, why_not=why_not)
 
     async def shown(self, visitor: Visitor, status: int = 200, error: str = "", done: str = "") -> Response:
@@ -226,19 +225,23 @@ class CreditPages:
     async def _bought(self, lot: LotRecord, paid: Payment | None, visitor: Visitor) -> Bought:
         if lot.source != "purchase" or paid is None:
             return Bought(lot, None, "")
-        why_not = await self._why_kept(lot, paid, visitor)
+        why_not = await self._why_kept(paid, visitor)
         return Bought(lot, None if why_not else paid.id, why_not)
 
-    async def _why_kept(self, lot: LotRecord, paid: Payment, visitor: Visitor) -> str:
+    async def _why_kept(self, paid: Payment, visitor: Visitor) -> str:
         """Why a purchase cannot be asked back; "" if it can."""
-        say, now = visitor.say, self._clock()
-        if lot.remaining_nanodollars != lot.amount_nanodollars:
-            return say("Some of it is used.")
-        if now > lot.acquired_at + timedelta(days=self._refund_days):
-            return say("It was bought more than {days} days ago.", days=self._refund_days)
-        if await self._refunds.why_not(visitor.person.account_id, paid.id) is not None:
-            return say("A request that is running may need it. Try again in a moment.")
-        return ""
+        kept, say = await self._refunds.why_not(visitor.person.account_id, paid.id), visitor.say
+        if kept is None:
+            return ""
+        return {
+            Kept.NOT_BOUGHT: say("It was not bought."),
+            Kept.OVER: say("It is over."),
+            Kept.USED: say("Some of it is used."),
+            Kept.OLD: say("It was bought more than {days} days ago.", days=self._refund_days),
+            Kept.CLAIMED: say("A request that is running may need it. Try again in a moment."),
+            Kept.PAID_BACK: say("It is paid back, or a part of it."),
+            Kept.DISPUTED: say("The payer's bank has asked for it."),
+        }[kept]
 
     def _bounds(self, say: Say) -> str:
         least, most = self._payments.least, self._payments.most

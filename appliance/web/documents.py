@@ -23,6 +23,7 @@ from billing.documents.document import Document
 from billing.documents.reading import documents_of, read_document, related
 from billing.errors import Conflict, NotFound
 from billing.payments.invoices import unpaid
+from billing.payments.settling import Mismatch
 
 HERE = "/documents"
 SHOWN = 500
@@ -115,7 +116,10 @@ class DocumentPages:
         if self._till is None:
             raise BadForm
         own = await own_payment(self._database, request.query_params.get("payment", ""), visitor)
-        found = await self._till.shop.look(own.id)
+        try:
+            found = await self._till.shop.look(own.id)
+        except Mismatch:
+            return self._render(visitor, "paid.html", payment=own, state="looked at", url=None)
         return self._render(visitor, "invoice-paid.html", payment=found)
 
     async def pdf(self, request: Request, visitor: Visitor) -> Response:

@@ -247,5 +247,5 @@ def _done(say: Say) -> dict[str, str]:
         "upgraded": say("Your plan is changed."),
         "planned": say("Your plan changes at its next renewal."),
         "kept": say("Your plan goes on as it is."),
-        "canceled": say("Your plan is canceled."),
+        "canceled": say("Your plan is cancelled."),
     }

@@ -10,11 +10,10 @@ from appliance.site.visitor import Visitor
 from appliance.web import buyer
 from appliance.web.buying import HERE, CreditPages
 from appliance.web.ordering import Ordering
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict
 from billing.payments.shop import NoBuyer, NotForSale
 from billing.payments.top_up import TopUps
-from billing.prices.money import parse_dollars
+from billing.prices.money import parse_cents, parse_dollars
 
 CARD, TOP_UP = f"{HERE}/card", f"{HERE}/top-up"
 
@@ -59,7 +58,8 @@ class TopUpPages:
     async def set_rule(self, request: Request, visitor: Visitor) -> Response:
         form, say = await read_form(request), visitor.say
         try:
-            below, amount, ceiling = (parse_dollars(form[name]) for name in ("below", "amount", "ceiling"))
+            below = parse_dollars(form["below"])
+            amount, ceiling = (parse_cents(form[name]) for name in ("amount", "ceiling"))
         except ValueError:
             return await self._pages.shown(visitor, 400, say("An amount is in dollars, such as 10.50."))
         try:
@@ -67,8 +67,8 @@ class TopUpPages:
                 visitor.person.account_id,
                 _actor(visitor),
                 below_nanodollars=below,
-                top_up_cents=amount // NANODOLLARS_PER_CENT,
-                ceiling_cents=ceiling // NANODOLLARS_PER_CENT,
+                top_up_cents=amount,
+                ceiling_cents=ceiling,
             )
         except (NotForSale, ValueError):
             wrong = say("These amounts do not fit: a top-up must be for sale, and within what a month may cost.")

@@ -8,6 +8,7 @@ Each operation is one transaction under the account's lock. Those that bring cre
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from enum import Enum
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -38,6 +39,18 @@ CLOSED = ("terminated", "deleting", "deleted")
 Also = Callable[[Transaction, Lot], Awaitable[None]]
 """Given the lot as it is then. What it raises undoes the whole."""
 AlsoOfAccount = Callable[[Transaction], Awaitable[None]]
+
+
+class Kept(Enum):
+    """Why a purchase cannot be given back."""
+
+    NOT_BOUGHT = "it was not bought"
+    OVER = "it is over"
+    USED = "a part of it was used"
+    OLD = "it was bought too long ago"
+    CLAIMED = "a request that is running may need it"
+    PAID_BACK = "it is paid back already, or a part of it"
+    DISPUTED = "its payer's bank has asked for it"
 
 
 class Credit:
@@ -92,13 +105,13 @@ class Credit:
         async with self._lot(lot_id) as (transaction, lot, account, now):
             if cause is None or not await transaction.moved(cause):
                 if refusal := await self._why_not_refundable(transaction, lot, now):
-                    raise Conflict(f"lot {lot_id} cannot be refunded: {refusal}")
+                    raise Conflict(f"lot {lot_id} cannot be refunded: {refusal.value}")
                 closed = replace(lot, remaining=0, ends_at=now, end=End.REFUND)
                 await self._give_back(transaction, account, closed, lot.amount, cause, vat, actor, reason, now)
             await _also(transaction, lot_id, also)
             return lot.amount
 
-    async def why_not_refundable(self, lot_id: int) -> str | None:
+    async def why_not_refundable(self, lot_id: int) -> Kept | None:
         """Why the rule of the terms forbids it now; None if it does not."""
         async with self._lot(lot_id) as (transaction, lot, _, now):
             return await self._why_not_refundable(transaction, lot, now)
@@ -185,18 +198,18 @@ class Credit:
             if also is not None:
                 await also(transaction)
 
-    async def _why_not_refundable(self, transaction: Transaction, lot: Lot, now: datetime) -> str | None:
+    async def _why_not_refundable(self, transaction: Transaction, lot: Lot, now: datetime) -> Kept | None:
         if lot.source is not Source.PURCHASE:
-            return "it was not bought"
+            return Kept.NOT_BOUGHT
         if lot.end is not End.EXPIRY or lot.ends_at <= now:
-            return f"it is over by {lot.end.value}"
+            return Kept.OVER
         if lot.remaining != lot.amount:
-            return "a part of it was used"
+            return Kept.USED
         if now > lot.acquired_at + timedelta(days=self._refund_days):
-            return f"it was bought more than {self._refund_days} days ago"
+            return Kept.OLD
         of_account = [lot.account_id]
         claimed = fifo.claims(await transaction.lots(of_account), await transaction.holds_of(of_account), now)
-        return "a request that is running may need it" if claimed.get(lot.id) else None
+        return Kept.CLAIMED if claimed.get(lot.id) else None
 
     async def open_dispute(self, lot_id: int, *, also: Also | None = None) -> Lot:
         """The payment of the lot is disputed: what no request claims of it is set aside."""

@@ -19,7 +19,7 @@ from billing.database.db import Database, execute, fetch
 from billing.documents.vat import NANODOLLARS_PER_CENT, parts
 from billing.errors import BillingError, Conflict, DatabaseUnavailable
 from billing.ids import new_id
-from billing.ledger.credit import Credit
+from billing.ledger.credit import Credit, Kept
 from billing.payments import life, records
 from billing.payments.notices import tell_operator, tell_owner
 from billing.payments.provider import EventSeen, Gone, PaymentsRefused, Provider, RefundSeen
@@ -71,24 +71,24 @@ class Refunds:
         self._credit = credit
         self._clock = clock
 
-    async def why_not(self, account_id: int, payment_id: UUID) -> str | None:
-        """Why the customer cannot have it back without asking the operator; None if he can."""
+    async def why_not(self, account_id: int, payment_id: UUID) -> Kept | None:
+        """Why the customer cannot have it back without asking the operator; None if they can."""
         async with self._database.begin() as connection:
             payment = await records.payment(connection, payment_id)
             given = await given_back(connection, payment)
             disputed = await records.disputes_of(connection, payment_id)
         if payment.account_id != account_id or payment.kind not in OF_CREDIT or payment.lot_id is None:
-            return "it is no credit of the account"
+            return Kept.NOT_BOUGHT
         if given.value:
-            return "it is paid back already, or a part of it"
+            return Kept.PAID_BACK
         if any(one.state in ("inquiry", "open", "lost") for one in disputed):
-            return "its payer's bank has asked for it"
+            return Kept.DISPUTED
         return await self._credit.why_not_refundable(payment.lot_id)
 
     async def ask(self, account_id: int, payment_id: UUID) -> Refund:
         """All of it, by the customer. Raises Conflict where the rule of the terms forbids it."""
         if refusal := await self.why_not(account_id, payment_id):
-            raise Conflict(f"payment {payment_id} cannot be refunded: {refusal}")
+            raise Conflict(f"payment {payment_id} cannot be refunded: {refusal.value}")
         return await self._begin(payment_id, None, CUSTOMER, BY_ITSELF)
 
     async def most(self, payment_id: UUID) -> int:
@@ -115,6 +115,23 @@ class Refunds:
                 f"{format_dollars(most * NANODOLLARS_PER_CENT)} can be given back of payment {payment_id}"
             )
         return await self._begin(payment_id, cents, actor, reason, refund_id)
+
+    async def adopt(self, stripe_id: str, actor: str, reason: str) -> Refund:
+        """Takes the credit of a refund that was made in Stripe's own pages; the money has gone already.
+
+        Raises Conflict if it failed, or is of no payment of ours, or there is not so much credit left.
+        """
+        _require_reason(reason)
+        seen = await self._provider.refund_seen(stripe_id)
+        async with self._database.begin() as connection:
+            found = await fetch(connection, "SELECT id FROM payment WHERE intent = $1", seen.intent)
+            if not found or seen.status in FAILED:
+                raise Conflict(f"{stripe_id} has given nothing back of a payment that is known here")
+            payment = await records.payment(connection, found[0].id)
+            known = await fetch(connection, "SELECT id FROM refund WHERE stripe_id = $1", stripe_id)
+        if known:
+            return await self.carry_on(known[0].id)
+        return await self._begin(payment.id, payment.value_of(seen.cents), actor, reason, None, seen)
 
     async def again(self, refund_id: UUID, actor: str, reason: str) -> Refund:
         """The operator tries one that failed once more."""
@@ -172,9 +189,15 @@ class Refunds:
         return next((one for one in known if one.id == refund_id), None)
 
     async def _begin(
-        self, payment_id: UUID, cents: int | None, actor: str, reason: str, refund_id: UUID | None = None
+        self,
+        payment_id: UUID,
+        cents: int | None,
+        actor: str,
+        reason: str,
+        refund_id: UUID | None = None,
+        made: RefundSeen | None = None,
     ) -> Refund:
-        """``cents`` of value; None is all of a purchase of which nothing was used."""
+        """``cents`` of value; None is all of a purchase of which nothing was used. ``made`` at Stripe already."""
         now = self._clock()
         refund_id = refund_id or new_id(now)
         async with self._database.begin() as connection:
@@ -196,6 +219,10 @@ class Refunds:
                 "reason": reason,
                 "created_at": now,
             }
+            if made is not None:
+                if values["gross_cents"] != made.cents:
+                    raise Conflict(f"{made.id} gives back an amount whose tax cannot be told")
+                values["stripe_id"] = made.id
             await connection.execute(insert(sales.refund).values(values))
             await record(
                 connection, Entry(now, actor, "refund asked", payment.account_id, f"refund {refund_id}", reason)
@@ -260,7 +287,7 @@ class Refunds:
     async def _sent(self, intent: str, refund: Refund) -> RefundSeen | None:
         """What Stripe has of it already: it forgets keys after a while."""
         for seen in await self._provider.refunds_of(intent):
-            if seen.reference == refund.id and seen.status not in FAILED:
+            if (seen.reference == refund.id or seen.id == refund.stripe_id) and seen.status not in FAILED:
                 return seen
         return None
 

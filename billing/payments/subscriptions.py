@@ -355,7 +355,7 @@ def _require_changeable(row: Subscription, version: Version, now: datetime) -> N
     if row.state == "past_due":
         raise NotPossible("the plan's renewal is not paid")
     if row.period_end is None or row.period_end <= now:
-        raise NotPossible("the plan is being renewed: try again in an hour or two")
+        raise NotPossible("the plan is being renewed: try again in a few minutes")
     if row.cancels:
         raise NotPossible("the plan is cancelled: take that back first")
     if row.next_version is not None:

@@ -21,7 +21,7 @@ BEFORE_GRACE_ENDS = timedelta(days=1)
 ORDER_KEPT = timedelta(hours=2)
 """So long a page to pay on stays open."""
 EVENTS_LATE = timedelta(hours=2)
-"""A renewal is charged about an hour after the period's end, and told at once."""
+"""A renewal is charged within seconds; where no webhook tells of it, Stripe does it within the hour."""
 
 log = logging.getLogger(__name__)
 

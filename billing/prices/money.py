@@ -10,6 +10,7 @@ from decimal import Decimal
 NANODOLLARS_PER_DOLLAR = 10**9
 PICODOLLARS_PER_NANODOLLAR = 1_000
 MICRODOLLARS_PER_DOLLAR = 10**6
+CENTS_PER_DOLLAR = 100
 
 
 def round_to_nanodollars(picodollars: int) -> int:
@@ -25,6 +26,11 @@ def round_to_nanodollars(picodollars: int) -> int:
 def parse_dollars(text: str) -> int:
     """``"10.50"`` to nano-dollars. Raises ValueError if the text is no amount or finer than a nano-dollar."""
     return _scaled(text, NANODOLLARS_PER_DOLLAR, "a nano-dollar")
+
+
+def parse_cents(text: str) -> int:
+    """The same to cents. Raises ValueError if it is no amount or finer than a cent."""
+    return _scaled(text, CENTS_PER_DOLLAR, "a cent")
 
 
 def parse_rate(text: str) -> int:

@@ -84,7 +84,7 @@ def test_a_customer_from_the_first_ten_dollars_to_the_end_of_a_plan(page: Page, 
 
     page.click("main >> text=Cancel the plan")
     page.click("button:text-is('Cancel the plan')")
-    expect(page.locator("main")).to_contain_text("You have canceled.")
+    expect(page.locator("main")).to_contain_text("You have cancelled.")
     use(opened, customer, tokens=1000)
     assert left(opened, "purchase") == credit, "until the period's end the plan pays"
     assert limit(opened) == 600

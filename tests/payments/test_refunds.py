@@ -146,6 +146,24 @@ async def test_what_is_refunded_at_stripe_alone_is_named(counter: Counter) -> No
     assert any("refunded at Stripe and not here" in error for error in await counter.errors())
 
 
+async def test_a_refund_that_was_made_at_stripe_is_adopted_once_and_its_event_is_handled(counter: Counter) -> None:
+    ada = await counter.customer()
+    payment = await counter.bought(ada)
+    await counter.hear()
+    assert payment.intent is not None
+    made = await counter.provider.refund(intent=payment.intent, cents=400, reference=ada_uuid(), key="by hand")
+    await counter.hear()
+    for _ in range(2):
+        refund = await counter.till.refunds.adopt(made.id, "operator", "asked for by mail")
+    assert (refund.state, refund.gross_cents, refund.stripe_id) == ("done", 400, made.id)
+    assert (await ada.account()).balance_nanodollars == 600 * NANODOLLARS_PER_CENT
+    assert len(counter.sandbox.state.table("refund").rows) == 1
+    counter.bank.clock.turn(hours=2)
+    await counter.till.inbox.run_once()
+    assert await counter.errors() == []
+    assert await counter.bank.discrepancies() == []
+
+
 def ada_uuid() -> UUID:
     return UUID(int=7)
 

@@ -179,7 +179,7 @@ async def test_a_whole_story_of_a_customer_who_buys(house: House, ada: Browser) 
     assert "Your plan is changed" in (await ada.post("/plan/upgrade", form)).words
     charges = [row["amount"] for row in house.sandbox.state.table("charge").rows.values() if row["paid"]]
     assert charges == [1000, 2500, 1000, round(float(now) * 100)]
-    assert "You have canceled" in (await ada.post("/plan/cancel")).words
+    assert "You have cancelled" in (await ada.post("/plan/cancel")).words
     async with house.database.begin() as connection:
         running = await running_of(connection, number)
     assert running is not None

@@ -103,7 +103,7 @@ async def test_whoever_cancels_keeps_the_plan_and_can_take_it_back(house: House,
     await subscribe(house, ada, "starter")
     assert "You keep all of it until" in (await ada.get("/plan/cancel")).words
     canceled = await ada.post("/plan/cancel")
-    assert "You have canceled" in canceled.words
+    assert "You have cancelled" in canceled.words
     assert await allowance(house) == 1200
     assert "Your plan goes on as it is" in (await ada.post("/plan/resume")).words
     assert (await ada.post("/plan/resume")).status in (200, 409)
