@@ -184,9 +184,11 @@ def initialise() -> None:
     from appliance.bootstrap import OPERATOR, bootstrap
     from appliance.identity.first import keep_first_link
     from appliance.news.telling import announce_terms
+    from appliance.till import require_one_mode_of
     from appliance.web.legal import read_legal_texts
     from billing.clock import system_clock
     from billing.database.migrations import upgrade
+    from billing.errors import Conflict
 
     async def run() -> None:
         chosen = settings()
@@ -195,6 +197,10 @@ def initialise() -> None:
         except SettingsError as error:
             raise fail(str(error)) from None
         await upgrade(chosen.sqlalchemy_url)
+        try:
+            await require_one_mode_of(chosen)
+        except Conflict as error:
+            raise fail(str(error)) from None
         for model in (await bootstrap(chosen, system_clock)).different_rates:
             typer.echo(
                 f"{model} costs something else than models.yaml says; `appliance rate` changes what it costs"

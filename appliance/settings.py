@@ -122,6 +122,7 @@ class PaymentsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `payments` of appliance.yaml: what customers can buy. Amounts are whole dollars."""
 
     currency: str = "usd"
+    practice: bool = False
     amounts: tuple[Annotated[int, msgspec.Meta(gt=0)], ...] = (10, 25, 50, 100)
     least: Annotated[int, msgspec.Meta(ge=1)] = 5
     most: Annotated[int, msgspec.Meta(le=999_999)] = 1000
@@ -163,7 +164,7 @@ class VatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     falls: Literal["purchase", "use"] = "purchase"
     rules: tuple[VatRuleSettings, ...] = (
         VatRuleSettings("NO", "25", "3"),
-        VatRuleSettings("*", "0", "52", note="Services outside the scope of Norwegian VAT (mval. § 6-22)"),
+        VatRuleSettings("*", "0", "52", note="Zero-rated: services to recipients outside Norway (mval. § 6-22)"),
     )
 
 
@@ -427,6 +428,11 @@ def load_settings(env: Mapping[str, str]) -> Settings:
     )
     if chosen.is_live:
         _require_ready_to_sell(chosen, env)
+    elif chosen.stripe_key is not None and chosen.site.address and not chosen.payments.practice:
+        raise SettingsError(
+            f"{STRIPE_API_KEY}: with a key of the test mode, whoever reaches {chosen.site.address} has credit for"
+            " nothing: set payments.practice in appliance.yaml while you try it out, and let nobody else sign up"
+        )
     return chosen
 
 

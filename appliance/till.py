@@ -15,6 +15,7 @@ from billing.payments.disputes import Disputes
 from billing.payments.following import Following
 from billing.payments.inbox import Handler, Inbox
 from billing.payments.invoices import Invoices
+from billing.payments.mode import require_one_mode
 from billing.payments.provider import EventSeen, Provider
 from billing.payments.refunds import Refunds
 from billing.payments.settling import Settling
@@ -63,6 +64,18 @@ def provider_of(settings: Settings, clock: Clock) -> StripeProvider | None:
         return None
     keys = secrets.read_sandbox(settings.secrets)
     return StripeProvider(keys.key, keys.webhook, clock, base=settings.stripe_sandbox_url)
+
+
+async def require_one_mode_of(settings: Settings) -> None:
+    """At the start of a system that sells. Raises Conflict, DatabaseUnavailable."""
+    if not settings.sells:
+        return
+    database = Database(settings.sqlalchemy_url, pool_size=1)
+    try:
+        async with database.begin() as connection:
+            await require_one_mode(connection, live=settings.is_live)
+    finally:
+        await database.close()
 
 
 def bounds_of(settings: Settings) -> Bounds:

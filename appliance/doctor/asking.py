@@ -10,6 +10,7 @@ from appliance.doctor.selling import Mode, Selling, doubts_about
 from appliance.settings import STRIPE_WEBHOOK_PATH, Settings
 from billing.clock import Clock
 from billing.payments.inbox import marked
+from billing.payments.mode import count_of_mode
 from billing.payments.provider import (
     KeyRefused,
     PaymentsRefused,
@@ -44,8 +45,6 @@ EVENTS = (
 )
 """What the webhook at Stripe should be for."""
 
-# Stripe's ids of Checkout pages have the mode in them, and few payments come without such a page.
-_OF_MODE = "SELECT count(*) FROM payment WHERE starts_with(checkout, :prefix)"
 _SWEPT = """
 SELECT count(*) FROM stripe_event WHERE came_by = 'sweep'
 AND received_at > coalesce((SELECT max(received_at) FROM stripe_event WHERE came_by = 'webhook'), '-infinity')
@@ -110,10 +109,9 @@ def _with_webhook(facts: Selling, webhooks: Sequence[WebhookSeen]) -> Selling:
 
 async def ask_database(facts: Selling, connection: AsyncConnection) -> Selling:
     """Adds what is on record."""
-    other = {"live": "cs_test_", "test": "cs_live_", "sandbox": "cs_live_"}.get(facts.mode)
     of_other = 0
-    if other is not None:
-        of_other = (await connection.execute(text(_OF_MODE), {"prefix": other})).scalar_one()
+    if facts.mode != "nothing":
+        of_other = await count_of_mode(connection, live=facts.mode != "live")
     swept = (await connection.execute(text(_SWEPT))).scalar_one()
     taken, refused = await marked(connection, "webhook"), await marked(connection, "webhook_refused")
     is_refused = refused is not None and (taken is None or taken < refused)

@@ -187,6 +187,7 @@ def test_rules_of_value_added_tax_that_cannot_be_meant_are_doubted() -> None:
         (SELLER, {"STRIPE_API_KEY": "sk_live_1"}, "STRIPE_WEBHOOK_SECRET"),
         (SELLER, LIVE_KEY | {"STRIPE_WEBHOOK_SECRET": "we_1"}, "STRIPE_WEBHOOK_SECRET"),
         (SELLER + "payments: {currency: eur}", LIVE_KEY, "payments.currency"),
+        (SELLER, LIVE_KEY | {"STRIPE_API_KEY": "sk_test_1"}, "payments.practice"),
     ],
 )
 def test_what_is_wrong_without_asking_anybody_stops_the_start(

@@ -40,7 +40,7 @@ async def test_documents_are_of_the_real_series_with_a_live_key_alone(
     shop: Shop, tmp_path: Path, key: str
 ) -> None:
     config = tmp_path / "appliance.yaml"
-    config.write_text(SELLER)
+    config.write_text(SELLER + "payments: {practice: true}\n")
     environment = LIVE | {"STRIPE_API_KEY": key, "APPLIANCE_CONFIG": str(config)}
     office = office_of(load_settings(environment), shop.bank.database, shop.bank.clock)
     if key == "sk_test_1":

@@ -210,7 +210,10 @@ def token_of(link: str) -> str:
 @pytest.fixture
 async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
     config = tmp_path / "appliance.yaml"
-    config.write_text(f"site: {{address: {ADDRESS}, company: Example AS, contact: help@site.example}}\n")
+    config.write_text(
+        f"site: {{address: {ADDRESS}, company: Example AS, contact: help@site.example}}\n"
+        "payments: {practice: true}\n"
+    )
     env = {
         "APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url, "APPLIANCE_CONFIG": str(config),
         "STRIPE_API_KEY": KEY, "STRIPE_WEBHOOK_SECRET": SECRET,
