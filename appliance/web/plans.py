@@ -104,6 +104,7 @@ class PlanPages:
             plan=plan,
             name=plan.name(visitor.language),
             preview=preview,
+            prorated=self._subscriptions.prorated,
             carried=msgspec.json.encode(preview).decode(),
             running=await self._subscriptions.running(account_id),
             buyer=buying,

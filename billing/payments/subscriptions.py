@@ -88,7 +88,8 @@ class Subscriptions:
         self._plans = {plan.id for plan in plans}
         self._taxing = taxing
         self._clock = clock
-        self._prorated = prorated
+        self.prorated = prorated
+        """Whether an upgrade costs the difference for the time that is left, or all of it."""
 
     async def running(self, account_id: int) -> Subscription | None:
         """The account's plan, as far as we know."""
@@ -247,7 +248,7 @@ class Subscriptions:
     async def _difference(self, row: Subscription, version: Version, gross: int, at: datetime) -> int:
         """Cents of the first invoice of an upgrade."""
         seen = await self._provider.subscription(_stripe_id(row))
-        if not self._prorated:
+        if not self.prorated:
             paid = (await sold_at(self._database, [seen.price], row.version)).get(seen.price)
             return gross - (row.version.cents if paid is None else paid.cents)
         price = await price_for(self._database, self._provider, version, gross)
@@ -281,7 +282,7 @@ class Subscriptions:
     async def _charge_change(
         self, row: Subscription, version: Version, price: str, preview: Preview, attempt: str
     ) -> InvoiceSeen | None:
-        if self._prorated:
+        if self.prorated:
             seen = await self._provider.subscription(_stripe_id(row))
             return await self._provider.change_now(
                 seen.id, seen.item, price, at=preview.at, prorated=True, key=attempt

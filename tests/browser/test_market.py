@@ -96,6 +96,7 @@ def test_a_customer_from_the_first_ten_dollars_to_the_end_of_a_plan(page: Page, 
     use(opened, customer, tokens=1000)
     assert left(opened, "purchase") < credit, "credit that was bought stays, and pays again"
     assert opened.do(opened.bank.discrepancies()) == []
+    assert opened.failures == []
 
 
 def sign_up(page: Page, opened: Market) -> None:

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from billing.database.db import fetch
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.payments.settling import Mismatch
 from billing.payments.shop import NoBuyer, NotForSale
-from tests.payments.conftest import Counter
+from tests.payments.conftest import CARD, Counter
 
 DOLLAR = 10**9
 
@@ -153,3 +154,17 @@ async def test_what_differs_is_not_credited_but_named(
     await counter.till.inbox.run_once()
     assert await counter.lots(ada.account_id) == [10 * DOLLAR]
     assert (await counter.payment(page.payment_id)).failure is None
+
+
+async def test_payment_information_is_processed_through_stripe_and_not_stored_on_our_servers(
+    counter: Counter,
+) -> None:
+    await counter.bought(await counter.customer(), save_card=True)
+    await counter.hear()
+    async with counter.database.begin() as connection:
+        names = await fetch(connection, "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
+        for table in (row.name for row in names):
+            kept = await fetch(connection, f'SELECT t::text AS row FROM "{table}" t')
+            assert not [row.row for row in kept if CARD in row.row], table
+        ((label,),) = await fetch(connection, "SELECT card_label FROM wallet")
+    assert label == "visa •••• 4242"

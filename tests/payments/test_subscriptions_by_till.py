@@ -1,10 +1,16 @@
 """Plans by the wiring of the system: signed webhooks in, and what the worker makes of them."""
 
+import json
 from datetime import timedelta
 
+import pytest
+
+from appliance.doctor.asking import EVENTS
 from appliance.stripe_sandbox.control import carry_out
 from appliance.stripe_sandbox.hosted import Buyer as Payer
 from appliance.till import Offer, till
+from billing.errors import Conflict
+from billing.payments import records
 from billing.payments.subscribed import Subscription
 from billing.plans.versions import publish
 from tests.billing.conftest import Customer
@@ -90,3 +96,33 @@ async def test_a_plan_begins_renews_and_ends_by_webhooks_alone(counter: Counter)
     await counter.hear()
     assert await plans.running(ada.account_id) is None
     assert await counter.errors() == []
+
+
+async def test_no_refunds_are_issued_for_unused_portions_of_the_subscription_period(counter: Counter) -> None:
+    ada, _ = await on_a_plan(counter)
+    async with counter.database.begin() as connection:
+        (paid,) = await records.payments_of(connection, ada.account_id)
+    await counter.till.subscriptions.cancel(ada.account_id)
+    with pytest.raises(Conflict):
+        await counter.till.refunds.ask(ada.account_id, paid.id)
+    counter.bank.clock.turn(days=32)
+    counter.sandbox.catch_up()
+    await counter.hear()
+    assert await counter.till.subscriptions.running(ada.account_id) is None
+    assert counter.sandbox.state.table("refund").rows == {}
+
+
+async def test_a_renewal_needs_no_other_events_than_the_doctor_asks_for(counter: Counter) -> None:
+    ada, running = await on_a_plan(counter)
+    assert running.period_end is not None
+    counter.bank.clock.now = running.period_end + timedelta(minutes=1)
+    counter.sandbox.catch_up()
+    for _ in range(3):
+        for delivery in counter.sandbox.deliveries():
+            if json.loads(delivery.body)["type"] in EVENTS:
+                await counter.till.inbox.receive(delivery.body, delivery.headers["stripe-signature"])
+            counter.sandbox.delivered(delivery.id, 200)
+        await counter.till.inbox.run_once()
+    renewed = await counter.till.subscriptions.running(ada.account_id)
+    assert renewed is not None
+    assert renewed.period_start == running.period_end
