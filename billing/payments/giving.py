@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.database import tables
 from billing.documents.buyers import Buyer
 from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, contained, rule_for
-from billing.ids import vat_cause
+from billing.ids import new_id, vat_cause
 from billing.ledger import lots as fifo
 from billing.ledger.credit import open_lot, write_account
 from billing.payments.plan_life import After, Bought, Told
@@ -34,6 +34,7 @@ from billing.store.port import (
 )
 
 ACTOR = "appliance"
+UNWANTED = "the plan is over"
 PAYMENTS_OF_INVOICES = UUID("5b0c2a6e-6f0f-5c77-9d5a-0d2f6e9b7a11")
 LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
 
@@ -49,6 +50,12 @@ INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, 
                      vat_basis_points, buyer, created_at, paid_at, intent, invoice, lot_id, subscription_id,
                      version_id, failure)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15, $16, $17, $18, $19)
+"""
+_REFUND = """
+INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
+                    created_at)
+SELECT $2, id, 'taken', value_nanodollars, net_cents, vat_cents, gross_cents, $3, failure, created_at
+FROM payment WHERE id = $1 AND gross_cents > 0
 """
 
 
@@ -179,10 +186,12 @@ async def _write_payment(
     lot: Lot | None,
     now: datetime,
 ) -> None:
+    """Money that is not wanted has its refund with it: the worker sends it."""
     invoice = bought.invoice
+    payment_id = payment_of(invoice.id)
     await transaction.fetch(
         _PAYMENT,
-        payment_of(invoice.id),
+        payment_id,
         row.account_id,
         bought.kind,
         "credited" if bought.wanted else "unwanted",
@@ -200,8 +209,10 @@ async def _write_payment(
         None if lot is None else lot.id,
         row.id,
         bought.version.id,
-        None if bought.wanted else "the plan is over",
+        None if bought.wanted else UNWANTED,
     )
+    if not bought.wanted:
+        await transaction.fetch(_REFUND, payment_id, new_id(now), ACTOR)
 
 
 def _notice(row: Subscription, told: Told) -> Notice:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -15,21 +16,27 @@ from billing.payments.subscribed import Subscription
 from billing.plans.versions import publish
 from tests.billing.conftest import Customer
 from tests.payments.conftest import BACK, BOUNDS, CARD, Counter
-from tests.payments.on_a_plan import SMALL
+from tests.payments.on_a_plan import LARGE, SMALL
+from tests.payments.test_refunds import refunded_at_stripe
 
 
-async def on_a_plan(counter: Counter) -> tuple[Customer, Subscription]:
-    offer = Offer((SMALL,))
+async def offers(counter: Counter) -> None:
+    """It sells plans too."""
+    offer = Offer((SMALL, LARGE))
     counter.till = till(
         counter.database, counter.provider, counter.taxing, BOUNDS, counter.bank.clock, 30, None, offer
     )
     async with counter.database.begin() as connection:
         await publish(connection, offer.plans, counter.bank.clock)
+
+
+async def on_a_plan(counter: Counter, card: str = CARD) -> tuple[Customer, Subscription]:
+    await offers(counter)
     ada, plans = await counter.customer(), counter.till.subscriptions
     await plans.subscribe(ada.account_id, "small", back=BACK, email="ada@example.com")
     (ordered,) = await plans.history(ada.account_id)
     assert ordered.checkout is not None
-    counter.sandbox.pay_session(ordered.checkout, Payer(CARD))
+    counter.sandbox.pay_session(ordered.checkout, Payer(card))
     await counter.hear()
     running = await plans.running(ada.account_id)
     assert running is not None
@@ -126,3 +133,39 @@ async def test_a_renewal_needs_no_other_events_than_the_doctor_asks_for(counter:
     renewed = await counter.till.subscriptions.running(ada.account_id)
     assert renewed is not None
     assert renewed.period_start == running.period_end
+
+
+async def test_of_two_plans_that_are_paid_in_two_windows_one_is_paid_back(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await offers(counter)
+    ada, plans = await counter.customer(), counter.till.subscriptions
+    monkeypatch.setattr(counter.provider, "expire_checkout", AsyncMock())
+    for plan in ("small", "large"):
+        await plans.subscribe(ada.account_id, plan, back=BACK, email="ada@example.com")
+        counter.bank.clock.turn(seconds=1)
+    for one in reversed(await plans.history(ada.account_id)):
+        assert one.checkout is not None
+        counter.sandbox.pay_session(one.checkout, Payer(CARD))
+    await counter.hear()
+    await counter.till.refunds.run_once()
+    running = await plans.running(ada.account_id)
+    assert running is not None
+    assert await refunded_at_stripe(counter) == [4000 if running.version.plan == "small" else 1000]
+    assert "refunded" in await counter.told()
+    assert await counter.errors() == []
+
+
+async def test_a_renewal_that_was_paid_on_a_closed_account_is_paid_back(counter: Counter) -> None:
+    ada, running = await on_a_plan(counter)
+    assert running.period_end is not None
+    counter.bank.clock.now = running.period_end + timedelta(hours=2)
+    counter.sandbox.catch_up()
+    await counter.bank.standings.terminate(ada.account_id, "operator", "a reason")
+    await counter.hear()
+    for _ in range(2):
+        await counter.till.refunds.run_once()
+        await counter.hear()
+    assert await refunded_at_stripe(counter) == [1000]
+    assert await counter.moved("plan") == 10 * 10**9, "of the first month"
+    assert await counter.errors() == []
