@@ -116,7 +116,7 @@ def till(
     following = Following(database, store, provider, taxing, offer.grace, clock)
     settling = Settling(database, provider, credit, clock)
     refunds = Refunds(database, provider, credit, clock)
-    disputes = Disputes(database, provider, credit, clock)
+    disputes = Disputes(database, provider, credit, following, clock)
     top_ups = TopUps(database, provider, settling, taxing, bounds, clock)
 
     async def settle_page(event: EventSeen) -> None:

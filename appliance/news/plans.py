@@ -104,6 +104,7 @@ def _ended(say: Say, values: Values, reason: str | None) -> list[str]:
         "cancelled": say("You had cancelled it."),
         "by the operator": say("The reason: it was ended by {service}.", **values),
         "the account is closed": say("The reason: the account is closed."),
+        "its payment is contested": say("The reason: your bank has taken back what was paid for it."),
     }.get(reason or "", say("The reason: it was ended where it is charged."))
     return [
         say("Your plan has ended"),

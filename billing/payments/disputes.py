@@ -1,7 +1,8 @@
 """What a payer's bank contests: as long as it is open, nothing of its credit is spent; lost, the money is gone.
 
 Stripe's word counts, whatever came before. A dispute may be of a part of the payment: while it is open, all of the
-lot's rest is set aside, and when it is lost, what the bank did not take returns.
+lot's rest is set aside, and when it is lost, what the bank did not take returns. A dispute of what was paid for a
+plan ends the plan, with the rest of its allowance: docs/decisions/0036-plans.md.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from billing.errors import BillingError
 from billing.ids import new_id
 from billing.ledger.credit import Also, AlsoOfAccount, Credit
 from billing.payments import life, records
+from billing.payments.following import Following
 from billing.payments.notices import tell_operator, tell_owner
 from billing.payments.provider import DisputeSeen, EventSeen, Provider
 from billing.payments.records import Dispute, Payment
@@ -41,10 +43,13 @@ class Unknown(BillingError):
 class Disputes:
     """Raises DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused."""
 
-    def __init__(self, database: Database, provider: Provider, credit: Credit, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, provider: Provider, credit: Credit, following: Following, clock: Clock
+    ) -> None:
         self._database = database
         self._provider = provider
         self._credit = credit
+        self._following = following
         self._clock = clock
 
     async def settle(self, event: EventSeen) -> None:
@@ -54,6 +59,8 @@ class Disputes:
         for state in way(dispute.state, state_of(seen.status)):
             await self._step(payment, dispute, seen, state)
         await self._told(payment, seen)
+        if state_of(seen.status) in ("open", "lost") and payment.subscription_id is not None:
+            await self._following.contested(payment.subscription_id)
 
     async def _noted(self, seen: DisputeSeen) -> tuple[Payment, Dispute]:
         """The row is there first, as an inquiry, which moves nothing."""
@@ -104,9 +111,9 @@ class Disputes:
         vat = dispute.cents * NANODOLLARS_PER_CENT - value if payment.vat_on_top else 0
         if payment.kind == INVOICE:
             await self._credit.owe_back(payment.account_id, value, dispute.cause, also=moved)
-        elif payment.lot_id is None:
+        elif payment.is_of_plan:
             await self._credit.give_back_plan(payment.account_id, value, dispute.cause, vat=vat, also=moved)
-        elif end in (End.REFUND, End.CHARGEBACK):
+        elif payment.lot_id is None or end in (End.REFUND, End.CHARGEBACK):
             await self._credit.owe_back(payment.account_id, value, dispute.cause, vat=vat, also=moved)
         else:
             if end in RUNNING:
@@ -114,7 +121,8 @@ class Disputes:
             await self._credit.lose_dispute(payment.lot_id, value, cause=dispute.cause, vat=vat, also=of_lot)
 
     async def _end_of(self, payment: Payment) -> str | None:
-        if payment.lot_id is None:
+        """Of the lot that was bought with it; None if there is none."""
+        if payment.lot_id is None or payment.is_of_plan:
             return None
         async with self._database.begin() as connection:
             query = "SELECT end_kind FROM lot WHERE id = $1"

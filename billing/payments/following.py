@@ -7,6 +7,7 @@ older is written over it.
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, select, update
@@ -23,6 +24,7 @@ from billing.payments.plan_life import (
     BEGINNINGS,
     CHANGES,
     CLOSED_ACCOUNT,
+    CONTESTED,
     EXPIRED,
     OVER,
     SECOND,
@@ -38,7 +40,7 @@ from billing.payments.provider import (
     Provider,
     SubscriptionSeen,
 )
-from billing.payments.subscribed import Subscription, running_of, subscriptions_where
+from billing.payments.subscribed import RUNNING, Subscription, running_of, subscriptions_where
 from billing.store.port import Store
 
 RENEWAL = "subscription_cycle"
@@ -128,6 +130,12 @@ class Following:
         found = await self.follow(row.stripe_id)
         assert found is not None, "it is ours"
         return found
+
+    async def contested(self, subscription_id: UUID) -> None:
+        """The payer's bank takes a payment of it back: whoever contests a plan does not keep it."""
+        row = await self._one(sales.subscription.c.id == subscription_id)
+        if row is not None and row.state in RUNNING:
+            await self.end(row, CONTESTED)
 
     async def give_up(self, row: Subscription) -> None:
         """Of one that was ordered and not paid in time."""

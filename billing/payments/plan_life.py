@@ -18,9 +18,9 @@ UNPAID = ("past_due", "unpaid")
 BEGINNINGS = ("subscription_create", "subscription_cycle")
 CHANGES = ("subscription_update", "manual")
 
-CANCELLED, NOT_PAID, EXPIRED, CLOSED_ACCOUNT, SECOND, BY_OPERATOR, AT_STRIPE = (
+CANCELLED, NOT_PAID, EXPIRED, CLOSED_ACCOUNT, SECOND, BY_OPERATOR, AT_STRIPE, CONTESTED = (
     "cancelled", "not paid", "not ordered in time", "the account is closed", "another one runs", "by the operator",
-    "at Stripe",
+    "at Stripe", "its payment is contested",
 )  # fmt: skip
 """Why a subscription has ended."""
 

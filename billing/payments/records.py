@@ -14,6 +14,8 @@ from billing.documents.buyers import Buyer
 from billing.documents.vat import NANODOLLARS_PER_CENT, contained
 from billing.errors import NotFound
 
+OF_PLAN = ("plan", "upgrade")
+
 
 class Payment(msgspec.Struct, frozen=True):
     """``state`` is of ``life.PAYMENT``. ``failure``: why it is not paid, or why it is paid and not credited."""
@@ -37,6 +39,11 @@ class Payment(msgspec.Struct, frozen=True):
     lot_id: int | None
     subscription_id: UUID | None
     failure: str | None
+
+    @property
+    def is_of_plan(self) -> bool:
+        """Its lot, if it has one, is an allowance: what was paid is in ``plans``, not in the lot."""
+        return self.kind in OF_PLAN
 
     @property
     def vat_on_top(self) -> int:

@@ -252,9 +252,11 @@ class Refunds:
             await taken(transaction)
 
         try:
-            if payment.lot_id is None:
+            if payment.is_of_plan:
                 value = refund.value_nanodollars
                 await self._credit.give_back_plan(payment.account_id, value, refund.id, vat=vat, also=taken)
+            elif payment.lot_id is None:
+                raise Conflict("nothing was bought with it that could be taken")
             elif refund.actor == CUSTOMER:
                 await self._credit.refund(
                     payment.lot_id, refund.actor, refund.reason, cause=refund.id, vat=vat, also=of_lot
@@ -335,9 +337,11 @@ class Refunds:
         """Whole cents: what is below one stays with the account."""
         if payment.state != "credited":
             return 0
-        if payment.lot_id is not None:
-            return await self._credit.unclaimed(payment.lot_id) // NANODOLLARS_PER_CENT
-        return payment.value_nanodollars // NANODOLLARS_PER_CENT if payment.kind in ("plan", "upgrade") else 0
+        if payment.is_of_plan:
+            return payment.value_nanodollars // NANODOLLARS_PER_CENT
+        if payment.lot_id is None:
+            return 0
+        return await self._credit.unclaimed(payment.lot_id) // NANODOLLARS_PER_CENT
 
     async def _decide(
         self, refund_id: UUID, state: str, statement: str | None, actor: str, action: str, reason: str

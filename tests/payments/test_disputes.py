@@ -10,6 +10,7 @@ from billing.payments.records import Dispute, Payment
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Customer
 from tests.payments.conftest import Counter
+from tests.payments.test_subscriptions_by_till import on_a_plan
 
 DOLLAR = 10**9
 DISPUTED = "4000000000000259"
@@ -142,6 +143,34 @@ async def test_of_credit_that_was_paid_back_the_account_owes_what_the_bank_took(
     await decided(counter, row, won=False)
     assert (await ada.account()).owed_nanodollars == 10 * DOLLAR
     assert (await ours(counter, payment)).state == "lost"
+
+
+async def test_of_a_plan_it_ends_the_plan_with_its_allowance_and_what_is_lost_goes_back(taxed: Counter) -> None:
+    ada, _ = await on_a_plan(taxed, DISPUTED)
+    taxed.bank.clock.turn(minutes=1)
+    await taxed.hear()
+    (row,) = taxed.sandbox.state.table("dispute").rows.values()
+    assert await taxed.till.subscriptions.running(ada.account_id) is None
+    (plan,) = taxed.sandbox.state.table("subscription").rows.values()
+    assert plan["status"] == "canceled"
+    assert (await ada.account()).balance_nanodollars == 0
+    assert {"dispute", "operator:dispute"} <= set(await taxed.told())
+    await decided(taxed, row, won=False)
+    await said(taxed, row)
+    assert await taxed.moved("plan_refund") == 10 * DOLLAR
+    assert await taxed.moved("vat_refund") == 250 * NANODOLLARS_PER_CENT
+    assert (await ada.account()).owed_nanodollars == 0
+    assert await taxed.errors() == []
+
+
+async def test_of_a_plan_won_nothing_moves(counter: Counter) -> None:
+    await on_a_plan(counter, DISPUTED)
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=True)
+    assert await counter.moved("plan_refund") == 0
+    assert await counter.errors() == []
 
 
 @pytest.mark.parametrize(

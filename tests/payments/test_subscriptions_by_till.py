@@ -169,3 +169,17 @@ async def test_a_renewal_that_was_paid_on_a_closed_account_is_paid_back(counter:
     assert await refunded_at_stripe(counter) == [1000]
     assert await counter.moved("plan") == 10 * 10**9, "of the first month"
     assert await counter.errors() == []
+
+
+async def test_the_operator_gives_back_a_part_of_what_was_paid_for_a_plan(counter: Counter) -> None:
+    ada, running = await on_a_plan(counter)
+    refunds = counter.till.refunds
+    async with counter.database.begin() as connection:
+        (payment,) = await records.payments_of(connection, ada.account_id)
+    assert await refunds.most(payment.id) == 1000
+    assert (await refunds.by_operator(payment.id, "operator", "a gesture", 400)).state == "done"
+    assert (await refunds.by_operator(payment.id, "operator", "a gesture")).gross_cents == 600
+    assert await refunded_at_stripe(counter) == [400, 600]
+    assert await counter.moved("plan_refund") == 10 * 10**9
+    assert (await ada.account()).balance_nanodollars == SMALL.allowance
+    assert await counter.till.subscriptions.running(ada.account_id) == running
