@@ -5,10 +5,11 @@ Each operation is one transaction under the account's lock. Those that bring cre
 ``also`` writes what a room above keeps of it, in the same transaction, also that second time.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -51,6 +52,14 @@ class Kept(Enum):
     CLAIMED = "a request that is running may need it"
     PAID_BACK = "it is paid back already, or a part of it"
     DISPUTED = "its payer's bank has asked for it"
+
+
+class Unsent(NamedTuple):
+    """A refund whose value has left the account and whose money has not left us; ``cause`` is of its transfers."""
+
+    cause: UUID
+    value: int
+    vat: int
 
 
 class Credit:
@@ -169,15 +178,26 @@ class Credit:
         await write_account(transaction, changes, replace(account, balance=account.balance - amount))
 
     async def give_back_plan(
-        self, account_id: int, value: int, cause: UUID, *, vat: int = 0, also: AlsoOfAccount | None = None
+        self,
+        account_id: int,
+        value: int,
+        cause: UUID,
+        *,
+        vat: int = 0,
+        unsent: Sequence[Unsent] = (),
+        also: AlsoOfAccount | None = None,
     ) -> None:
-        """What was paid for a plan goes back to whoever paid; what the plan gave is not touched."""
+        """What was paid for a plan goes back to whoever paid; what the plan gave is not touched.
+
+        ``unsent`` are undone with it: their value is a part of this one.
+        """
         _require_positive(value)
         async with self._locked(account_id) as (transaction, _, now):
             if not await transaction.moved(cause):
                 plans, payments = await _house(transaction, "plans", "payments")
                 transfers = [Transfer(cause, plans, payments, value, "plan_refund")]
                 transfers += await _vat_back(transaction, cause, vat)
+                transfers += await _undone(transaction, unsent, plans, "plan")
                 await transaction.write(Changes(now, transfers=transfers))
             if also is not None:
                 await also(transaction)
@@ -189,12 +209,36 @@ class Credit:
         _require_positive(amount)
         async with self._locked(account_id) as (transaction, account, now):
             if not await transaction.moved(cause):
-                receivable = await transaction.ledger_account("receivable", account_id)
-                payments = await transaction.ledger_account("payments")
-                transfers = [Transfer(cause, receivable, payments, amount, "shortfall")]
-                transfers += await _vat_back(transaction, cause, vat)
+                transfers = await _vat_back(transaction, cause, vat)
+                transfers += await _owed_back(transaction, account_id, cause, amount)
                 changes = Changes(now, transfers=transfers)
                 await write_account(transaction, changes, replace(account, owed=account.owed + amount))
+            if also is not None:
+                await also(transaction)
+
+    async def owe_back_refunded(
+        self,
+        lot_id: int,
+        amount: int,
+        cause: UUID,
+        *,
+        vat: int = 0,
+        unsent: Sequence[Unsent] = (),
+        also: AlsoOfAccount | None = None,
+    ) -> None:
+        """As ``owe_back``, of a lot that was refunded: what left it for ``unsent`` covers it first."""
+        _require_positive(amount)
+        async with self._lot(lot_id) as (transaction, _, account, now):
+            if not await transaction.moved(cause):
+                covered = _covered(unsent, amount)
+                transfers = await _vat_back(transaction, cause, vat)
+                transfers += await _set_aside_again(transaction, lot_id, cause, unsent)
+                transfers += await _owed_back(transaction, account.id, cause, amount - covered)
+                if covered:
+                    disputed, payments = await _house(transaction, "disputed", "payments")
+                    transfers.append(Transfer(cause, disputed, payments, covered, "chargeback"))
+                owner = replace(account, owed=account.owed + amount - covered)
+                await write_account(transaction, Changes(now, transfers=transfers), owner)
             if also is not None:
                 await also(transaction)
 
@@ -211,7 +255,7 @@ class Credit:
         claimed = fifo.claims(await transaction.lots(of_account), await transaction.holds_of(of_account), now)
         return Kept.CLAIMED if claimed.get(lot.id) else None
 
-    async def open_dispute(self, lot_id: int, *, also: Also | None = None) -> Lot:
+    async def open_dispute(self, lot_id: int, *, also: AlsoOfAccount | None = None) -> Lot:
         """The payment of the lot is disputed: what no request claims of it is set aside."""
         async with self._lot(lot_id) as (transaction, lot, account, now):
             if lot.source is not Source.PURCHASE:
@@ -242,27 +286,29 @@ class Credit:
         *,
         cause: UUID | None = None,
         vat: int = 0,
+        unsent: Sequence[Unsent] = (),
         also: Also | None = None,
     ) -> int:
         """What was set aside goes back to the payer; returns the shortfall, which the account owes.
 
         ``amount`` is what the bank took of the lot's value, all of it without; what was set aside beyond returns.
+        What left the lot for ``unsent`` is taken first.
         """
         async with self._lot(lot_id) as (transaction, lot, account, now):
             _require_disputed(lot)
             if lot.remaining:
                 raise Conflict(f"requests that are running still claim a part of lot {lot_id}; try again")
             amount = lot.amount if amount is None else amount
-            taken = min(lot.frozen, amount)
-            rest, shortfall = lot.frozen - taken, amount - taken
+            covered = _covered(unsent, amount)
+            taken = min(lot.frozen, amount - covered)
+            rest, shortfall = lot.frozen - taken, amount - covered - taken
             cause = cause or new_id(now)
             disputed, payments = await _house(transaction, "disputed", "payments")
             transfers = await _vat_back(transaction, cause, vat)
-            if taken:
-                transfers.append(Transfer(cause, disputed, payments, taken, "chargeback"))
-            if shortfall:
-                receivable = await transaction.ledger_account("receivable", account.id)
-                transfers.append(Transfer(cause, receivable, payments, shortfall, "shortfall"))
+            transfers += await _set_aside_again(transaction, lot_id, cause, unsent)
+            if covered + taken:
+                transfers.append(Transfer(cause, disputed, payments, covered + taken, "chargeback"))
+            transfers += await _owed_back(transaction, account.id, cause, shortfall)
             if rest:
                 transfers.append(Transfer(new_id(now), disputed, lot_id, rest, "release"))
                 after = _released(lot, rest, account, now)
@@ -413,6 +459,41 @@ async def _vat_back(transaction: Transaction, cause: UUID, vat: int) -> list[Tra
         return []
     state, payments = await _house(transaction, "vat", "payments")
     return [Transfer(cause, state, payments, vat, "vat_refund")]
+
+
+async def _owed_back(transaction: Transaction, account_id: int, cause: UUID, amount: int) -> list[Transfer]:
+    if not amount:
+        return []
+    receivable = await transaction.ledger_account("receivable", account_id)
+    (payments,) = await _house(transaction, "payments")
+    return [Transfer(cause, receivable, payments, amount, "shortfall")]
+
+
+async def _undone(transaction: Transaction, unsent: Sequence[Unsent], back_to: int, kind: str) -> list[Transfer]:
+    """The way that each of them went, backwards."""
+    payments, vat = await _house(transaction, "payments", "vat")
+    transfers = [Transfer(one.cause, payments, back_to, one.value, kind) for one in unsent]
+    taxed = [one for one in unsent if one.vat]
+    return transfers + [Transfer(vat_cause(one.cause), payments, vat, one.vat, "vat") for one in taxed]
+
+
+async def _set_aside_again(
+    transaction: Transaction, lot_id: int, cause: UUID, unsent: Sequence[Unsent]
+) -> list[Transfer]:
+    """What left the lot for them comes back, and goes to what the bank takes. The lot itself is as it was."""
+    if not unsent:
+        return []
+    (disputed,) = await _house(transaction, "disputed")
+    aside = Transfer(cause, lot_id, disputed, sum(one.value for one in unsent), "freeze")
+    return [*await _undone(transaction, unsent, lot_id, "purchase"), aside]
+
+
+def _covered(unsent: Sequence[Unsent], amount: int) -> int:
+    """Raises ValueError if it is more than ``amount``."""
+    covered = sum(one.value for one in unsent)
+    if covered > amount:
+        raise ValueError(f"refunds of {covered} are more than the {amount} that the bank took")
+    return covered
 
 
 def _released(lot: Lot, amount: int, account: Standing, now: datetime) -> Lot:

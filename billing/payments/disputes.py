@@ -5,26 +5,31 @@ lot's rest is set aside, and when it is lost, what the bank did not take returns
 plan ends the plan, with the rest of its allowance: docs/decisions/0036-plans.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
 
 from msgspec.structs import asdict
 from sqlalchemy.dialects.postgresql import insert
 
 from billing.clock import Clock
 from billing.database import sales
-from billing.database.db import Database, execute, fetch
+from billing.database.db import Database, fetch
 from billing.documents.vat import NANODOLLARS_PER_CENT
-from billing.errors import BillingError
+from billing.errors import BillingError, Conflict
 from billing.ids import new_id
-from billing.ledger.credit import Also, AlsoOfAccount, Credit
+from billing.ledger.credit import Also, AlsoOfAccount, Credit, Unsent
 from billing.payments import life, records
 from billing.payments.following import Following
 from billing.payments.notices import tell_operator, tell_owner
 from billing.payments.provider import DisputeSeen, EventSeen, Provider
-from billing.payments.records import Dispute, Payment
+from billing.payments.records import Dispute, Payment, Refund
+from billing.payments.refunds import FAILED
 from billing.payments.settling import INVOICE
 from billing.store.port import End, Lot, Transaction
 
+Ask = Callable[..., Awaitable[Sequence[Any]]]
+"""A statement in a transaction, and its rows."""
 RUNNING = (End.EXPIRY, End.FORFEITURE)
 """Ends of a lot that nobody has paid back or contested."""
 
@@ -32,8 +37,13 @@ _STATE = "SELECT state FROM dispute WHERE id = $1 FOR UPDATE"
 _MOVE = """
 UPDATE dispute SET state = $2, due_at = $3,
     closed_at = CASE WHEN $2 IN ('won', 'lost', 'closed') THEN $4::timestamptz END
-WHERE id = $1
+WHERE id = $1 RETURNING id
 """
+_TAKEN_BY_BANK = """
+UPDATE refund SET state = 'refused', failure = $2 WHERE id = ANY($1::uuid[]) AND state IN ('taken', 'failed')
+RETURNING id
+"""
+BY_THE_BANK = "the payer's bank took the money before"
 
 
 class Unknown(BillingError):
@@ -79,46 +89,96 @@ class Disputes:
 
     async def _step(self, payment: Payment, dispute: Dispute, seen: DisputeSeen, state: str) -> None:
         now = self._clock()
+        unsent = await self._unsent(payment, dispute) if state == "lost" else []
+        if await self._is(dispute, state):
+            return
+
+        async def write(ask: Ask) -> None:
+            """The rows, with what moves: whoever was faster has moved both."""
+            ((before,),) = await ask(_STATE, dispute.id)
+            if before == state:
+                return
+            life.require("dispute", before, state)
+            await ask(_MOVE, dispute.id, state, seen.due_at, now)
+            ids = [one.id for one in unsent]
+            if ids and len(await ask(_TAKEN_BY_BANK, ids, BY_THE_BANK)) < len(ids):
+                raise Conflict(f"a refund of payment {payment.id} has come further meanwhile")
 
         async def moved(transaction: Transaction) -> None:
-            """The row, with what moves: whoever was faster has moved both."""
-            ((before,),) = await transaction.fetch(_STATE, dispute.id)
-            if before != state:
-                life.require("dispute", before, state)
-                await transaction.fetch(_MOVE, dispute.id, state, seen.due_at, now)
+            await write(transaction.fetch)
 
         async def of_lot(transaction: Transaction, _: Lot) -> None:
-            await moved(transaction)
+            await write(transaction.fetch)
 
         end = await self._end_of(payment)
         if state == "lost" and payment.state == "credited":
-            await self._lose(payment, dispute, end, moved, of_lot)
+            await self._lose(payment, dispute, unsent, end, moved, of_lot)
         elif state == "open" and payment.lot_id is not None and end in RUNNING:
             await self._credit.open_dispute(payment.lot_id, also=of_lot)
         elif state == "won" and payment.lot_id is not None and end == End.DISPUTE:
             await self._credit.win_dispute(payment.lot_id, also=of_lot)
         else:
             async with self._database.begin() as connection:
-                ((before,),) = await fetch(connection, _STATE, dispute.id)
-                if before != state:
-                    life.require("dispute", before, state)
-                    await execute(connection, _MOVE, dispute.id, state, seen.due_at, now)
+                await write(partial(fetch, connection))
+
+    async def _unsent(self, payment: Payment, dispute: Dispute) -> list[Refund]:
+        """Refunds whose credit was taken and whose money the bank took before Stripe could send it.
+
+        One of more than the bank took stays: whoever pays it otherwise pays all of it.
+        """
+        async with self._database.begin() as connection:
+            refunds = await records.refunds_of(connection, payment.id)
+        waiting = [one for one in refunds if one.state in ("taken", "failed")]
+        if not waiting or payment.intent is None:
+            return []
+        sent: set[object] = set()
+        for seen in await self._provider.refunds_of(payment.intent):
+            if seen.status not in FAILED:
+                sent |= {seen.id, seen.reference}
+        sent.discard(None)
+        left, unsent = payment.value_of(dispute.cents) * NANODOLLARS_PER_CENT, []
+        for one in waiting:
+            if not {one.id, one.stripe_id} & sent and one.value_nanodollars <= left:
+                left -= one.value_nanodollars
+                unsent.append(one)
+        return unsent
+
+    async def _is(self, dispute: Dispute, state: str) -> bool:
+        async with self._database.begin() as connection:
+            now = await records.dispute(connection, dispute.id)
+        return now is not None and now.state == state
 
     async def _lose(
-        self, payment: Payment, dispute: Dispute, end: str | None, moved: AlsoOfAccount, of_lot: Also
+        self,
+        payment: Payment,
+        dispute: Dispute,
+        refunds: Sequence[Refund],
+        end: str | None,
+        moved: AlsoOfAccount,
+        of_lot: Also,
     ) -> None:
+        """What was taken for a refund already is not taken, nor owed, once more."""
         value = payment.value_of(dispute.cents) * NANODOLLARS_PER_CENT
         vat = dispute.cents * NANODOLLARS_PER_CENT - value if payment.vat_on_top else 0
+        unsent = [Unsent(one.id, one.value_nanodollars, one.vat_on_top) for one in refunds]
         if payment.kind == INVOICE:
             await self._credit.owe_back(payment.account_id, value, dispute.cause, also=moved)
         elif payment.is_of_plan:
-            await self._credit.give_back_plan(payment.account_id, value, dispute.cause, vat=vat, also=moved)
-        elif payment.lot_id is None or end in (End.REFUND, End.CHARGEBACK):
+            await self._credit.give_back_plan(
+                payment.account_id, value, dispute.cause, vat=vat, unsent=unsent, also=moved
+            )
+        elif payment.lot_id is None:
             await self._credit.owe_back(payment.account_id, value, dispute.cause, vat=vat, also=moved)
+        elif end in (End.REFUND, End.CHARGEBACK):
+            await self._credit.owe_back_refunded(
+                payment.lot_id, value, dispute.cause, vat=vat, unsent=unsent, also=moved
+            )
         else:
             if end in RUNNING:
                 await self._credit.open_dispute(payment.lot_id)
-            await self._credit.lose_dispute(payment.lot_id, value, cause=dispute.cause, vat=vat, also=of_lot)
+            await self._credit.lose_dispute(
+                payment.lot_id, value, cause=dispute.cause, vat=vat, unsent=unsent, also=of_lot
+            )
 
     async def _end_of(self, payment: Payment) -> str | None:
         """Of the lot that was bought with it; None if there is none."""

@@ -42,6 +42,8 @@ REFUND = (
     Step("done", "failed", "the bank sent it back"),
     Step("failed", "taken", "the operator tries again"),
     Step("failed", "otherwise", "the operator paid by other means"),
+    Step("taken", "refused", "the payer's bank took the money before"),
+    Step("failed", "refused", "the payer's bank took the money before"),
 )
 
 DISPUTE = (

@@ -76,6 +76,11 @@ class Refund(msgspec.Struct, frozen=True):
     created_at: datetime
     done_at: datetime | None
 
+    @property
+    def vat_on_top(self) -> int:
+        """Nano-dollars that go back beside the value: 0 where prices include the tax."""
+        return self.gross_cents * NANODOLLARS_PER_CENT - self.value_nanodollars
+
 
 class Dispute(msgspec.Struct, frozen=True):
     """``state`` is of ``life.DISPUTE``; ``cents`` is what the bank contests, tax included."""

@@ -241,7 +241,7 @@ class Refunds:
 
     async def _take(self, payment: Payment, refund: Refund) -> None:
         """Out of the account, and the row with it, in one transaction."""
-        vat = refund.gross_cents * NANODOLLARS_PER_CENT - refund.value_nanodollars
+        vat = refund.vat_on_top
 
         async def taken(transaction: Transaction) -> None:
             ((state,),) = await transaction.fetch(_STATE, refund.id)

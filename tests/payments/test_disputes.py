@@ -4,12 +4,13 @@ import pytest
 
 from appliance.stripe_sandbox.disputes import decide, open_dispute
 from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.errors import Conflict
 from billing.payments import records
 from billing.payments.disputes import state_of, way
 from billing.payments.records import Dispute, Payment
 from billing.prices.pricing import Tokens
-from tests.billing.conftest import Customer
-from tests.payments.conftest import Counter
+from tests.billing.conftest import Bank, Customer
+from tests.payments.conftest import EXCLUDING, INCLUDING, Counter, counter_of
 from tests.payments.test_subscriptions_by_till import on_a_plan
 
 DOLLAR = 10**9
@@ -171,6 +172,41 @@ async def test_of_a_plan_won_nothing_moves(counter: Counter) -> None:
     await decided(counter, row, won=True)
     assert await counter.moved("plan_refund") == 0
     assert await counter.errors() == []
+
+
+@pytest.mark.parametrize("cents", [None, 400])
+@pytest.mark.parametrize("included", [True, False])
+async def test_credit_that_was_taken_for_a_refund_that_the_bank_forestalled_is_not_taken_twice(
+    bank: Bank, included: bool, cents: int | None
+) -> None:
+    """All of it, asked back by the customer, and a part, given back by the operator."""
+    counter = counter_of(bank, INCLUDING if included else EXCLUDING)
+    ada = await counter.customer()
+    payment = await counter.bought(ada, card=DISPUTED)
+    counter.sandbox.trouble.refuse_next = 100
+    if cents is None:
+        refund = await counter.till.refunds.ask(ada.account_id, payment.id)
+    else:
+        refund = await counter.till.refunds.by_operator(payment.id, "operator", "a gesture", cents)
+    assert refund.state == "taken"
+    counter.sandbox.trouble.refuse_next = 0
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    await counter.till.refunds.run_once()
+    async with counter.database.begin() as connection:
+        assert (await records.refund(connection, refund.id)).state == "failed"
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    assert await counter.errors() == []
+    account = await ada.account()
+    assert (account.owed_nanodollars, account.balance_nanodollars) == (0, 0)
+    async with counter.database.begin() as connection:
+        assert (await records.refund(connection, refund.id)).state == "refused"
+    with pytest.raises(Conflict):
+        await counter.till.refunds.otherwise(refund.id, "operator", "by bank")
+    assert await counter.moved("chargeback") == 10 * DOLLAR
+    assert await counter.moved("vat") == await counter.moved("vat_refund")
+    assert await bank.discrepancies() == []
 
 
 @pytest.mark.parametrize(
