@@ -20,7 +20,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from billing.database.tables import metadata, moment
 
@@ -186,6 +186,7 @@ refund = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("stripe_id", Text, unique=True),
+    Column("past_ids", ARRAY(Text), nullable=False, server_default="{}"),
     Column("failure", Text),
     Column("tries", Integer, nullable=False, server_default="0"),
     moment("created_at"),
@@ -198,7 +199,7 @@ refund = Table(
         postgresql_where=text("state IN ('asked', 'taken', 'sent', 'failed')"),
     ),
     comment="money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means;"
-    " tries: that failed",
+    " tries: that failed; past_ids: Stripe's, of tries that failed before the newest",
 )
 
 dispute = Table(

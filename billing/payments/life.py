@@ -41,6 +41,7 @@ REFUND = (
     Step("sent", "failed", "the bank would not have it"),
     Step("done", "failed", "the bank sent it back"),
     Step("failed", "taken", "the operator tries again"),
+    Step("failed", "sent", "Stripe has another one for it"),
     Step("failed", "otherwise", "the operator paid by other means"),
     Step("taken", "refused", "the payer's bank took the money before"),
     Step("failed", "refused", "the payer's bank took the money before"),

@@ -60,7 +60,7 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Refund(msgspec.Struct, frozen=True):
-    """``state`` is of ``life.REFUND``."""
+    """``state`` is of ``life.REFUND``. ``past_ids`` are Stripe's, of tries that failed."""
 
     id: UUID
     payment_id: UUID
@@ -75,6 +75,7 @@ class Refund(msgspec.Struct, frozen=True):
     failure: str | None
     created_at: datetime
     done_at: datetime | None
+    past_ids: Sequence[str] = ()
 
     @property
     def vat_on_top(self) -> int:

@@ -4,6 +4,7 @@ Each step is durable before the next begins. A refund's id is its transfers' cau
 that whoever continues it repeats nothing.
 """
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from uuid import UUID
@@ -43,11 +44,16 @@ _STATE = "SELECT state FROM refund WHERE id = $1 FOR UPDATE"
 _LOCK_PAYMENT = "SELECT 1 FROM payment WHERE id = $1 FOR NO KEY UPDATE"
 _MOVE = """
 UPDATE refund SET state = $2, failure = $3, stripe_id = coalesce($4, stripe_id),
+    past_ids = CASE WHEN stripe_id <> $4 THEN array_append(past_ids, stripe_id) ELSE past_ids END,
     done_at = CASE WHEN $2 IN ('done', 'otherwise') THEN $5 ELSE done_at END,
     tries = tries + CASE WHEN $2 = 'failed' THEN 1 ELSE 0 END
 WHERE id = $1
 """
-_AGAIN = "UPDATE refund SET state = 'taken', stripe_id = NULL, failure = NULL, done_at = NULL WHERE id = $1"
+_AGAIN = """
+UPDATE refund SET state = 'taken', stripe_id = NULL, failure = NULL, done_at = NULL,
+    past_ids = CASE WHEN stripe_id IS NULL THEN past_ids ELSE array_append(past_ids, stripe_id) END
+WHERE id = $1
+"""
 _TRIES = "SELECT tries FROM refund WHERE id = $1"
 
 
@@ -138,7 +144,19 @@ class Refunds:
         return await self._decide(refund_id, "taken", _AGAIN, actor, "refund tried again", reason)
 
     async def otherwise(self, refund_id: UUID, actor: str, reason: str) -> Refund:
-        """The operator has paid one that failed by other means; ``reason`` says how."""
+        """The operator has paid one that failed by other means; ``reason`` says how.
+
+        Raises Conflict if Stripe has paid it after all; PaymentsUnavailable while that cannot be told.
+        """
+        _require_reason(reason)
+        async with self._database.begin() as connection:
+            refund = await records.refund(connection, refund_id)
+            payment = await records.payment(connection, refund.payment_id)
+        if refund.state == "failed" and payment.intent is not None:
+            with contextlib.suppress(Gone):
+                if (seen := await self._sent(payment.intent, refund)) is not None:
+                    await self._follow(refund, seen)
+                    raise Conflict(f"Stripe has sent refund {refund_id} after all: it must not be paid again")
         return await self._decide(refund_id, "otherwise", None, actor, "refund paid by other means", reason)
 
     async def run_once(self) -> int:
@@ -174,13 +192,15 @@ class Refunds:
         """Of an event about a refund. Raises Unknown for one that was not asked for here."""
         seen = await self._provider.refund_seen(event.object)
         async with self._database.begin() as connection:
-            query = "SELECT id FROM refund WHERE stripe_id = $1 OR id = $2"
+            query = "SELECT id FROM refund WHERE stripe_id = $1 OR id = $2 OR $1 = ANY(past_ids)"
             known = await fetch(connection, query, seen.id, seen.reference)
         if not known:
             raise Unknown(f"{seen.id} was refunded at Stripe and not here: nothing has left the account for it")
         async with self._database.begin() as connection:
             refund = await records.refund(connection, known[0].id)
-        if refund.stripe_id in (None, seen.id) and refund.state != "asked":
+        if refund.state == "asked" or seen.id in refund.past_ids:
+            return
+        if refund.stripe_id in (None, seen.id) or (refund.state == "failed" and seen.status not in FAILED):
             await self._follow(refund, seen)
 
     async def _known(self, refund_id: UUID, payment_id: UUID) -> Refund | None:
@@ -306,7 +326,8 @@ class Refunds:
         now = self._clock()
         async with self._database.begin() as connection:
             before = (await fetch(connection, _STATE, refund.id))[0].state
-            if before == "taken" and state in ("done", "failed") and stripe_id is not None:
+            by_way = before == "taken" or (before == "failed" and state == "done")
+            if by_way and state in ("done", "failed") and stripe_id is not None:
                 await execute(connection, _MOVE, refund.id, "sent", None, stripe_id, now)
                 before = "sent"
             if not life.may("refund", before, state):

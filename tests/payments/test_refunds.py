@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,8 @@ from billing.charging.admission import Admitted
 from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing, VatRule, quote
 from billing.errors import Conflict
 from billing.payments import records
-from billing.payments.records import Payment
+from billing.payments.provider import EventSeen
+from billing.payments.records import Payment, Refund
 from billing.payments.refunds import _amounts
 from billing.prices.pricing import Tokens
 from tests.payments.conftest import ADA, Counter
@@ -134,6 +136,58 @@ async def test_a_refund_that_failed_is_tried_again_or_paid_otherwise(counter: Co
         assert (await records.refund(connection, refund.id)).state == "done"
     with pytest.raises(Conflict):
         await counter.till.refunds.otherwise(refund.id, "operator", "by bank")
+
+
+async def failed_once(counter: Counter) -> tuple[Payment, Refund]:
+    """A refund that the bank sent back, and of which that is known here."""
+    ada = await counter.customer()
+    payment = await counter.bought(ada)
+    refund = await counter.till.refunds.ask(ada.account_id, payment.id)
+    counter.sandbox.control(lambda world: fail(world, refund.stripe_id or ""))
+    await counter.hear()
+    return payment, refund
+
+
+async def now(counter: Counter, refund: Refund) -> Refund:
+    async with counter.database.begin() as connection:
+        return await records.refund(connection, refund.id)
+
+
+async def test_what_stripe_says_of_a_try_that_failed_does_not_undo_the_next(counter: Counter) -> None:
+    _, refund = await failed_once(counter)
+    for _ in range(2):
+        refund = await now(counter, refund)
+        old = EventSeen("evt_old", "refund.failed", refund.stripe_id or "", counter.bank.clock())
+        await counter.till.refunds.again(refund.id, "operator", "the bank was asked")
+        await counter.till.refunds.settle(old)
+        assert (await now(counter, refund)).state == "taken"
+        await counter.till.refunds.run_once()
+        await counter.till.refunds.settle(old)
+        assert (await now(counter, refund)).state == "done"
+        newest = (await now(counter, refund)).stripe_id or ""
+        assert newest != old.object
+        counter.sandbox.control(partial(fail, name=newest))
+        await counter.hear()
+        assert (await now(counter, refund)).state == "failed"
+
+
+async def test_one_that_stripe_sent_after_all_is_done_and_not_paid_otherwise(counter: Counter) -> None:
+    payment, refund = await failed_once(counter)
+    made = await counter.provider.refund(
+        intent=payment.intent or "", cents=1000, reference=refund.id, key="one that was under way"
+    )
+    with pytest.raises(Conflict, match="after all"):
+        await counter.till.refunds.otherwise(refund.id, "operator", "by bank")
+    assert ((await now(counter, refund)).state, (await now(counter, refund)).stripe_id) == ("done", made.id)
+
+
+async def test_the_event_of_another_try_than_the_one_that_failed_is_believed(counter: Counter) -> None:
+    payment, refund = await failed_once(counter)
+    made = await counter.provider.refund(
+        intent=payment.intent or "", cents=1000, reference=refund.id, key="one that was under way"
+    )
+    await counter.hear()
+    assert ((await now(counter, refund)).state, (await now(counter, refund)).stripe_id) == ("done", made.id)
 
 
 async def test_what_is_refunded_at_stripe_alone_is_named(counter: Counter) -> None:

@@ -184,6 +184,7 @@ CREATE TABLE refund (
     actor TEXT NOT NULL,
     reason TEXT NOT NULL,
     stripe_id TEXT,
+    past_ids TEXT[] DEFAULT '{}' NOT NULL,
     failure TEXT,
     tries INTEGER DEFAULT '0' NOT NULL,
     created_at timestamptz NOT NULL,
@@ -197,7 +198,7 @@ CREATE TABLE refund (
 CREATE INDEX ix_refund_payment_id ON refund (payment_id);
 CREATE INDEX ix_refund_unfinished ON refund (created_at) WHERE state IN ('asked', 'taken', 'sent', 'failed');
 COMMENT ON TABLE refund IS
-    'money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means; tries: that failed';
+    'money that goes back: asked, the credit taken, sent to Stripe, done; otherwise: paid by other means; tries: that failed; past_ids: Stripe''s, of tries that failed before the newest';
 
 CREATE TABLE dispute (
     id TEXT NOT NULL,
