@@ -83,7 +83,7 @@ class Inbox:
     ) -> None:
         """``handlers`` by the beginning of the kind that they are for, as ``charge.dispute.``: the longest counts.
 
-        An event for which there is none is handled by doing nothing.
+        An event for which there is none, or that is about nothing that Stripe keeps, is handled by doing nothing.
         """
         self._database = database
         self._provider = provider
@@ -121,7 +121,8 @@ class Inbox:
         """Those about one object: what it is now is asked once. Returns how many were handled."""
         async with gate:
             try:
-                if (found := self._handler(events[-1].kind)) is not None:
+                found = self._handler(events[-1].kind)
+                if found is not None and events[-1].object:
                     await found[1](events[-1])
             except DatabaseUnavailable:
                 raise

@@ -132,5 +132,16 @@ async def test_what_is_no_more_is_nobodys_business(counter: Counter) -> None:
     assert await counter.till.inbox.waiting() == []
 
 
+async def test_an_event_about_nothing_that_stripe_keeps_is_done_with(counter: Counter) -> None:
+    """As ``invoice.upcoming``: there is no such invoice yet, and it has no id."""
+    now = counter.bank.clock()
+    seen = {"id": "evt_1", "object": "event", "type": "invoice.upcoming", "created": int(now.timestamp())}
+    body = json.dumps(seen | {"data": {"object": {"object": "invoice"}}}).encode()
+    await counter.till.inbox.receive(body, signature(body, SECRET, int(now.timestamp())))
+    counter.till.inbox._handlers = [("", fails)]
+    await counter.till.inbox.run_once()
+    assert await counter.till.inbox.waiting() == []
+
+
 async def fails(_: object) -> None:
     raise BillingError("not today")
