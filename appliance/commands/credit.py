@@ -21,7 +21,9 @@ from appliance.commands.session import (
 from billing.clock import system_clock
 from billing.customers import accounts
 from billing.ledger.credit import Credit
+from billing.payments.debts import Debts
 from billing.prices.money import format_dollars
+from billing.store.postgres import PostgresStore
 
 app = typer.Typer(help="Give credit, refund it, settle disputes.", no_args_is_help=True)
 
@@ -109,21 +111,21 @@ def lost(lot: LotId) -> None:
 
 @app.command()
 def paid(account: AccountArgument, amount: Dollars, cause: Cause = None) -> None:
-    """Record a payment of what an account owes."""
+    """Record a payment of what an account owes, where it names no invoice: the oldest comes first."""
     owner = transact(lambda connection: resolve(connection, account))
     given = dollars(amount)
-    act(lambda store: Credit(store, system_clock).pay_receivable(owner.id, given, cause or uuid.uuid4(), actor()))
+    act(lambda store: _debts(store).paid(owner.id, given, cause or uuid.uuid4(), actor()))
     typer.echo(f"{format_dollars(given)} received from {owner.name}")
 
 
 @app.command()
 def forgive(account: AccountArgument, amount: Dollars, reason: Reason, cause: Cause = None) -> None:
-    """Write off a part of what an account owes."""
+    """Write off a part of what an account owes: of its oldest invoice first."""
     owner = transact(lambda connection: resolve(connection, account))
     given = dollars(amount)
-    act(
-        lambda store: Credit(store, system_clock).write_off(
-            owner.id, given, cause or uuid.uuid4(), actor(), reason
-        )
-    )
+    act(lambda store: _debts(store).forgive(owner.id, given, cause or uuid.uuid4(), actor(), reason))
     typer.echo(f"{format_dollars(given)} written off for {owner.name}")
+
+
+def _debts(store: PostgresStore) -> Debts:
+    return Debts(Credit(store, system_clock), system_clock)

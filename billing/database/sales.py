@@ -332,6 +332,18 @@ invoiced_month = Table(
     " the document is for what is left; vat_cause: of the transfer of its tax, where that comes on top",
 )
 
+allocation = Table(
+    "allocation",
+    metadata,
+    Column("cause", Uuid, primary_key=True),
+    Column("document_id", ForeignKey("document.id"), primary_key=True, index=True),
+    Column("cents", BigInteger, nullable=False),
+    moment("created_at"),
+    CheckConstraint("cents > 0", name="positive"),
+    comment="append-only: what went to an invoice of a debt that was given up, or of money that named no invoice;"
+    " cause is the transfer's",
+)
+
 exchange_rate = Table(
     "exchange_rate",
     metadata,
@@ -347,4 +359,12 @@ exchange_rate = Table(
 VAT_CAUSE = "encode(set_byte(uuid_send({0}), 15, get_byte(uuid_send({0}), 15) # 1), 'hex')::uuid"
 """SQL of the cause of the tax on top, of the column of a payment's id. As ``billing.ids.vat_cause``."""
 
-APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "invoiced_month", "exchange_rate")
+APPEND_ONLY = (
+    "plan_version",
+    "plan_price",
+    "stripe_movement",
+    "document",
+    "invoiced_month",
+    "allocation",
+    "exchange_rate",
+)

@@ -20,6 +20,7 @@ from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.document import Draft, Exchanged, Kind, Line
 from billing.documents.posting import Office, Posted, exchanged, note_on, post
+from billing.documents.settled import SETTLED
 from billing.documents.vat import NANODOLLARS_PER_CENT, quote
 from billing.ids import new_id
 from billing.ledger.credit import Credit
@@ -48,14 +49,15 @@ SELECT account_id, sum(used)::bigint AS used, period FROM (
 ) one WHERE leaves OR period < to_char($1::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM')
 GROUP BY account_id, period ORDER BY period, account_id
 """
-_OWED = """
+_LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
+_OWED = f"""
 SELECT a.owed_nanodollars AS owed,
        coalesce((SELECT rest_nanodollars FROM invoiced_month
                  WHERE account_id = a.id ORDER BY period DESC LIMIT 1), 0) AS before,
-       (SELECT coalesce(sum(d.gross_cents), 0) FROM document d WHERE d.account_id = a.id AND d.kind = 'invoice')
-       - (SELECT coalesce(sum(p.gross_cents), 0) FROM payment p
-          WHERE p.account_id = a.id AND p.kind = 'invoice' AND p.state = 'credited') AS asked_cents
-FROM account a WHERE a.id = $1 FOR NO KEY UPDATE OF a
+       (SELECT coalesce(sum(d.gross_cents - coalesce(s.cents, 0)), 0)
+        FROM document d LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
+        WHERE d.account_id = a.id AND d.kind = 'invoice') AS asked_cents
+FROM account a WHERE a.id = $1
 """
 _RECORD = """
 INSERT INTO invoiced_month (account_id, period, used_nanodollars, before_nanodollars, gone_nanodollars,
@@ -109,6 +111,7 @@ class Invoicing:
             if buyer is None:
                 log.warning("account %d has no invoice for %s: it has no buyer", row.account_id, row.period)
                 return Posted(0, 1)
+            await execute(connection, _LOCK, row.account_id)
             (owes,) = await fetch(connection, _OWED, row.account_id)
             due = row.used + owes.before
             left = max(0, min(due, owes.owed - int(owes.asked_cents) * NANODOLLARS_PER_CENT))

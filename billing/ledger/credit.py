@@ -336,9 +336,18 @@ class Credit:
         """A payment of what the account owes."""
         await self._lower_receivable(account_id, amount, cause, actor, "payment", "paid", also)
 
-    async def write_off(self, account_id: int, amount: int, cause: UUID, actor: str, reason: str) -> None:
+    async def write_off(
+        self,
+        account_id: int,
+        amount: int,
+        cause: UUID,
+        actor: str,
+        reason: str,
+        *,
+        also: AlsoOfAccount | None = None,
+    ) -> None:
         """The operator gives up a part of what the account owes."""
-        await self._lower_receivable(account_id, amount, cause, actor, "write_off", reason)
+        await self._lower_receivable(account_id, amount, cause, actor, "write_off", reason, also)
 
     async def _lower_receivable(
         self,

@@ -18,6 +18,7 @@ from billing.database import sales
 from billing.database.db import Database, execute, fetch
 from billing.documents.document import Document, Kind
 from billing.documents.reading import read_document
+from billing.documents.settled import SETTLED
 from billing.documents.vat import NANODOLLARS_PER_CENT, contained
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
@@ -27,19 +28,18 @@ from billing.payments.provider import Provider
 from billing.payments.settling import INVOICE, pays_invoice
 from billing.prices.money import format_dollars
 
-_UNPAID = """
+UNPAID = f"""
 SELECT d.id, d.account_id, d.series, d.number, d.due_on, d.gross_cents, least(
-    d.gross_cents - coalesce(p.cents, 0),
+    d.gross_cents - coalesce(s.cents, 0),
     ceil(a.owed_nanodollars::numeric / 10000000)
 )::bigint AS left_cents
 FROM document d JOIN account a ON a.id = d.account_id
-LEFT JOIN (
-    SELECT document_id, sum(gross_cents)::bigint AS cents FROM payment WHERE state = 'credited' GROUP BY 1
-) p ON p.document_id = d.id
-WHERE d.kind = 'invoice' AND d.gross_cents > coalesce(p.cents, 0) AND a.owed_nanodollars > 0
+LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
+WHERE d.kind = 'invoice' AND d.gross_cents > coalesce(s.cents, 0) AND a.owed_nanodollars > 0
   AND ($1::bigint IS NULL OR d.account_id = $1)
 ORDER BY d.due_on, d.id
 """
+"""Of an account or of all: as ``Unpaid``, ``left_cents`` last."""
 _REFUSED = "UPDATE payment SET state = 'expired', failure = $2 WHERE id = $1 AND state = 'ordered'"
 _OPEN = "UPDATE payment SET state = 'open', checkout = $2 WHERE id = $1 AND state = 'ordered'"
 
@@ -62,7 +62,7 @@ async def unpaid(connection: AsyncConnection, account_id: int | None = None) -> 
             row.id, row.account_id, f"{row.series}-{row.number}" if row.series else str(row.number), row.due_on,
             row.gross_cents, row.left_cents,
         )
-        for row in await fetch(connection, _UNPAID, account_id)
+        for row in await fetch(connection, UNPAID, account_id)
     ]  # fmt: skip
 
 

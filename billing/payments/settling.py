@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.database.db import Database, execute, fetch
+from billing.documents.settled import SETTLED
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError, Conflict
 from billing.ids import new_id
@@ -53,11 +54,10 @@ INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cen
                     created_at)
 SELECT $3, id, 'taken', value_nanodollars, net_cents, vat_cents, gross_cents, 'appliance', $4, $6 FROM paid
 """
-_LEFT_OF_INVOICE = """
-SELECT d.gross_cents - coalesce((
-    SELECT sum(p.gross_cents) FROM payment p WHERE p.document_id = d.id AND p.state = 'credited' AND p.id <> $1
-), 0)::bigint, (SELECT gross_cents FROM payment WHERE id = $1)
-FROM document d WHERE d.id = (SELECT document_id FROM payment WHERE id = $1)
+_LEFT_OF_INVOICE = f"""
+SELECT d.gross_cents - coalesce(s.cents, 0), p.gross_cents
+FROM payment p JOIN document d ON d.id = p.document_id LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
+WHERE p.id = $1
 """
 _OVER = "UPDATE payment SET state = $2, failure = $3, intent = coalesce(intent, $4) WHERE id = $1"
 _NOTED = "UPDATE payment SET failure = $2 WHERE id = $1 AND failure IS DISTINCT FROM $2"

@@ -1,7 +1,9 @@
 """Postpaid accounts: an invoice at the month's end, paid, reminded of, stopped; the clock is the test's."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +16,7 @@ from billing.documents.posting import Posted
 from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
+from billing.payments.debts import Debts
 from billing.payments.invoices import BankTransfers, unpaid
 from billing.payments.reminding import Reminded, Reminding, Terms, stopped_for, why_stopped
 from billing.prices.pricing import Tokens
@@ -57,6 +60,23 @@ class Company:
         transfers = BankTransfers(self.bank.database, self.bank.credit, self.bank.clock)
         left = await transfers.note(name, on or self.bank.clock().date(), cents, "kari")
         return 0 if left is None else left.left_cents
+
+    async def forgives(self, nanodollars: int, cause: UUID | None = None) -> None:
+        """The operator: as ``appliance credit forgive``."""
+        await Debts(self.bank.credit, self.bank.clock).forgive(
+            self.customer.account_id, nanodollars, cause or new_id(self.bank.clock()), "kari", "an outage"
+        )
+
+    async def pays_for_nothing_named(self, nanodollars: int, cause: UUID | None = None) -> None:
+        """As ``appliance credit paid``."""
+        await Debts(self.bank.credit, self.bank.clock).paid(
+            self.customer.account_id, nanodollars, cause or new_id(self.bank.clock()), "kari"
+        )
+
+    async def left(self) -> dict[str, int]:
+        """Cents of each invoice that are unpaid."""
+        async with self.bank.database.begin() as connection:
+            return {one.name: one.left_cents for one in await unpaid(connection, self.customer.account_id)}
 
     async def owed(self) -> int:
         return (await self.customer.account()).owed_nanodollars
@@ -249,18 +269,61 @@ async def test_of_two_unpaid_invoices_one_that_is_paid_does_not_open_the_account
 async def test_what_was_forgiven_or_paid_before_is_not_asked_for_and_nobody_is_stopped_for_it(
     company: Company,
 ) -> None:
-    bank, account_id = company.bank, company.customer.account_id
+    bank = company.bank
     await company.uses(10 * REQUEST)
-    await bank.credit.write_off(account_id, 4 * REQUEST, new_id(bank.clock()), "kari", "an outage")
+    await company.forgives(4 * REQUEST)
     bank.clock.now = at(2, 1, 2)
     await company.invoice()
     (invoice,) = await company.invoices()
     assert invoice.gross_cents == 600
-    await bank.credit.write_off(account_id, 6 * REQUEST, new_id(bank.clock()), "kari", "another")
-    async with bank.database.begin() as connection:
-        assert await unpaid(connection) == []
+    await company.forgives(6 * REQUEST)
+    assert await company.left() == {}
     bank.clock.now = at(6, 1)
     assert await company.remind() == Reminded(0, 0, 0)
+
+
+@pytest.mark.parametrize("by", [Company.forgives, Company.pays_for_nothing_named])
+async def test_an_invoice_that_was_forgiven_stays_so_when_the_account_goes_on_and_new_use_is_invoiced(
+    company: Company, by: Callable[[Company, int], Awaitable[None]]
+) -> None:
+    clock = company.bank.clock
+    await company.uses(10 * REQUEST)
+    clock.now = at(2, 1, 2)
+    await company.invoice()
+    await by(company, 10 * REQUEST)
+    clock.now = at(3, 20)
+    await company.uses(7 * REQUEST)
+    assert await company.left() == {}
+    assert await company.remind() == Reminded(0, 0, 0)
+    clock.now = at(4, 1, 2)
+    await company.invoice()
+    assert await company.left() == {"2": 700}
+    assert await company.pays("2") == 0
+    assert await company.owed() == 0
+    assert await company.bank.discrepancies() == []
+
+
+async def test_what_is_forgiven_goes_to_the_oldest_invoice_and_the_rest_to_what_is_not_invoiced_yet(
+    company: Company,
+) -> None:
+    clock, cause = company.bank.clock, new_id(company.bank.clock())
+    for month, used in ((2, 10), (3, 5)):
+        await company.uses(used * REQUEST)
+        clock.now = at(month, 1, 2)
+        await company.invoice()
+    await company.uses(8 * REQUEST)
+    for _ in range(2):
+        await company.forgives(12 * REQUEST + 5_000_000, cause)
+        assert await company.left() == {"2": 300}
+    await company.pays_for_nothing_named(6 * REQUEST)
+    assert await company.left() == {}
+    with pytest.raises(Conflict, match="is paid"):
+        await company.pays("1")
+    clock.now = at(4, 1, 2)
+    await company.invoice()
+    assert await company.left() == {"3": 499}, "eight dollars, less three, less half a cent"
+    assert await company.owed() == 4_995_000_000
+    assert await company.bank.discrepancies() == []
 
 
 async def test_who_has_not_said_who_buys_is_invoiced_when_it_is_known(shop: Shop) -> None:

@@ -336,6 +336,19 @@ CREATE TABLE invoiced_month (
 COMMENT ON TABLE invoiced_month IS
     'append-only: what an account used beyond its credit in a month; before: the rest of the month before; gone: paid or forgiven before it was invoiced; rest: less than a cent, for the next month; the document is for what is left; vat_cause: of the transfer of its tax, where that comes on top';
 
+CREATE TABLE allocation (
+    cause UUID NOT NULL,
+    document_id BIGINT NOT NULL,
+    cents BIGINT NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT pk_allocation PRIMARY KEY (cause, document_id),
+    CONSTRAINT ck_allocation_positive CHECK (cents > 0),
+    CONSTRAINT fk_allocation_document_id FOREIGN KEY(document_id) REFERENCES document (id)
+);
+CREATE INDEX ix_allocation_document_id ON allocation (document_id);
+COMMENT ON TABLE allocation IS
+    'append-only: what went to an invoice of a debt that was given up, or of money that named no invoice; cause is the transfer''s';
+
 CREATE TABLE exchange_rate (
     currency TEXT NOT NULL,
     day DATE NOT NULL,
@@ -359,7 +372,15 @@ END
 $$
 """
 
-APPEND_ONLY = ("plan_version", "plan_price", "stripe_movement", "document", "invoiced_month", "exchange_rate")
+APPEND_ONLY = (
+    "plan_version",
+    "plan_price",
+    "stripe_movement",
+    "document",
+    "invoiced_month",
+    "allocation",
+    "exchange_rate",
+)
 
 
 def upgrade() -> None:

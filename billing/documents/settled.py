@@ -1,0 +1,9 @@
+"""What of each invoice is not to be paid any more."""
+
+SETTLED = """
+SELECT document_id, sum(cents)::bigint AS cents FROM (
+    SELECT document_id, gross_cents AS cents FROM payment WHERE kind = 'invoice' AND state = 'credited'
+    UNION ALL SELECT document_id, cents FROM allocation
+) part GROUP BY 1
+"""
+"""A query of cents by invoice: paid, or gone to it of what the operator gave up or noted without naming one."""
