@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from appliance.papers.papers import Papers
 from appliance.papers.wording import title_of
 from appliance.site.audience import Audience
-from appliance.site.forms import BadForm, number
+from appliance.site.forms import BadForm, number, read_form, uuid_of
 from appliance.site.pages import NothingHere, Routes, go
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
@@ -22,6 +22,7 @@ from billing.database.db import Database
 from billing.documents.document import Document
 from billing.documents.reading import documents_of, read_document, related
 from billing.errors import Conflict, NotFound
+from billing.ids import new_id
 from billing.payments.invoices import unpaid
 from billing.payments.settling import Mismatch
 
@@ -88,10 +89,14 @@ class DocumentPages:
         except NotFound:
             raise NothingHere from None
         listed = self._listed(document, left, visitor)
-        return self._render(visitor, "document.html", paper=paper, listed=listed, others=others)
+        order = new_id(self._clock())
+        return self._render(visitor, "document.html", paper=paper, listed=listed, others=others, order=order)
 
     async def pay(self, request: Request, visitor: Visitor) -> Response:
-        """An invoice, on Stripe's page: also by somebody whose account is closed because it was not paid."""
+        """An invoice, on Stripe's page: also by somebody whose account is closed because it was not paid.
+
+        The same form a second time is the same payment.
+        """
         document_id, signed = _number(request), visitor.person
         try:
             async with self._database.begin() as connection:
@@ -100,10 +105,15 @@ class DocumentPages:
             raise NothingHere from None
         if self._till is None:
             raise BadForm
+        order = uuid_of((await read_form(request))["order"])
         await self._ordering.count(signed.account_id)
         try:
             url = await self._till.invoices.order(
-                signed.account_id, document_id, back=f"{self._back}{HERE}/paid", email=signed.email
+                signed.account_id,
+                document_id,
+                order_id=order,
+                back=f"{self._back}{HERE}/paid",
+                email=signed.email,
             )
         except NotFound:
             raise BadForm from None

@@ -40,6 +40,8 @@ WHERE d.kind = 'invoice' AND d.gross_cents > coalesce(s.cents, 0) AND a.owed_nan
 ORDER BY d.due_on, d.id
 """
 """Of an account or of all: as ``Unpaid``, ``left_cents`` last."""
+_LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
+_KNOWN = "SELECT account_id, document_id, gross_cents, state IN ('ordered', 'open') FROM payment WHERE id = $1"
 _REFUSED = "UPDATE payment SET state = 'expired', failure = $2 WHERE id = $1 AND state = 'ordered'"
 _OPEN = "UPDATE payment SET state = 'open', checkout = $2 WHERE id = $1 AND state = 'ordered'"
 
@@ -85,24 +87,29 @@ class Invoices:
         self._customers = Customers(database, provider)
         self._clock = clock
 
-    async def order(self, account_id: int, document_id: int, *, back: str, email: str) -> str:
+    async def order(self, account_id: int, document_id: int, *, order_id: UUID, back: str, email: str) -> str:
         """The address of Stripe's page to pay what is left of an invoice on. See ``Shop.order_credit``."""
         async with self._database.begin() as connection:
+            await execute(connection, _LOCK, account_id)
             invoice = await read_document(connection, document_id, account_id)
             left = await _left(connection, invoice)
-            payment_id = await _noted(connection, invoice, left, "stripe", self._clock())
+            known = await fetch(connection, _KNOWN, order_id)
+            if known and tuple(known[0]) != (account_id, document_id, left, True):
+                raise Conflict(f"payment {order_id} is over, or is for something else")
+            if not known:
+                await _noted(connection, order_id, invoice, left, "stripe", self._clock())
         customer = await self._customers.of(account_id, email, invoice.buyer.name)
         page = await self._provider.sell(
             customer=customer,
             cents=left,
             what=f"Invoice {invoice.name}",
-            reference=payment_id,
+            reference=order_id,
             save_card=False,
-            back=f"{back}?{urlencode({'payment': payment_id})}",
-            key=str(payment_id),
+            back=f"{back}?{urlencode({'payment': order_id})}",
+            key=str(order_id),
         )
         async with self._database.begin() as connection:
-            await execute(connection, _OPEN, payment_id, page.id)
+            await execute(connection, _OPEN, order_id, page.id)
         if page.url is None:
             raise Conflict("the page to pay on is closed already")
         return page.url
@@ -136,7 +143,8 @@ class BankTransfers:
                     f"of invoice {invoice.name} {format_dollars(left * NANODOLLARS_PER_CENT)} is left:"
                     " note that much, and give the rest back"
                 )
-            payment_id = await _noted(connection, invoice, amount, "bank", now)
+            payment_id = new_id(now)
+            await _noted(connection, payment_id, invoice, amount, "bank", now)
         also = pays_invoice(payment_id, min(paid_at, now), None)
         nanodollars = amount * NANODOLLARS_PER_CENT
         try:
@@ -160,9 +168,10 @@ async def _left(connection: AsyncConnection, invoice: Document) -> int:
     raise Conflict(f"invoice {invoice.name} is paid")
 
 
-async def _noted(connection: AsyncConnection, invoice: Document, cents: int, way: str, now: datetime) -> UUID:
+async def _noted(
+    connection: AsyncConnection, payment_id: UUID, invoice: Document, cents: int, way: str, now: datetime
+) -> None:
     """The payment's row; it pays nothing yet. The tax is in it in proportion."""
-    payment_id = new_id(now)
     vat = contained(cents, invoice.vat_basis_points) if invoice.vat_cents else 0
     values = {
         "id": payment_id,
@@ -181,4 +190,3 @@ async def _noted(connection: AsyncConnection, invoice: Document, cents: int, way
         "document_id": invoice.id,
     }
     await connection.execute(insert(sales.payment).values(values))
-    return payment_id

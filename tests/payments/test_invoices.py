@@ -10,6 +10,7 @@ from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Office
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict, NotFound
+from billing.ids import new_id
 from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
@@ -37,7 +38,11 @@ async def owes(counter: Counter, nanodollars: int = 10**10) -> tuple[Customer, U
 
 async def page_of(counter: Counter, customer: Customer, invoice: Unpaid) -> str:
     url = await Invoices(counter.database, counter.provider, counter.bank.clock).order(
-        customer.account_id, invoice.id, back="https://site.test/billing", email="ada@example.com"
+        customer.account_id,
+        invoice.id,
+        order_id=new_id(counter.bank.clock()),
+        back="https://site.test/billing",
+        email="ada@example.com",
     )
     return url.rpartition("/")[2]
 

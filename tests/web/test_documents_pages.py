@@ -11,7 +11,7 @@ from billing.database import sales
 from billing.database.tables import account
 from billing.ids import new_id
 from tests.web.conftest import Browser, House
-from tests.web.shopping import BUYER, WHO, account_of, paid, post_documents, say_who_buys, sent_to_stripe
+from tests.web.shopping import BUYER, WHO, account_of, paid, pay, post_documents, say_who_buys, sent_to_stripe
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -100,12 +100,28 @@ async def test_an_invoice_says_until_when_and_that_it_is_late(house: House) -> N
     assert "Invoice" in listed.words
     path = document_path(listed.text)
     assert "Pay $100.00" in (await ada.get(path)).words
-    url = await sent_to_stripe(ada, f"{path}/pay", {})
+    url = await sent_to_stripe(ada, f"{path}/pay", {"order": (await ada.get(path)).field("order")})
     assert "/c/pay/" in url
     house.clock.turn(days=15)
     await ada.sign_in()
     assert "late" in (await ada.get("/documents")).words
     assert "This invoice was due on" in (await ada.get(document_path(listed.text))).words
+
+
+async def test_an_invoice_whose_button_is_pressed_twice_has_one_page_to_pay_on(house: House) -> None:
+    ada, mallory = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await invoice(house, await account_of(house), days=14)
+    path = document_path((await ada.get("/documents")).text)
+    form = {"order": (await ada.get(path)).field("order")}
+    urls = {await sent_to_stripe(ada, f"{path}/pay", form) for _ in range(2)}
+    assert len(urls) == 1
+    pay(house, urls.pop())
+    assert "Paid: thank you" in (await ada.get(f"/documents/paid?payment={form['order']}")).words
+    assert "Pay $100.00" not in (await ada.post(f"{path}/pay", form)).words
+    await mallory.sign_up("mallory@example.com", "Mallory")
+    assert (await mallory.post(f"{path}/pay", form)).status == 404
+    assert (await ada.post(f"{path}/pay", {"order": "x"})).status == 400
 
 
 async def test_what_a_buyer_typed_is_text_on_every_page(house: House) -> None:
