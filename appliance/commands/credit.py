@@ -13,6 +13,7 @@ from appliance.commands.session import (
     actor,
     as_document,
     dollars,
+    fail,
     print_json,
     print_table,
     settings,
@@ -22,6 +23,7 @@ from billing.clock import system_clock
 from billing.customers import accounts
 from billing.ledger.credit import Credit
 from billing.payments.debts import Debts
+from billing.payments.records import payment_by
 from billing.prices.money import format_dollars
 from billing.store.postgres import PostgresStore
 
@@ -83,6 +85,7 @@ def list_all(account: AccountArgument, as_json: AsJson = False) -> None:
 @app.command()
 def refund(lot: LotId, reason: Reason) -> None:
     """Take back a purchase of which nothing was used. The money itself is paid back elsewhere."""
+    _require_no_payment(lot)
     days = settings().billing.refund_days
     amount = act(lambda store: Credit(store, system_clock, refund_days=days).refund(lot, actor(), reason))
     typer.echo(f"{format_dollars(amount)} to be paid back")
@@ -91,6 +94,7 @@ def refund(lot: LotId, reason: Reason) -> None:
 @app.command()
 def dispute(lot: LotId) -> None:
     """The payment of a lot is disputed: what is left of it is set aside."""
+    _require_no_payment(lot)
     found = act(lambda store: Credit(store, system_clock).open_dispute(lot))
     typer.echo(f"{format_dollars(found.frozen)} of lot {lot} set aside")
 
@@ -98,6 +102,7 @@ def dispute(lot: LotId) -> None:
 @app.command()
 def won(lot: LotId) -> None:
     """A dispute was decided for you: what was set aside comes back."""
+    _require_no_payment(lot)
     act(lambda store: Credit(store, system_clock).win_dispute(lot))
     typer.echo(f"lot {lot} is free again")
 
@@ -105,6 +110,7 @@ def won(lot: LotId) -> None:
 @app.command()
 def lost(lot: LotId) -> None:
     """A dispute was decided for the payer: what was used already, the account owes you."""
+    _require_no_payment(lot)
     shortfall = act(lambda store: Credit(store, system_clock).lose_dispute(lot))
     typer.echo(f"lot {lot} went back; the account owes {format_dollars(shortfall)}")
 
@@ -125,6 +131,16 @@ def forgive(account: AccountArgument, amount: Dollars, reason: Reason, cause: Ca
     given = dollars(amount)
     act(lambda store: _debts(store).forgive(owner.id, given, cause or uuid.uuid4(), actor(), reason))
     typer.echo(f"{format_dollars(given)} written off for {owner.name}")
+
+
+def _require_no_payment(lot: int) -> None:
+    """Ends the command for a lot that a payment brought: only together with its payment may it change."""
+    found = transact(lambda connection: payment_by(connection, lot_id=lot))
+    if found is not None:
+        raise fail(
+            f"lot {lot} came by payment {found.id}: `appliance refund pay {found.id}` takes it back and pays it"
+            " back; disputes at Stripe are followed by themselves"
+        )
 
 
 def _debts(store: PostgresStore) -> Debts:

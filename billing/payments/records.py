@@ -133,8 +133,8 @@ async def payment(connection: AsyncConnection, id_: UUID, *, locked: bool = Fals
     return _payment(row)
 
 
-async def payment_by(connection: AsyncConnection, **where: str) -> Payment | None:
-    """By Stripe's id of its ``checkout``, ``intent`` or ``invoice``."""
+async def payment_by(connection: AsyncConnection, **where: str | int) -> Payment | None:
+    """By Stripe's id of its ``checkout``, ``intent`` or ``invoice``, or by its ``lot_id``."""
     ((column, value),) = where.items()
     row = (await connection.execute(select(*_PAYMENT).where(sales.payment.c[column] == value))).one_or_none()
     return None if row is None else _payment(row)

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -17,7 +18,9 @@ from billing.clock import system_clock
 from billing.customers.keys import is_well_formed
 from billing.database.db import Database, execute
 from billing.ids import new_id
+from billing.ledger.credit import Credit
 from billing.plans.versions import publish
+from billing.store.postgres import PostgresStore
 from serving.metering.journal import FileJournal, meters_directory
 from serving.metering.meter import Meter
 
@@ -80,6 +83,33 @@ def test_a_mistake_gets_a_sentence_and_status_1(run: Any, arguments: tuple[str, 
     assert result.exit_code == 1
     assert said in result.output
     assert "Traceback" not in result.output
+
+
+def test_credit_that_a_payment_brought_is_changed_with_its_payment_alone(run: Any, fresh_url: str) -> None:
+    run("account", "create", "alice")
+    payment = asyncio.run(_buy_credit(fresh_url))
+    (lot,) = json.loads(run("credit", "list", "alice", "--json").output)
+    for command in (("refund", "--reason", "asked"), ("dispute",), ("won",), ("lost",)):
+        refused = run("credit", command[0], str(lot["id"]), *command[1:])
+        assert refused.exit_code == 1, command
+        assert f"`appliance refund pay {payment}`" in refused.output
+    assert json.loads(run("credit", "list", "alice", "--json").output) == [lot]
+
+
+async def _buy_credit(url: str) -> UUID:
+    """Ten dollars, as a payment at Stripe would bring them."""
+    database, cause = Database(url), new_id(system_clock())
+    lot = await Credit(PostgresStore(database), system_clock).purchase(1, 10**10, "bought", cause)
+    statement = (
+        "INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents, gross_cents,"
+        " vat_code, vat_basis_points, buyer, created_at, paid_at, lot_id)"
+        " VALUES ($1, 1, 'credit', 'credited', 10000000000, 1000, 0, 1000, '3', 0, $4, $2, $2, $3)"
+    )
+    buyer = {"name": "A", "address": "B", "postal_code": "1", "city": "C", "country": "NO", "business": False}
+    async with database.begin() as connection:
+        await execute(connection, statement, cause, system_clock(), lot.id, json.dumps(buyer))
+    await database.close()
+    return cause
 
 
 def test_sessions_are_ended_for_a_reason_that_is_on_record(run: Any) -> None:

@@ -263,7 +263,9 @@ class Business:
     async def _pays_by_card(self, one: Unpaid) -> None:
         if one.left_cents < LEAST_CENTS:
             return
-        url = await self.invoices.order(one.account_id, one.id, order_id=new_id(self.bank.clock()), back=BACK, email=EMAIL)
+        url = await self.invoices.order(
+            one.account_id, one.id, order_id=new_id(self.bank.clock()), back=BACK, email=EMAIL
+        )
         self.sandbox.pay_session(url.rpartition("/")[2], Payer(PAYS))
         self.happened["invoice paid by card"] += 1
 
