@@ -70,7 +70,10 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An invoice that was paid, at the invoice's own rate and at the day's."""
+    """An invoice that was paid, at the invoice's own rate and at that of the day on which it was.
+
+    ``cents`` are below zero where such a payment went back: it leaves as it came.
+    """
 
     id: str
     day: date
@@ -210,8 +213,8 @@ def of_settled(settled: Settled) -> Voucher:
         Entry(money, came, settled.customer, settled.cents, settled.rate),
         Entry(Account.RECEIVABLE, -was, settled.customer, -settled.cents, settled.invoice_rate),
     ]
-    rest = Account.EXCHANGE_GAIN if came > was else Account.EXCHANGE_LOSS
-    text = f"payment of invoice {settled.invoice}"
+    rest = Account.EXCHANGE_GAIN if abs(came) > abs(was) else Account.EXCHANGE_LOSS
+    text = f"payment of invoice {settled.invoice}{', taken back' if settled.cents < 0 else ''}"
     return Voucher(f"P-{settled.id}", settled.day, "payments", text, balanced(entries, rest), settled.invoice)
 
 

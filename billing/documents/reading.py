@@ -20,8 +20,8 @@ _COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
 _PAID = """
 SELECT max(paid_at) AS at, coalesce(sum(gross_cents), 0)::bigint AS cents, bool_or(way = 'bank') AS by_bank
 FROM payment
-WHERE state IN ('credited', 'unwanted')
-    AND (document_id = $1 OR id = (SELECT payment_id FROM document WHERE id = $1))
+WHERE state = 'credited' AND document_id = $1
+    OR state IN ('credited', 'unwanted') AND id = (SELECT payment_id FROM document WHERE id = $1)
 HAVING count(*) > 0
 """
 _AROUND = """

@@ -91,7 +91,7 @@ REFUNDS = _of_the_day(
            max(created_at) AS at
     FROM movement GROUP BY source
 )
-SELECT r.id, p.account_id, r.state, r.gross_cents, p.state AS payment_state,
+SELECT r.id, p.account_id, r.state, r.gross_cents, p.state AS payment_state, p.kind AS payment_kind,
        coalesce(s.charges, 0) AS charges, coalesce(s.cents, 0) AS stripe_cents, coalesce(s.fees, 0) AS fee_cents,
        coalesce(l.amount, 0) AS ledger, d.documents, d.cents AS document_cents,
        greatest(r.created_at, r.done_at, s.at, l.at, d.at) AS newest_at

@@ -5,9 +5,12 @@ from datetime import timedelta
 import pytest
 
 from appliance.stripe_sandbox.hosted import Buyer as Payer
+from billing.books.chart import Account
+from billing.books.reading import read_books
 from billing.customers.standing import Standings
 from billing.documents.invoicing import Invoicing
-from billing.documents.posting import Office
+from billing.documents.posting import Office, Posted, Posting
+from billing.documents.reading import paid
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
@@ -21,6 +24,21 @@ from tests.payments.conftest import CARD, Counter, bank, counter
 __all__ = ["bank", "counter"]
 
 
+def office_of(counter: Counter) -> Office:
+    return Office(SELLER, "", counter.taxing, Words(), None)
+
+
+async def posts(counter: Counter) -> Posted:
+    return await Posting(counter.database, office_of(counter), counter.bank.clock).run_once()
+
+
+async def closing(counter: Counter) -> dict[Account, int]:
+    """Of this year's books, in cents: what is not nothing."""
+    async with counter.database.snapshot() as connection:
+        books = await read_books(connection, counter.bank.clock().year)
+    return {account: amount for account, amount in books.closing.items() if amount}
+
+
 async def owes(counter: Counter, nanodollars: int = 10**10) -> tuple[Customer, Unpaid]:
     """A company with an invoice."""
     bank, ada = counter.bank, await counter.customer()
@@ -29,8 +47,7 @@ async def owes(counter: Counter, nanodollars: int = 10**10) -> tuple[Customer, U
     tokens = nanodollars // 400
     await ada.settle(await ada.admitted(prompt_limit=0, completion_limit=tokens), Tokens(0, 0, tokens))
     bank.clock.turn(days=2)
-    office = Office(SELLER, "", counter.taxing, Words(), None)
-    await Invoicing(bank.database, office, bank.credit, bank.clock, invoice_days=14).run_once()
+    await Invoicing(bank.database, office_of(counter), bank.credit, bank.clock, invoice_days=14).run_once()
     async with bank.database.begin() as connection:
         (one,) = await unpaid(connection, ada.account_id)
     return ada, one
@@ -73,8 +90,24 @@ async def test_what_was_paid_by_bank_meanwhile_is_paid_back_to_the_card(counter:
     await transfers.note(invoice.name, counter.bank.clock().date(), 400, "kari")
     counter.sandbox.pay_session(page, Payer(CARD))
     await counter.hear()
+    came = {Account.BANK: 400, Account.STRIPE: 1000, Account.SALES: -800, Account.VAT: -200}
+    assert await closing(counter) == came | {Account.RECEIVABLE: -400}
     await counter.till.refunds.run_once()
     assert (await ada.account()).owed_nanodollars == 600 * NANODOLLARS_PER_CENT
     refunds = counter.sandbox.state.table("refund").rows.values()
     assert [row["amount"] for row in refunds] == [1000]
     assert await counter.errors() == []
+    assert await posts(counter) == Posted(0, 0), "the invoice is as right as before"
+    async with counter.database.begin() as connection:
+        got = await paid(connection, invoice.id)
+    assert got is not None
+    assert (got.cents, got.by_bank) == (400, True)
+    assert await closing(counter) == {
+        Account.BANK: 400, Account.RECEIVABLE: 600, Account.SALES: -800, Account.VAT: -200
+    }  # fmt: skip
+    day = counter.bank.clock().date()
+    movements = counter.provider.movements(counter.bank.clock() - timedelta(hours=1))
+    counter.bank.clock.turn(hours=1)
+    found = await compare_takings(counter.database, day, movements, counter.bank.clock)
+    assert found.differences == ()
+    assert {one.kind: one.stripe_cents for one in found.groups} == {"invoice": 1000, "refund": -1000}
