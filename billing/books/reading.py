@@ -44,15 +44,19 @@ LEFT JOIN refund r ON r.id = d.refund_id LEFT JOIN payment rp ON rp.id = r.payme
 LEFT JOIN document o ON o.id = d.corrects_id LEFT JOIN payment op ON op.id = o.payment_id
 WHERE d.issued_at < $1
 """
-# What came for invoices, and what went back: of a payment that was not wanted.
+# What came for invoices, and what went back: of a payment that was not wanted, or by the payer's bank.
 _SETTLED = """
-SELECT id, account_id, paid_at, paid_at AS at, gross_cents AS cents, document_id, way = 'bank' AS elsewhere
+SELECT id::text, account_id, paid_at, paid_at AS at, gross_cents AS cents, document_id, way = 'bank' AS elsewhere
 FROM payment WHERE kind = 'invoice' AND state IN ('credited', 'unwanted') AND paid_at < $1
 UNION ALL
-SELECT r.id, p.account_id, p.paid_at, coalesce(r.done_at, r.created_at), -r.gross_cents, p.document_id,
+SELECT r.id::text, p.account_id, p.paid_at, coalesce(r.done_at, r.created_at), -r.gross_cents, p.document_id,
     r.state = 'otherwise'
 FROM refund r JOIN payment p ON p.id = r.payment_id
 WHERE p.kind = 'invoice' AND r.state IN ('done', 'otherwise') AND coalesce(r.done_at, r.created_at) < $1
+UNION ALL
+SELECT d.id, p.account_id, p.paid_at, d.closed_at, -d.cents, p.document_id, false
+FROM dispute d JOIN payment p ON p.id = d.payment_id
+WHERE p.kind = 'invoice' AND d.state = 'lost' AND d.closed_at < $1
 ORDER BY at, id
 """
 _LOTS = "SELECT id, account_id, amount_nanodollars AS amount FROM lot WHERE source = 'purchase'"
@@ -236,7 +240,7 @@ class _Reader:
         return [
             vouchers.of_settled(
                 Settled(
-                    row.id.hex,
+                    row.id,
                     row.at.date(),
                     row.account_id,
                     row.cents,

@@ -16,13 +16,19 @@ from billing.errors import NotFound
 
 _COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
 
-# An invoice is paid by payments that name it, a receipt by the payment that it is of.
+# An invoice is paid by payments that name it and no bank took back, a receipt by the payment that it is of.
 _PAID = """
-SELECT max(paid_at) AS at, coalesce(sum(gross_cents), 0)::bigint AS cents, bool_or(way = 'bank') AS by_bank
-FROM payment
-WHERE state = 'credited' AND document_id = $1
-    OR state IN ('credited', 'unwanted') AND id = (SELECT payment_id FROM document WHERE id = $1)
-HAVING count(*) > 0
+SELECT max(paid_at) AS at, sum(cents)::bigint AS cents, bool_or(way = 'bank') AS by_bank
+FROM (
+    SELECT kind, paid_at, way, gross_cents - (
+        SELECT coalesce(sum(d.cents), 0) FROM dispute d WHERE d.payment_id = p.id AND d.state = 'lost'
+    ) AS cents
+    FROM payment p WHERE document_id = $1 AND state = 'credited'
+    UNION ALL
+    SELECT kind, paid_at, way, gross_cents FROM payment
+    WHERE id = (SELECT payment_id FROM document WHERE id = $1) AND state IN ('credited', 'unwanted')
+) part
+HAVING sum(cents) > 0 OR bool_or(kind <> 'invoice')
 """
 _AROUND = """
 SELECT id, series, number FROM document

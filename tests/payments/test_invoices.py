@@ -20,6 +20,7 @@ from billing.proof.takings import compare_takings
 from tests.billing.conftest import Customer
 from tests.documents.conftest import SELLER, Words
 from tests.payments.conftest import CARD, Counter, bank, counter
+from tests.payments.test_disputes import DISPUTED, decided
 
 __all__ = ["bank", "counter"]
 
@@ -111,3 +112,17 @@ async def test_what_was_paid_by_bank_meanwhile_is_paid_back_to_the_card(counter:
     found = await compare_takings(counter.database, day, movements, counter.bank.clock)
     assert found.differences == ()
     assert {one.kind: one.stripe_cents for one in found.groups} == {"invoice": 1000, "refund": -1000}
+
+
+async def test_a_payment_that_the_bank_takes_back_is_owed_again(counter: Counter) -> None:
+    ada, invoice = await owes(counter)
+    counter.sandbox.pay_session(await page_of(counter, ada, invoice), Payer(DISPUTED))
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    assert await closing(counter) == {Account.STRIPE: 1000, Account.SALES: -800, Account.VAT: -200}
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    assert (await ada.account()).owed_nanodollars == 1000 * NANODOLLARS_PER_CENT
+    assert await closing(counter) == {Account.RECEIVABLE: 1000, Account.SALES: -800, Account.VAT: -200}
+    async with counter.database.begin() as connection:
+        assert await paid(connection, invoice.id) is None
