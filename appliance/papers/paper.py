@@ -128,7 +128,7 @@ class _Writer:
             delivered = (
                 say("Paid back") if document.kind is Kind.CREDIT_NOTE else say("Delivered, by the internet")
             )
-            yield delivered, self._day(document.delivered_at)
+            yield delivered, self._days(document.delivered_at, document.delivered_until)
         if corrects is not None:
             yield say("Takes back"), corrects
         if document.due_on is not None:
@@ -171,6 +171,11 @@ class _Writer:
 
     def _amount(self, cents: int) -> str:
         return format_decimal(Decimal(cents) / 100, format="#,##0.00", locale=self._locale)
+
+    def _days(self, first: datetime, last: datetime | None) -> str:
+        if last is None:
+            return self._day(first)
+        return self._say("{first} to {last}", first=self._day(first), last=self._day(last))
 
     def _day(self, day: date) -> str:
         return format_date(day, "long", locale=self._locale)

@@ -149,6 +149,8 @@ payment = Table(
     Column("lot_id", ForeignKey("lot.id"), unique=True),
     Column("subscription_id", ForeignKey("subscription.id")),
     Column("version_id", ForeignKey("plan_version.id")),
+    moment("period_start", nullable=True),
+    moment("period_end", nullable=True),
     Column("document_id", BigInteger),
     Column("failure", Text),
     CheckConstraint("kind IN ('credit', 'top_up', 'plan', 'upgrade', 'invoice')", name="kind"),
@@ -170,7 +172,8 @@ payment = Table(
     ),
     Index("ix_payment_paid_at", "paid_at"),
     comment="money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan;"
-    " document_id: the invoice that it pays; way: bank is what the operator saw on his own bank account",
+    " document_id: the invoice that it pays; period: of a plan that it pays for;"
+    " way: bank is what the operator saw on his own bank account",
 )
 
 refund = Table(
@@ -286,6 +289,7 @@ document = Table(
     Column("corrects_id", ForeignKey("document.id")),
     moment("issued_at"),
     moment("delivered_at"),
+    moment("delivered_until", nullable=True),
     Column("due_on", Date),
     Column("net_cents", BigInteger, nullable=False),
     Column("vat_cents", BigInteger, nullable=False),

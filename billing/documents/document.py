@@ -55,6 +55,8 @@ class Exchanged(msgspec.Struct, frozen=True):
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A document before it has its number. ``period`` is the month that it is for, ``2026-11``.
 
+    What lasts a while is delivered from ``delivered_at`` until ``delivered_until``.
+
     One of ``payment_id`` (what a receipt is for), ``refund_id`` and ``period`` says what it is about: for each
     there is one document of a kind. ``corrects_id`` is the document that a credit note takes back.
     """
@@ -75,6 +77,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     exchange: Exchanged | None = None
     due_on: date | None = None
+    delivered_until: datetime | None = None
     payment_id: UUID | None = None
     refund_id: UUID | None = None
     period: str | None = None

@@ -30,7 +30,8 @@ NOTICE = "document"
 
 _SOLD = """
 SELECT p.id, p.account_id, p.kind, p.value_nanodollars, p.net_cents, p.vat_cents, p.gross_cents, p.vat_code,
-    p.vat_basis_points, p.buyer::text AS buyer, p.paid_at, (v.terms->'names')::text AS plan
+    p.vat_basis_points, p.buyer::text AS buyer, p.paid_at, p.period_start, p.period_end,
+    (v.terms->'names')::text AS plan
 FROM payment p
 LEFT JOIN plan_version v ON v.id = p.version_id
 WHERE p.state IN ('credited', 'unwanted') AND p.kind <> 'invoice'
@@ -158,7 +159,8 @@ class Posting:
                 seller=office.seller,
                 buyer=buyer,
                 lines=[line],
-                delivered_at=row.paid_at,
+                delivered_at=row.period_start or row.paid_at,
+                delivered_until=row.period_end,
                 language=language,
                 net_cents=row.net_cents,
                 vat_cents=row.vat_cents,

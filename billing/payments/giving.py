@@ -48,8 +48,9 @@ RETURNING id
 _PAYMENT = """
 INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents, gross_cents, vat_code,
                      vat_basis_points, buyer, created_at, paid_at, intent, invoice, lot_id, subscription_id,
-                     version_id, failure)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15, $16, $17, $18, $19)
+                     version_id, failure, period_start, period_end)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+        $21)
 """
 _REFUND = """
 INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
@@ -189,6 +190,8 @@ async def _write_payment(
     """Money that is not wanted has its refund with it: the worker sends it."""
     invoice = bought.invoice
     payment_id = payment_of(invoice.id)
+    paid_at = invoice.paid_at or now
+    period = (invoice.period_start if bought.kind == "plan" else paid_at, bought.until)
     await transaction.fetch(
         _PAYMENT,
         payment_id,
@@ -203,13 +206,14 @@ async def _write_payment(
         quote.basis_points,
         msgspec.json.encode(buyer).decode(),
         now,
-        invoice.paid_at or now,
+        paid_at,
         invoice.intent,
         invoice.id,
         None if lot is None else lot.id,
         row.id,
         bought.version.id,
         None if bought.wanted else UNWANTED,
+        *(period if bought.wanted else (None, None)),
     )
     if not bought.wanted:
         await transaction.fetch(_REFUND, payment_id, new_id(now), ACTOR)

@@ -59,6 +59,12 @@ def test_a_receipt_says_who_what_when_and_how_much() -> None:
         assert said in text
 
 
+def test_a_plans_receipt_says_for_which_time_it_is() -> None:
+    until = datetime(2026, 12, 27, 12, tzinfo=UTC)
+    text = of(lay_out(posted(delivered_until=until, language="nb"), PAID))
+    assert "Levert over internett 27. november 2026 til 27. desember 2026" in text
+
+
 def test_an_invoice_in_norwegian_to_a_business_abroad() -> None:
     invoice = posted(
         kind=Kind.INVOICE, buyer=ATHENS, language="nb", due_on=date(2026, 12, 11), period="2026-11", vat_cents=0,

@@ -12,11 +12,14 @@ from msgspec.structs import replace
 from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.charging.admission import Refusal
 from billing.customers.standing import Limits
+from billing.documents.posting import Office, Posting
+from billing.documents.reading import documents_of
 from billing.payments.provider import Declined, PaymentsUnavailable
 from billing.payments.shop import NoBuyer
 from billing.payments.subscriptions import NotPossible, PreviewOld
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Customer
+from tests.documents.conftest import SELLER, Words
 from tests.payments.on_a_plan import (
     ATTACHES_ONLY,
     BACK,
@@ -60,6 +63,19 @@ async def test_a_subscription_gives_its_allowance_its_limits_and_a_payment(shop:
     assert await shop.payments(customer) == [("plan", "credited", 1000)]
     assert await shop.money_in() == 1000
     assert await shop.notices(customer) == ["began"]
+
+
+async def test_receipts_say_for_which_time_the_plan_is_paid(shop: Shop) -> None:
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    preview = await shop.subscriptions.preview(customer.account_id, "large")
+    await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    office = Office(SELLER, "", shop.taxing, Words(), None)
+    await Posting(shop.bank.database, office, shop.bank.clock).run_once()
+    async with shop.bank.database.begin() as connection:
+        papers = reversed(await documents_of(connection, customer.account_id, 10))
+    began, upgraded, over = [datetime(2027, *day, 12, tzinfo=UTC) for day in ((3, 1), (3, 11), (4, 1))]
+    assert [(paper.delivered_at, paper.delivered_until) for paper in papers] == [(began, over), (upgraded, over)]
 
 
 async def test_the_allowance_is_used_before_credit(shop: Shop) -> None:

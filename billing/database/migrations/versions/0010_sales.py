@@ -148,6 +148,8 @@ CREATE TABLE payment (
     lot_id BIGINT,
     subscription_id UUID,
     version_id BIGINT,
+    period_start timestamptz,
+    period_end timestamptz,
     document_id BIGINT,
     failure TEXT,
     CONSTRAINT pk_payment PRIMARY KEY (id),
@@ -171,7 +173,7 @@ CREATE INDEX ix_payment_paid_at ON payment (paid_at);
 CREATE INDEX ix_payment_unfinished ON payment (created_at) WHERE state IN ('ordered', 'open');
 CREATE UNIQUE INDEX uq_payment_top_up ON payment (account_id) WHERE kind = 'top_up' AND state = 'ordered';
 COMMENT ON TABLE payment IS
-    'money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan; document_id: the invoice that it pays; way: bank is what the operator saw on his own bank account';
+    'money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan; document_id: the invoice that it pays; period: of a plan that it pays for; way: bank is what the operator saw on his own bank account';
 
 CREATE TABLE refund (
     id UUID NOT NULL,
@@ -284,6 +286,7 @@ CREATE TABLE document (
     corrects_id BIGINT,
     issued_at timestamptz NOT NULL,
     delivered_at timestamptz NOT NULL,
+    delivered_until timestamptz,
     due_on DATE,
     net_cents BIGINT NOT NULL,
     vat_cents BIGINT NOT NULL,
