@@ -175,7 +175,8 @@ class _Writer:
     def _days(self, first: datetime, last: datetime | None) -> str:
         if last is None:
             return self._day(first)
-        return self._say("{first} to {last}", first=self._day(first), last=self._day(last))
+        say = self._say
+        return say("{first} to {last}", first=self._day(first), last=self._day(last))
 
     def _day(self, day: date) -> str:
         return format_date(day, "long", locale=self._locale)
