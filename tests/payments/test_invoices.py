@@ -126,3 +126,15 @@ async def test_a_payment_that_the_bank_takes_back_is_owed_again(counter: Counter
     assert await closing(counter) == {Account.RECEIVABLE: 1000, Account.SALES: -800, Account.VAT: -200}
     async with counter.database.begin() as connection:
         assert await paid(connection, invoice.id) is None
+        assert await unpaid(connection) == [invoice]
+    await page_of(counter, ada, invoice)
+    counter.bank.clock.turn(days=32)
+    office = office_of(counter)
+    invoicing = Invoicing(counter.database, office, counter.bank.credit, counter.bank.clock, invoice_days=14)
+    assert await invoicing.run_once() == Posted(0, 0)
+    tokens = Tokens(0, 0, 10**9 // 400)
+    await ada.settle(await ada.admitted(prompt_limit=0, completion_limit=tokens.completion), tokens)
+    counter.bank.clock.turn(days=32)
+    assert await invoicing.run_once() == Posted(1, 0)
+    async with counter.database.begin() as connection:
+        assert [one.gross_cents for one in await unpaid(connection)] == [1000, 100]
