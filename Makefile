@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes test-browser screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes test-browser stripe-check screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -23,6 +23,9 @@ test-nodes: install-dev ## lose one of three nodes under load, on this machine (
 
 test-browser: install-dev ## the site in a real Chromium, over the whole system (apt install chromium; not part of `make test`)
 	@$(BIN)/python -m pytest -m browser tests/browser
+
+stripe-check: install-dev ## what `make test` asks of the sandbox, of your test account at Stripe (STRIPE_TEST_KEY=sk_test_…; ten minutes)
+	@$(BIN)/python -m tests.stripe_account $(ARGS)
 
 screenshots: install-dev ## every page, phone and desktop, by day and by night, into var/screenshots (ARGS=/dashboard)
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)

@@ -40,9 +40,10 @@ def entry(
     fee: int = 0,
     fee_name: str = "Stripe processing fees",
     description: str | None = None,
+    available: bool = False,
 ) -> Object:
     """One movement; ``amount`` and ``fee`` in cents, both as they change the balance before ``net``."""
-    at_once = kind == "payout"
+    at_once = available or kind == "payout"
     row: Object = {
         "id": world.new_id("txn"),
         "object": "balance_transaction",
@@ -73,7 +74,7 @@ def entry(
         "_payout": None,
     }
     world.add("balance_transaction", row)
-    if not at_once:
+    if kind != "payout":
         world.state.put("_unpaid", row["id"], {"id": row["id"]})
     return row
 

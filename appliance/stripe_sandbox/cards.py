@@ -21,6 +21,8 @@ class Behaviour(StrEnum):
     AUTHENTICATE_ALWAYS = "authenticate_always"
     ATTACHES_ONLY = "attaches_only"
     DISPUTED = "disputed"
+    AVAILABLE = "available"
+    """Pays, and the money can be paid out at once."""
 
 
 class Outcome(StrEnum):
@@ -55,6 +57,7 @@ CARDS = {
         Card("4000002500003155", "visa", "IE", Behaviour.AUTHENTICATE_ONCE, "asks for 3-D Secure once"),
         Card("4000002760003184", "visa", "DE", Behaviour.AUTHENTICATE_ALWAYS, "asks for 3-D Secure every time"),
         Card("4000000000000341", "visa", "US", Behaviour.ATTACHES_ONLY, "can be saved, but no charge succeeds"),
+        Card("4000000000000077", "visa", "US", Behaviour.AVAILABLE, "is paid, and the money is there at once"),
         Card("4000000000000259", "visa", "US", Behaviour.DISPUTED, "is paid, then disputed as fraudulent"),
     )
 }
@@ -69,6 +72,7 @@ TEST_METHODS = {
     "pm_card_authenticationRequired": "4000002760003184",
     "pm_card_authenticationRequiredOnSetup": "4000002500003155",
     "pm_card_chargeCustomerFail": "4000000000000341",
+    "pm_card_bypassPending": "4000000000000077",
     "pm_card_createDispute": "4000000000000259",
 }
 """Stripe's names for payment methods that always exist in test mode."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.stripe_sandbox.balance import entry, fee_on
+from appliance.stripe_sandbox.cards import Behaviour
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import Params, Schema, text
+from appliance.stripe_sandbox.payment_methods import behaviour
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World
 
@@ -67,7 +69,13 @@ def charge(
     }
     if paid:
         moved = entry(
-            world, "charge", row["amount"], name, fee=fee_on(row["amount"]), description=intent["description"]
+            world,
+            "charge",
+            row["amount"],
+            name,
+            fee=fee_on(row["amount"]),
+            description=intent["description"],
+            available=behaviour(method) is Behaviour.AVAILABLE,
         )
         row["balance_transaction"] = moved["id"]
     world.add("charge", row)

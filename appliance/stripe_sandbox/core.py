@@ -130,13 +130,15 @@ class Sandbox:
 
     def catch_up(self) -> None:
         """Everything that is due by now, and all of it into the file."""
+        if self.world.goal > self.clock.now():
+            self.clock.move_to(self.world.goal)
+            self.state.keep("ahead_seconds", self.clock.ahead_seconds)
         do_all(self.world, self.clock.now())
         self._save()
 
     def move_clock(self, instant: int) -> None:
         """To ``instant``, in seconds since 1970; what falls due on the way happens on the way. Never back."""
-        self.clock.move_to(instant)
-        self.state.keep("ahead_seconds", self.clock.ahead_seconds)
+        self.world.move_to(instant)
         self.catch_up()
 
     def deliveries(self) -> list[Delivery]:

@@ -19,8 +19,9 @@ CREATED: Schema = {
     "metadata": metadata,
     "payment_method": text,
     "tax_exempt": OneOf("none", "exempt", "reverse"),
+    "test_clock": text,
 }
-UPDATED: Schema = {name: how for name, how in CREATED.items() if name != "payment_method"}
+UPDATED: Schema = {name: how for name, how in CREATED.items() if name not in ("payment_method", "test_clock")}
 
 
 def new_customer(world: World) -> Object:
@@ -59,8 +60,11 @@ def new_customer(world: World) -> Object:
 
 def create(world: World, params: Params) -> Object:
     from appliance.stripe_sandbox.payment_methods import attached
+    from appliance.stripe_sandbox.test_clocks import existing as existing_clock
 
     row = new_customer(world)
+    if params.get("test_clock"):
+        row["test_clock"] = existing_clock(world, params["test_clock"], "test_clock")["id"]
     _apply(row, {name: value for name, value in params.items() if name != "invoice_settings"})
     world.add("customer", row)
     if params.get("payment_method"):

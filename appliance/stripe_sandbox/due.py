@@ -13,6 +13,7 @@ from appliance.stripe_sandbox.errors import StripeError
 from appliance.stripe_sandbox.invoicing import retry
 from appliance.stripe_sandbox.refunds import fail
 from appliance.stripe_sandbox.subscription_updates import give_up_pending
+from appliance.stripe_sandbox.test_clocks import arrive
 from appliance.stripe_sandbox.world import Cause, World
 
 
@@ -24,6 +25,7 @@ def _dispute(world: World, charge: str) -> None:
 
 
 JOBS: dict[str, Callable[[World, str], None]] = {
+    "clock_ready": arrive,
     "dispute": _dispute,
     "expire_session": expire_now,
     "fail_refund": fail,

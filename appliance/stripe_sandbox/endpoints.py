@@ -23,6 +23,7 @@ from appliance.stripe_sandbox import (
     subscription_updates,
     subscriptions,
     tax_rates,
+    test_clocks,
     webhooks,
 )
 from appliance.stripe_sandbox.lists import UNDATED
@@ -128,6 +129,10 @@ ENDPOINTS = (
     _endpoint("GET /v1/balance_transactions/{}", balance.retrieve),
     _endpoint("GET /v1/payouts", balance.list_payouts, balance.PAYOUTS_LISTED),
     _endpoint("GET /v1/payouts/{}", balance.retrieve_payout),
+    _endpoint("POST /v1/test_helpers/test_clocks", test_clocks.create, test_clocks.CREATED),
+    _endpoint("GET /v1/test_helpers/test_clocks/{}", test_clocks.retrieve),
+    _endpoint("POST /v1/test_helpers/test_clocks/{}/advance", test_clocks.advance, test_clocks.ADVANCED),
+    _endpoint("DELETE /v1/test_helpers/test_clocks/{}", test_clocks.delete),
     _endpoint("GET /v1/events", events.listed, events.LISTED),
     _endpoint("GET /v1/events/{}", events.retrieve),
 )

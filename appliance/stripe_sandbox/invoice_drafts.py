@@ -156,7 +156,7 @@ def _empty(world: World, customer: Object, name: str, reason: str, *, automatic_
             "paid_at": None,
             "voided_at": None,
         },
-        "test_clock": None,
+        "test_clock": customer["test_clock"],
         "total_discount_amounts": [],
         "total_pretax_credit_amounts": [],
         "webhooks_delivered_at": None,

@@ -102,7 +102,7 @@ def added(world: World, customer: str, draft: Draft) -> Object:
         "quantity": draft.quantity,
         "quantity_decimal": str(draft.quantity),
         "tax_rates": rates_named(world, list(draft.tax_rates), "tax_rates"),
-        "test_clock": None,
+        "test_clock": world.get("customer", customer).get("test_clock"),
         "_price": price,
         "_subscription": draft.subscription,
         "_item": draft.item,

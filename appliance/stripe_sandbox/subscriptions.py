@@ -125,7 +125,7 @@ def new_subscription(world: World, customer: str, prices: list[tuple[Object, int
         "schedule": None,
         "start_date": world.now,
         "status": "incomplete",
-        "test_clock": None,
+        "test_clock": world.get("customer", customer).get("test_clock"),
         "transfer_data": None,
         "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},

@@ -18,6 +18,7 @@ NAMES = {
     "payment_method": "PaymentMethod",
     "invoiceitem": "invoiceitem",
     "tax_rate": "tax rate",
+    "test_helpers.test_clock": "test clock",
 }
 """As Stripe's messages call what does not exist."""
 
@@ -31,13 +32,17 @@ class Cause:
 
 
 class World:
-    """``now`` is the instant at which something happens, which may be before the clock's, if it was due then."""
+    """``now`` is the instant at which something happens, which may be before the clock's, if it was due then.
+
+    ``goal`` is where a request wants the clock.
+    """
 
     def __init__(self, state: State, settings: SandboxSettings, told: Callable[[Object], int]) -> None:
         """``told`` takes each event and gives the number of places that it will be sent to."""
         self.state = state
         self.settings = settings
         self.now = 0
+        self.goal = 0
         self.cause = Cause()
         self._told = told
         self._due = [(job["when"], job["place"], name) for name, job in state.table("_job").rows.items()]
@@ -83,6 +88,10 @@ class World:
         name = f"job_{place}"
         self.state.put("_job", name, {"when": when, "place": place, "what": what, "about": about})
         heapq.heappush(self._due, (when, place, name))
+
+    def move_to(self, instant: int) -> None:
+        """The clock is to be moved there as soon as the request is carried out."""
+        self.goal = max(self.goal, instant)
 
     def next_due(self, until: int) -> tuple[str, str] | None:
         """Takes the earliest of what is due by then, and makes it ``now``: what is to be done, about which id."""

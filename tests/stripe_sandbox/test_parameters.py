@@ -56,6 +56,10 @@ PARAMS = {
     "GET /v1/invoiceitems": "_invoice_item_list_params.InvoiceItemListParams",
     "GET /v1/balance_transactions": "_balance_transaction_list_params.BalanceTransactionListParams",
     "GET /v1/payouts": "_payout_list_params.PayoutListParams",
+    "POST /v1/test_helpers/test_clocks": "test_helpers._test_clock_create_params.TestClockCreateParams",
+    "POST /v1/test_helpers/test_clocks/{}/advance": (
+        "test_helpers._test_clock_advance_params.TestClockAdvanceParams"
+    ),
     "GET /v1/events": "_event_list_params.EventListParams",
 }
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 import stripe
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,12 +19,11 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from appliance.cli import app as command_line
-from appliance.door.limits import Limits
-from appliance.door.protocol import Door
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.server import SandboxRefused, check, sandbox_app
 from tests.stripe_sandbox.buying import ASKS_ALWAYS, DECLINED, PAYS
 from tests.stripe_sandbox.inprocess import KEY, SECRET, settings
+from tests.stripe_sandbox.serving import served
 
 
 @dataclass
@@ -43,21 +41,6 @@ class Site:
         body = await request.body()
         self.events.append(api.construct_event(body, request.headers["stripe-signature"], SECRET))
         return Response()
-
-
-@asynccontextmanager
-async def served(app: object, listening: socket.socket, *, door: bool = False) -> AsyncIterator[None]:
-    http = Door(Limits(), (), lambda _: None, lambda _: None).protocol if door else "httptools"
-    config = uvicorn.Config(app, http=http, lifespan="on", log_config=None)  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await running
 
 
 @dataclass
