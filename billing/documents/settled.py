@@ -8,5 +8,5 @@ SELECT document_id, sum(cents)::bigint AS cents FROM (
         WHERE p.kind = 'invoice' AND p.state = 'credited' AND d.state = 'lost'
 ) part GROUP BY 1
 """
-"""A query of cents by invoice: paid and not taken back by a bank, or gone to it of what the operator gave up or noted
-without naming one."""
+"""A query of cents by invoice: paid and not taken back by a bank, or gone to it of what the operator gave up, or
+noted without naming one."""

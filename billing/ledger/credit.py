@@ -255,7 +255,7 @@ class Credit:
         claimed = fifo.claims(await transaction.lots(of_account), await transaction.holds_of(of_account), now)
         return Kept.CLAIMED if claimed.get(lot.id) else None
 
-    async def open_dispute(self, lot_id: int, *, also: AlsoOfAccount | None = None) -> Lot:
+    async def open_dispute(self, lot_id: int, *, also: Also | None = None) -> Lot:
         """The payment of the lot is disputed: what no request claims of it is set aside."""
         async with self._lot(lot_id) as (transaction, lot, account, now):
             if lot.source is not Source.PURCHASE:
