@@ -47,7 +47,7 @@ def test_a_dearer_plan_costs_what_was_shown(ada: Page) -> None:
     expect(ada.locator("main")).to_contain_text("Your plan is changed.")
     ada.click("text=Cancel the plan")
     ada.click("main button")
-    expect(ada.locator("main")).to_contain_text("You have canceled.")
+    expect(ada.locator("main")).to_contain_text("You have cancelled.")
 
 
 def test_another_card_is_saved_and_removed(ada: Page) -> None:
