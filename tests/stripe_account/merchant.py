@@ -7,6 +7,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -20,7 +21,7 @@ from billing.database.db import Database, fetch
 from billing.documents.buyers import Buyer, keep_buyer
 from billing.documents.vat import Taxing, VatRule
 from billing.payments import records
-from billing.payments.inbox import mark
+from billing.payments.inbox import Event, mark
 from billing.payments.records import Payment
 from billing.payments.shop import Bounds
 from billing.payments.stripe import OURS, StripeProvider
@@ -217,9 +218,19 @@ class Merchant:
         await self.till.inbox.run_once()
 
     async def errors(self) -> list[str]:
-        """Of events since the scenario began that could not be handled."""
+        """Of events of this scenario that could not be handled."""
         waiting = await self.till.inbox.waiting()
-        return [f"{event.kind}: {event.error}" for event in waiting if event.created_at >= self.began]
+        return [f"{event.kind}: {event.error}" for event in waiting if await self._is_ours(event)]
+
+    async def _is_ours(self, event: Event) -> bool:
+        """Stripe may still tell of the refunds and disputes of an earlier scenario."""
+        if event.kind.startswith(("refund.", "charge.refund.")):
+            intent = (await self.provider.refund_seen(event.object)).intent
+        elif event.kind.startswith("charge.dispute."):
+            intent = (await self.provider.dispute(event.object)).intent
+        else:
+            return event.created_at >= self.began
+        return intent is not None and (await self.provider.intent(intent)).customer in self.customers
 
     async def payments(self, customer: Customer) -> list[Payment]:
         """In the order in which they were paid."""
@@ -241,13 +252,17 @@ class Merchant:
 
     async def close(self) -> None:
         """Nothing is left at Stripe but what it keeps of everything: charges, prices, events."""
-        v1 = self.api.v1
-        for customer in self.customers:
-            pages = await v1.checkout.sessions.list_async({"customer": customer, "limit": 100})
-            for page in pages.data:
-                if page.status == "open":
-                    await v1.checkout.sessions.expire_async(page.id)
-            await self.provider.delete_customer(customer)
-        for clock in self.test_clocks:
-            await v1.test_helpers.test_clocks.delete_async(clock)
-        await self.provider.close()
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(self.provider.close)
+            for customer in self.customers:
+                last_first.push_async_callback(self.provider.delete_customer, customer)
+            for clock in self.test_clocks:
+                last_first.push_async_callback(self.api.v1.test_helpers.test_clocks.delete_async, clock)
+            for customer in self.customers:
+                last_first.push_async_callback(self._close_pages, customer)
+
+    async def _close_pages(self, customer: str) -> None:
+        pages = await self.api.v1.checkout.sessions.list_async({"customer": customer, "limit": 100})
+        for page in pages.data:
+            if page.status == "open":
+                await self.provider.expire_checkout(page.id)
