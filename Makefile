@@ -24,7 +24,7 @@ test-nodes: install-dev ## lose one of three nodes under load, on this machine (
 test-browser: install-dev ## the site in a real Chromium, over the whole system (apt install chromium; not part of `make test`)
 	@$(BIN)/python -m pytest -m browser tests/browser
 
-stripe-check: install-dev ## what `make test` asks of the sandbox, of your test account at Stripe (STRIPE_TEST_KEY=sk_test_…; ten minutes)
+stripe-check: install-dev ## what `make test` asks of the sandbox, of your test account at Stripe (STRIPE_TEST_KEY=sk_test_…)
 	@$(BIN)/python -m tests.stripe_account $(ARGS)
 
 screenshots: install-dev ## every page, phone and desktop, by day and by night, into var/screenshots (ARGS=/dashboard)

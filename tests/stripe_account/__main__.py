@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.stripe_account.key import NoTestKey, required_key
 
 TIMEOUT_SECONDS = 900
-"""Of one scenario: Stripe takes up to a minute for each advance of a test clock."""
+"""Of one scenario, which may wait several times for Stripe."""
 
 
 def main(arguments: list[str]) -> int:
