@@ -67,8 +67,11 @@ def _key(facts: Selling) -> Finding:
     if facts.may_not_read:
         found = f"the key in STRIPE_API_KEY may not read {', '.join(facts.may_not_read)}"
         return Finding("stripe", "fail", found, f"give it these rights at {DASHBOARD}/apikeys")
-    paid_out = "" if facts.currency == "usd" else f", which Stripe pays out in {facts.currency.upper()}"
-    return Finding("stripe", "ok", f"a {facts.mode} key of an account in {facts.country}{paid_out}")
+    told = f"a {facts.mode} key of an account in {facts.country}"
+    if facts.currency != "usd":
+        found = f"{told}, whose balance Stripe keeps in {facts.currency.upper()}: it cannot be compared with the books"
+        return Finding("stripe", "fail", found, f"let it settle in US dollars, at {DASHBOARD}/settings/payouts")
+    return Finding("stripe", "ok", told)
 
 
 def _mode(facts: Selling) -> Finding | None:
