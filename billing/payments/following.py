@@ -19,6 +19,7 @@ from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.vat import Taxing
 from billing.errors import Conflict
 from billing.ledger.credit import CLOSED
+from billing.payments import records
 from billing.payments.giving import payment_of, write
 from billing.payments.plan_life import (
     BEGINNINGS,
@@ -32,6 +33,7 @@ from billing.payments.plan_life import (
 )
 from billing.payments.plan_prices import sold_at
 from billing.payments.provider import (
+    CURRENCY,
     CheckoutSeen,
     CheckoutStatus,
     EventSeen,
@@ -111,7 +113,8 @@ class Following:
     async def follow(self, stripe_id: str, invoice: InvoiceSeen | None = None) -> Subscription | None:
         """Brings our row to what Stripe says now; None if the subscription is not ours.
 
-        ``invoice``: one that may not be its newest. Raises Conflict if money came for a price that is not ours.
+        ``invoice``: one that may not be its newest. Raises Conflict if money came for a price that is not ours, or
+        it is not the one that was ordered.
         """
         for _ in range(TRIES):
             found, done = await self._follow_once(stripe_id, invoice)
@@ -159,7 +162,13 @@ class Following:
             row = await self._one(sales.subscription.c.id == seen.reference)
         if row is None:
             return None, True
+        if different := differences(row, seen, await self._customer(row)):
+            raise Conflict(f"subscription {stripe_id} names an order of ours, but {different}")
         paid = await self._paid(seen, invoice)
+        if odd := [one.id for one in paid if (one.currency, one.customer) != (CURRENCY, seen.customer)]:
+            raise Conflict(
+                f"invoice {odd[0]} of subscription {stripe_id} is of another customer, or not in {CURRENCY}"
+            )
         named = {one.price for one in paid if one.price is not None} | {seen.price}
         prices = await sold_at(self._database, named, row.version)
         if unknown := [one.id for one in paid if one.price not in prices]:
@@ -222,6 +231,10 @@ class Following:
             raise Conflict(f"account {row.account_id} has paid for a plan, and nobody knows who buys")
         return Buyer(**last)
 
+    async def _customer(self, row: Subscription) -> str | None:
+        async with self._database.begin() as connection:
+            return (await records.wallet(connection, row.account_id)).customer
+
     async def _row(self, stripe_id: str) -> Subscription | None:
         return await self._one(sales.subscription.c.stripe_id == stripe_id)
 
@@ -229,6 +242,16 @@ class Following:
         async with self._database.begin() as connection:
             found = await subscriptions_where(connection, condition)
         return found[0] if found else None
+
+
+def differences(row: Subscription, seen: SubscriptionSeen, customer: str | None) -> str | None:
+    """What of a subscription is not as it was ordered, in words; None if all is. Pure.
+
+    ``customer`` is the account's at Stripe: None once it is deleted, when only what is known already is followed.
+    """
+    if customer != seen.customer and (customer is not None or row.stripe_id is None):
+        return "it is another customer's"
+    return None if row.stripe_id in (None, seen.id) else "the order has another subscription"
 
 
 def _is_for_a_plan(invoice: InvoiceSeen) -> bool:

@@ -128,6 +128,7 @@ class InvoiceSeen(msgspec.Struct, frozen=True):
     cents: int
     paid_cents: int
     currency: str
+    customer: str | None
     subscription: str | None
     price: str | None
     intent: str | None

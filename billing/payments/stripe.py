@@ -48,7 +48,7 @@ MESSAGE_CHARACTERS = 200
 TOLERANCE = timedelta(seconds=300)
 OURS = "reference"
 """The metadata in which Stripe keeps our id."""
-CHANGES, CHANGES_TO = "subscription", "price"
+CHANGES, CHANGES_TO = "changes_subscription", "changes_to_price"
 """The metadata in which an invoice keeps which subscription is to change, and to what."""
 
 Result = TypeVar("Result")
@@ -589,6 +589,7 @@ def _invoice(seen: Seen) -> InvoiceSeen:
         seen["total"],
         seen.get("amount_paid") or 0,
         seen["currency"],
+        _id(seen.get("customer")),
         _id(details.get("subscription")) or kept.get(CHANGES),
         kept.get(CHANGES_TO) or _id(priced.get("price")),
         next((_id(one) for one in paying if one is not None), None),

@@ -4,8 +4,10 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from billing.database.db import fetch
+from billing.errors import Conflict
 from billing.payments import following
 from tests.payments.on_a_plan import ATTACHES_ONLY, LARGE, PAYS, Shop, shop
 from tests.payments.test_subscriptions import use_card
@@ -191,3 +193,45 @@ async def test_an_unpaid_renewal_in_any_order(shop: Shop) -> None:
         plan = await shop.row(customer)
         assert (plan.state, plan.grace_until) == ("active", None)
         assert await shop.payments(customer) == [("plan", "credited", 1000)] * 2
+
+
+@pytest.mark.parametrize(("whose", "why"), [("ola", "another customer"), ("kari", "another subscription")])
+async def test_a_subscription_that_only_says_that_it_is_ours_is_not_followed(
+    shop: Shop, whose: str, why: str
+) -> None:
+    """Somebody made one in Stripe's dashboard, with the metadata of Kari's."""
+    kari = await shop.subscriber()
+    ola = await shop.subscriber(LARGE)
+    before, made_for = await shop.row(kari), await shop.row(ola if whose == "ola" else kari)
+    assert made_for.stripe_id is not None
+    seen, api = await shop.provider.subscription(made_for.stripe_id), shop.provider._v1
+    card = (await shop.provider.cards(seen.customer))[0].id
+    made = await api.subscriptions.create_async(
+        {
+            "customer": seen.customer,
+            "items": [{"price": seen.price}],
+            "default_payment_method": card,
+            "metadata": {"reference": str(before.id)},
+        }
+    )
+    with pytest.raises(Conflict, match=why):
+        await shop.following.follow(made.id)
+    assert await shop.row(kari) == before
+    assert await shop.payments(kari) == [("plan", "credited", 1000)]
+
+
+@pytest.mark.parametrize("odd", [{"currency": "nok"}, {"customer": "cus_another"}])
+async def test_an_invoice_in_another_currency_or_of_another_customer_buys_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any]
+) -> None:
+    kari = await shop.customer()
+    await shop.order(kari)
+    real = shop.provider.invoice
+
+    async def odd_invoice(id_: str) -> Any:
+        return replace(await real(id_), **odd)
+
+    monkeypatch.setattr(shop.provider, "invoice", odd_invoice)
+    with pytest.raises(Conflict, match="another customer, or not in usd"):
+        await shop.subscriptions.look(kari.account_id)
+    assert await shop.payments(kari) == []
