@@ -113,6 +113,7 @@ class Subscriptions:
         if version.cents <= row.version.cents:
             return Preview("downgrade", version.id, 0, 0, then.gross, row.period_end, at)
         cents = await self._difference(row, version, then.gross, at)
+        _require_costs(cents)
         vat = contained(cents, then.basis_points)
         return Preview("upgrade", version.id, cents, vat, then.gross, row.period_end, at)
 
@@ -171,6 +172,7 @@ class Subscriptions:
             gross = (await self._quote(account_id, version.cents)).gross
             if await self._difference(row, version, gross, preview.at) != preview.cents:
                 raise PreviewOld("it would cost something else now")
+            _require_costs(preview.cents)
             price = await price_for(self._database, self._provider, version, gross)
             invoice = await self._charge_change(row, version, price, preview, attempt)
             await self._following.follow(_stripe_id(row), invoice)
@@ -363,6 +365,14 @@ def _require_changeable(row: Subscription, version: Version, now: datetime) -> N
         raise NotPossible("another change is planned: take that back first")
     if row.version.id == version.id:
         raise NotPossible("the account has this plan")
+
+
+def _require_costs(cents: int) -> None:
+    """A plan that is dearer may cost no more, where its buyer pays less tax than before."""
+    if cents <= 0:
+        raise NotPossible(
+            "with the tax of today the plan costs no more than what is paid for: there is nothing to charge"
+        )
 
 
 async def _require_active(connection: AsyncConnection, account_id: int) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.charging.admission import Refusal
 from billing.customers.standing import Limits
+from billing.documents.buyers import keep_buyer
 from billing.documents.posting import Office, Posting
 from billing.documents.reading import documents_of
 from billing.payments.provider import Declined, PaymentsUnavailable
@@ -26,6 +27,7 @@ from tests.payments.on_a_plan import (
     DECLINED,
     DOLLAR,
     FIXED,
+    KARI,
     LARGE,
     ON_TOP,
     PAYS,
@@ -480,6 +482,29 @@ async def test_tax_on_top_is_paid_beside_the_plan_and_kept_apart(shop: Shop) -> 
     assert await shop.payments(customer) == [("plan", "credited", 1250), ("upgrade", "credited", 1875)]
     assert await balance(customer) == (12 + 24) * DOLLAR
     assert await shop.money_in() == 1250 + 1875
+
+
+@pytest.mark.parametrize("prorated", [True, False])
+async def test_a_dearer_plan_that_costs_less_since_its_buyer_has_moved_is_no_upgrade(
+    shop: Shop, prorated: bool
+) -> None:
+    """$12.50 with Norway's tax is paid; abroad the dearer plan is $11."""
+    dearer = replace(SMALL, id="dearer", cents=1100, names={"en": "Dearer"})
+    shop = await shop.open(taxing=ON_TOP, prorated=prorated, plans=(SMALL, dearer))
+    customer = await shop.subscriber()
+    shop.turn(days=10)
+    shown = await shop.subscriptions.preview(customer.account_id, "dearer")
+    assert shown.cents > 0
+    async with shop.bank.database.begin() as connection:
+        await keep_buyer(connection, customer.account_id, replace(KARI, country="US"), shop.bank.clock())
+    with pytest.raises(NotPossible, match="nothing to charge"):
+        await shop.subscriptions.preview(customer.account_id, "dearer")
+    for cents in (shown.cents, 0, -150):
+        with pytest.raises((NotPossible, PreviewOld)):
+            await shop.subscriptions.upgrade(customer.account_id, "dearer", replace(shown, cents=cents))
+    await shop.handle_all()
+    assert await shop.payments(customer) == [("plan", "credited", 1250)]
+    assert (await shop.row(customer)).version.plan == "small"
 
 
 async def test_what_somebody_has_set_while_the_plan_ran_stays(shop: Shop) -> None:
