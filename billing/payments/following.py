@@ -5,7 +5,7 @@ older is written over it.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from billing.payments.plan_life import (
     EXPIRED,
     OVER,
     SECOND,
+    Sold,
     follow,
 )
 from billing.payments.plan_prices import sold_at
@@ -173,7 +174,7 @@ class Following:
         prices = await sold_at(self._database, named, row.version)
         if unknown := [one.id for one in paid if one.price not in prices]:
             raise Conflict(f"invoice {unknown[0]} of subscription {stripe_id} is for a price that is not ours")
-        seen = await self._changed(seen, paid)
+        seen = await self._changed(row, seen, paid, prices)
         closed = await self._why_closed(row)
         now = self._clock()
         after = follow(row, seen, paid, prices, now, self._grace, closed=closed)
@@ -199,13 +200,18 @@ class Following:
         new = [one for one in paid if payment_of(one.id) not in known]
         return sorted(new, key=lambda one: (one.paid_at or now, one.id))
 
-    async def _changed(self, seen: SubscriptionSeen, paid: Sequence[InvoiceSeen]) -> SubscriptionSeen:
+    async def _changed(
+        self, row: Subscription, seen: SubscriptionSeen, paid: Sequence[InvoiceSeen], prices: Mapping[str, Sold]
+    ) -> SubscriptionSeen:
         """After a difference that was paid flat, by an invoice of its own: the price that it was paid for."""
+        now = self._clock()
         for one in paid:
-            if one.why == "manual" and one.price != seen.price and seen.status not in OVER:
-                assert one.price is not None, "_is_for_a_plan"
+            if one.why != "manual" or seen.status in OVER or one.period_end <= now:
+                continue
+            assert one.price is not None, "_is_for_a_plan"
+            if one.price != seen.price and prices[one.price].version.cents > row.version.cents:
                 await self._provider.change_now(
-                    seen.id, seen.item, one.price, at=self._clock(), prorated=False, key=f"change {one.id}"
+                    seen.id, seen.item, one.price, at=now, prorated=False, key=f"change {one.id}"
                 )
                 seen = replace(seen, price=one.price)
         return seen

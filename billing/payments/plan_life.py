@@ -119,6 +119,8 @@ def _buy(
     new = prices[invoice.price]
     if refused or until <= now:
         return row, Bought(invoice, new.version, kind, wanted=False, allowance=0, until=until)
+    if kind == "upgrade" and invoice.paid_cents > 0 and new.version.cents <= row.version.cents:
+        return row, Bought(invoice, new.version, kind, wanted=False, allowance=0, until=until)
     if kind == "upgrade":
         difference = new.cents - _like(new, row.version, prices)
         allowance = extra_allowance(row.version, new.version, invoice.paid_cents, difference)

@@ -284,6 +284,7 @@ class Provider(Protocol):
     ) -> InvoiceSeen:
         """An invoice of one line, charged at once as the subscription is. Raises Declined; then it is void.
 
+        Those of earlier tries that are not paid are void first.
         ``price`` is what the subscription is to change to: the invoice keeps it in its metadata and says it again.
         Its period is the subscription's.
         """

@@ -291,6 +291,7 @@ class StripeProvider:
         raw = _seen(await _asked(self._v1.subscriptions.retrieve_async(subscription)))
         changed, card = _subscription(raw), _id(raw.get("default_payment_method"))
         customer = changed.customer
+        await self._void_differences(subscription, customer)
         asked: dict[str, Any] = {
             "customer": customer,
             "collection_method": "charge_automatically",
@@ -336,6 +337,17 @@ class StripeProvider:
                 )
                 raise
         return await self.invoice(invoice)
+
+    async def _void_differences(self, subscription: str, customer: str) -> None:
+        """Those of tries that came to no end: paid later, they would buy nothing."""
+        listed = self._v1.invoices.list_async({"customer": customer, "status": "open", "limit": PAGE})
+        async for page in _pages(await _asked(listed)):
+            for one in page:
+                if (one.get("metadata") or {}).get(CHANGES) == subscription:
+                    voided = self._v1.invoices.void_invoice_async(
+                        one["id"], None, {"idempotency_key": f"void {one['id']}"}
+                    )
+                    await _asked(voided)
 
     async def collect(self, invoice: str, *, key: str) -> InvoiceSeen:
         seen = await self.invoice(invoice)

@@ -2,13 +2,15 @@
 
 import random
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
 
 from billing.database.db import fetch
 from billing.errors import Conflict
-from billing.payments import following
+from billing.payments import following, records
+from tests.billing.conftest import Customer
 from tests.payments.on_a_plan import ATTACHES_ONLY, LARGE, PAYS, Shop, shop
 from tests.payments.test_subscriptions import use_card
 
@@ -130,6 +132,46 @@ async def test_an_upgrade_that_dies_anywhere_is_whole_or_did_not_happen(
     await shop.handle_all()
     assert (await shop.payments(customer))[-1] == ("plan", "credited", 4000 if charged else 1000), seen.price
     assert await shop.money_in() == sum(cents for _, _, cents in await shop.payments(customer))
+
+
+async def unpaid_difference(shop: Shop, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The invoice of an upgrade that died before its card was charged."""
+    preview, api = await shop.subscriptions.preview(customer.account_id, "large"), shop.provider._v1
+    with monkeypatch.context() as patch:
+        patch.setattr(api.invoices, "pay_async", Mock(side_effect=Died))
+        with pytest.raises(Died):
+            await shop.subscriptions.upgrade(customer.account_id, "large", preview)
+    shop.turn(minutes=6)
+    (invoice,) = (await api.invoices.list_async({"status": "open"})).data
+    return str(invoice.id)
+
+
+async def test_the_unpaid_invoice_of_an_upgrade_that_died_is_void_at_the_next_try(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await shop.open(prorated=False)
+    customer = await shop.subscriber()
+    stale = await unpaid_difference(shop, customer, monkeypatch)
+    cents = await shop.upgrade(customer, LARGE)
+    assert (await shop.provider.invoice(stale)).status == "void"
+    assert await shop.payments(customer) == [("plan", "credited", 1000), ("upgrade", "credited", cents)]
+
+
+async def test_an_upgrade_that_is_paid_once_more_goes_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the invoice of a try that died, on Stripe's page."""
+    customer = await shop.subscriber()
+    stale = await unpaid_difference(await shop.open(prorated=False), customer, monkeypatch)
+    cents = await shop.upgrade(customer, LARGE)
+    shop.turn(minutes=1)
+    await shop.provider._v1.invoices.pay_async(stale)
+    await shop.handle_all()
+    paid = [("plan", "credited", 1000), ("upgrade", "credited", cents), ("upgrade", "unwanted", 3000)]
+    assert await shop.payments(customer) == paid
+    async with shop.bank.database.begin() as connection:
+        (refund,) = await records.refunds_in(connection, "taken")
+    assert refund.gross_cents == 3000
+    plan = await shop.row(customer)
+    assert (plan.state, plan.version.plan, plan.next_version) == ("active", "large", None)
 
 
 @pytest.mark.parametrize("after", [False, True])
