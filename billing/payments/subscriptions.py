@@ -6,7 +6,7 @@ They live at Stripe; ``billing.payments.following`` brings our rows to what Stri
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from sqlalchemy import or_, select, update
@@ -45,6 +45,7 @@ class PreviewOld(BillingError):
 
 
 Kind = Literal["subscribe", "upgrade", "downgrade"]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -59,8 +60,8 @@ class Preview(msgspec.Struct, frozen=True):
     cents: int
     vat_cents: int
     then_cents: int
-    then_at: datetime | None
-    at: datetime
+    then_at: Moment | None
+    at: Moment
 
 
 class Subscriptions:

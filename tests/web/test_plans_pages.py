@@ -79,7 +79,9 @@ async def test_an_amount_that_was_changed_on_the_way_is_not_taken(house: House, 
     cheaper = re.sub(r'"cents":\d+', '"cents":1', preview.field("preview"))
     refused = await ada.post("/plan/upgrade", {"plan": "team", "preview": cheaper})
     assert (refused.status, "The amount has changed" in refused.words) == (409, True)
-    for broken in ("", "{}", "x", '{"kind":"upgrade"}'):
+    nowhere = re.sub(r'"at":"([^"]*)Z"', r'"at":"\1"', preview.field("preview"))
+    assert nowhere != preview.field("preview")
+    for broken in ("", "{}", "x", '{"kind":"upgrade"}', nowhere):
         assert (await ada.post("/plan/upgrade", {"plan": "team", "preview": broken})).status == 400
     house.clock.turn(hours=1)
     late = await ada.post("/plan/upgrade", {"plan": "team", "preview": preview.field("preview")})
