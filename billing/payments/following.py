@@ -31,6 +31,7 @@ from billing.payments.plan_life import (
     SECOND,
     Sold,
     follow,
+    without_stripe,
 )
 from billing.payments.plan_prices import sold_at
 from billing.payments.provider import (
@@ -158,7 +159,7 @@ class Following:
         try:
             seen = await self._provider.subscription(stripe_id)
         except Gone:
-            return row, True
+            return await self._without_stripe(row)
         if row is None and seen.reference is not None:
             row = await self._one(sales.subscription.c.id == seen.reference)
         if row is None:
@@ -185,6 +186,16 @@ class Following:
             await self._provider.end_subscription(stripe_id, key=f"end {row.id}")
             return after.row, row.state == "ended"
         return await self._one(sales.subscription.c.id == row.id), True
+
+    async def _without_stripe(self, row: Subscription | None) -> tuple[Subscription | None, bool]:
+        """As ``_follow_once``."""
+        now = self._clock()
+        after = None if row is None else without_stripe(row, now)
+        if row is None or after is None:
+            return row, True
+        if not await write(self._store, row, after, None, self._taxing, now):
+            return row, False
+        return after.row, True
 
     async def _paid(self, seen: SubscriptionSeen, invoice: InvoiceSeen | None) -> Sequence[InvoiceSeen]:
         """Those that brought money for the plan and are in no book yet, in the order in which they were paid."""

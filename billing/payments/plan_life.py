@@ -17,6 +17,8 @@ OVER = ("canceled", "incomplete_expired")
 UNPAID = ("past_due", "unpaid")
 BEGINNINGS = ("subscription_create", "subscription_cycle")
 CHANGES = ("subscription_update", "manual")
+GONE_KEPT = timedelta(days=3)
+"""So long beyond what was paid for a plan stays that Stripe has not got."""
 
 CANCELLED, NOT_PAID, EXPIRED, CLOSED_ACCOUNT, SECOND, BY_OPERATOR, AT_STRIPE, CONTESTED = (
     "cancelled", "not paid", "not ordered in time", "the account is closed", "another one runs", "by the operator",
@@ -99,6 +101,17 @@ def follow(
     return After(row, bought, told)
 
 
+def without_stripe(row: Subscription, now: datetime) -> After | None:
+    """Of one that Stripe has not got; None while it stays as it is, as the key may be a wrong one."""
+    if row.state not in RUNNING:
+        return None
+    assert row.period_end is not None, "a plan that runs was paid for a while"
+    if row.end_reason is None and now < (row.grace_until or row.period_end) + GONE_KEPT:
+        return None
+    ended, told = _closed(row, row.end_reason or AT_STRIPE, now)
+    return After(ended, [], [told])
+
+
 def extra_allowance(old: Version, new: Version, paid: int, difference: int) -> int:
     """Nano-dollars for ``paid`` cents of an upgrade whose prices differ by ``difference`` cents.
 
@@ -145,6 +158,10 @@ def _ended(row: Subscription, seen: SubscriptionSeen, now: datetime) -> tuple[Su
         reason = NOT_PAID
     else:
         reason = CANCELLED if row.cancels or seen.cancels else AT_STRIPE
+    return _closed(row, reason, now)
+
+
+def _closed(row: Subscription, reason: str, now: datetime) -> tuple[Subscription, Told]:
     row = replace(row, state="ended", ended_at=now, end_reason=reason, grace_until=None, next_version=None)
     return row, Told("ended", f"ended {row.id}", now)
 

@@ -2,7 +2,7 @@
 
 import random
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from msgspec.structs import replace
@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from billing.database.db import fetch
 from billing.errors import Conflict
 from billing.payments import following, records
+from billing.payments.provider import Gone
 from tests.billing.conftest import Customer
-from tests.payments.on_a_plan import ATTACHES_ONLY, LARGE, PAYS, Shop, shop
+from tests.payments.on_a_plan import ATTACHES_ONLY, BACK, LARGE, PAYS, Shop, shop
 from tests.payments.test_subscriptions import use_card
 
 __all__ = ["shop"]
@@ -277,3 +278,43 @@ async def test_an_invoice_in_another_currency_or_of_another_customer_buys_nothin
     with pytest.raises(Conflict, match="another customer, or not in usd"):
         await shop.subscriptions.look(kari.account_id)
     assert await shop.payments(kari) == []
+
+
+async def test_a_plan_that_stripe_has_not_got_ends_three_days_after_what_was_paid_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another account's key, for good."""
+    kari, unpaid = await shop.subscriber(), await shop.subscriber()
+    await use_card(shop, unpaid, ATTACHES_ONLY)
+    shop.go_to(2027, 4, 1, 14)
+    await shop.handle_all()
+    ordered = await shop.customer()
+    await shop.subscriptions.subscribe(ordered.account_id, "small", back=BACK, email="kari@example.com")
+    for name in ("subscription", "checkout", "expire_checkout"):
+        monkeypatch.setattr(shop.provider, name, AsyncMock(side_effect=Gone("Stripe has no such object")))
+
+    async def states() -> list[str]:
+        await shop.upkeep.run_once()
+        return [(await shop.row(one)).state for one in (kari, unpaid, ordered)]
+
+    shop.bank.clock.turn(days=1)
+    assert await states() == ["active", "past_due", "ended"]
+    shop.bank.clock.turn(days=7)
+    assert await states() == ["active", "ended", "ended"], "the grace is over"
+    shop.bank.clock.turn(days=24)
+    assert await states() == ["active", "ended", "ended"]
+    shop.bank.clock.turn(days=2)
+    assert await states() == ["ended", "ended", "ended"]
+    assert ((await kari.account()).requests_per_minute, (await shop.row(kari)).end_reason) == (None, "at Stripe")
+    assert await shop.notices(kari) == ["began", "ended"]
+
+
+async def test_a_closed_account_does_not_keep_a_plan_that_stripe_has_not_got(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kari = await shop.subscriber()
+    await shop.bank.standings.terminate(kari.account_id, "ola", "spam")
+    monkeypatch.setattr(shop.provider, "subscription", AsyncMock(side_effect=Gone("Stripe has no such object")))
+    await shop.upkeep.run_once()
+    assert (await shop.row(kari)).end_reason == "the account is closed"
+    assert (await shop.row(kari)).state == "ended"
