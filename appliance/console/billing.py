@@ -144,7 +144,7 @@ class CustomerBillingPages:
             payments = await payments_of(connection, account_id, SHOWN)
             refunds = await refunds_of_account(connection, account_id, SHOWN)
             disputes = await disputes_of_account(connection, account_id, SHOWN)
-            plans = await subscriptions_of(connection, account_id)
+            plans = await subscriptions_of(connection, account_id, SHOWN)
             documents = await documents_of(connection, account_id, SHOWN)
         return self._render(
             visitor,

@@ -22,7 +22,7 @@ from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.vat import Taxing, quote
 from billing.payments.provider import Declined, Provider
 from billing.payments.shop import NoBuyer
-from billing.payments.subscribed import Subscription, subscriptions_of
+from billing.payments.subscribed import Subscription, last_of, running_of
 from billing.payments.subscriptions import NotPossible, Preview, PreviewOld, Subscriptions
 from billing.plans.catalog import Plan
 
@@ -205,11 +205,10 @@ class PlanPages:
     async def _shown(self, visitor: Visitor, status: int = 200, error: str = "", done: str = "") -> Response:
         account_id = visitor.person.account_id
         async with self._database.begin() as connection:
-            all_of_them = await subscriptions_of(connection, account_id)
+            running = await running_of(connection, account_id)
+            ended = None if running is not None else await last_of(connection, account_id)
             buying = await buyer_of(connection, account_id)
             left = await _left_of_allowance(connection, account_id)
-        running = next((one for one in all_of_them if one.state in ("active", "past_due")), None)
-        ended = next((one for one in all_of_them if one.state == "ended" and one.period_end is not None), None)
         return self._render(
             visitor,
             "plan.html",
@@ -219,7 +218,7 @@ class PlanPages:
             next_pays=None if running is None or running.next_version is None
             else self._pays(running.next_version.cents, buying),
             left=left,
-            ended=None if running is not None else ended,
+            ended=ended,
             cards=[self._card(plan, running, buying) for plan in self._plans.values()],
             tax_on_top=not self._taxing.included and buying is None,
             error=error,

@@ -142,6 +142,17 @@ class Following:
         if row is not None and row.state in RUNNING:
             await self.end(row, CONTESTED)
 
+    async def close_page(self, row: Subscription) -> None:
+        """Of one that was ordered: what was paid on its page counts, else nobody pays on it any more."""
+        if row.checkout is None:
+            await self.give_up(row)
+            return
+        try:
+            await self._provider.expire_checkout(row.checkout)
+            await self.on_checkout(await self._provider.checkout(row.checkout))
+        except Gone:
+            await self.give_up(row)
+
     async def give_up(self, row: Subscription) -> None:
         """Of one that was ordered and not paid in time."""
         table = sales.subscription

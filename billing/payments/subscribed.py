@@ -58,17 +58,36 @@ async def running_of(connection: AsyncConnection, account_id: int) -> Subscripti
     return found[0] if found else None
 
 
-async def subscriptions_of(connection: AsyncConnection, account_id: int) -> Sequence[Subscription]:
-    """All there ever were, newest first."""
-    return await subscriptions_where(connection, sales.subscription.c.account_id == account_id)
+async def unfinished_of(connection: AsyncConnection, account_id: int) -> Sequence[Subscription]:
+    """Those that are ordered or run, newest first."""
+    table = sales.subscription.c
+    return await subscriptions_where(connection, table.account_id == account_id, table.state != "ended")
 
 
-async def subscriptions_where(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Subscription]:
+async def last_of(connection: AsyncConnection, account_id: int) -> Subscription | None:
+    """The newest of those that were paid for and have ended."""
+    table = sales.subscription.c
+    had = (table.account_id == account_id, table.state == "ended", table.period_end.is_not(None))
+    found = await subscriptions_where(connection, *had, limit=1)
+    return found[0] if found else None
+
+
+async def subscriptions_of(
+    connection: AsyncConnection, account_id: int, limit: int = 100
+) -> Sequence[Subscription]:
+    """Newest first, also those that nobody paid for."""
+    return await subscriptions_where(connection, sales.subscription.c.account_id == account_id, limit=limit)
+
+
+async def subscriptions_where(
+    connection: AsyncConnection, *conditions: ColumnElement[bool], limit: int | None = None
+) -> list[Subscription]:
     """Newest first."""
     query = (
         select(*_COLUMNS)
         .where(*conditions)
         .order_by(sales.subscription.c.created_at.desc(), sales.subscription.c.id.desc())
+        .limit(limit)
     )
     return [await _subscription(connection, row) for row in await connection.execute(query)]
 

@@ -26,7 +26,7 @@ from billing.payments.plan_life import BY_OPERATOR, CANCELLED
 from billing.payments.plan_prices import price_for, sold_at
 from billing.payments.provider import Declined, InvoiceSeen, PaymentsRefused, Provider
 from billing.payments.shop import NoBuyer
-from billing.payments.subscribed import RUNNING, Subscription, running_of, subscriptions_of
+from billing.payments.subscribed import RUNNING, Subscription, running_of, subscriptions_of, unfinished_of
 from billing.plans.catalog import FIRST_LANGUAGE, Plan
 from billing.plans.versions import Version, newest_versions
 
@@ -98,7 +98,7 @@ class Subscriptions:
             return await running_of(connection, account_id)
 
     async def history(self, account_id: int) -> Sequence[Subscription]:
-        """All that it ever ordered, newest first."""
+        """What it ordered, newest first: the last hundred."""
         async with self._database.begin() as connection:
             return await subscriptions_of(connection, account_id)
 
@@ -149,7 +149,7 @@ class Subscriptions:
 
     async def look(self, account_id: int) -> Subscription | None:
         """When its customer comes back: asks Stripe what became of the order; returns the account's plan then."""
-        for row in await self.history(account_id):
+        for row in await self._unfinished(account_id):
             if row.state == "ordered" and row.checkout is not None:
                 await self._following.on_checkout(await self._provider.checkout(row.checkout))
             elif row.state in RUNNING and row.stripe_id is not None:
@@ -340,14 +340,13 @@ class Subscriptions:
 
     async def _close_pages(self, account_id: int) -> None:
         """Those that were opened before. What was paid on one of them counts."""
-        for row in await self.history(account_id):
-            if row.state != "ordered":
-                continue
-            if row.checkout is not None:
-                await self._provider.expire_checkout(row.checkout)
-                await self._following.on_checkout(await self._provider.checkout(row.checkout))
-            else:
-                await self._following.give_up(row)
+        for row in await self._unfinished(account_id):
+            if row.state == "ordered":
+                await self._following.close_page(row)
+
+    async def _unfinished(self, account_id: int) -> Sequence[Subscription]:
+        async with self._database.begin() as connection:
+            return await unfinished_of(connection, account_id)
 
 
 def _stripe_id(row: Subscription) -> str:

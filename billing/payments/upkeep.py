@@ -14,7 +14,7 @@ from billing.ledger.credit import CLOSED
 from billing.payments.following import Following
 from billing.payments.giving import tell_grace_ends
 from billing.payments.plan_life import CLOSED_ACCOUNT, NOT_PAID
-from billing.payments.provider import Gone, Provider
+from billing.payments.provider import Provider
 from billing.payments.subscribed import RUNNING, Subscription, subscriptions_where
 
 BEFORE_GRACE_ENDS = timedelta(days=1)
@@ -79,11 +79,4 @@ class Upkeep:
         await self._following.follow(row.stripe_id)
 
     async def _forgotten(self, row: Subscription) -> None:
-        if row.checkout is None:
-            await self._following.give_up(row)
-            return
-        try:
-            await self._provider.expire_checkout(row.checkout)
-            await self._following.on_checkout(await self._provider.checkout(row.checkout))
-        except Gone:
-            await self._following.give_up(row)
+        await self._following.close_page(row)

@@ -15,8 +15,9 @@ from billing.customers.standing import Limits
 from billing.documents.buyers import keep_buyer
 from billing.documents.posting import Office, Posting
 from billing.documents.reading import documents_of
-from billing.payments.provider import Declined, PaymentsUnavailable
+from billing.payments.provider import Declined, Gone, PaymentsUnavailable
 from billing.payments.shop import NoBuyer
+from billing.payments.subscribed import last_of, subscriptions_of, unfinished_of
 from billing.payments.subscriptions import NotPossible, PreviewOld
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Customer
@@ -553,3 +554,37 @@ async def test_a_renewal_whose_event_was_lost_is_found(shop: Shop) -> None:
     shop.go_to(2027, 4, 1, 15)
     await shop.upkeep.run_once()
     assert (len(await shop.payments(customer)), await balance(customer)) == (2, 12 * DOLLAR)
+
+
+async def test_orders_that_nobody_paid_are_not_read_at_each_look(shop: Shop) -> None:
+    """Stripe is asked for those alone that may have been paid, and so is the database."""
+    customer = await shop.customer()
+    for _ in range(4):
+        await shop.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="kari@example.com")
+        shop.turn(seconds=1)
+    assert [one.state for one in await shop.subscriptions.history(customer.account_id)] == ["ordered"] + 3 * [
+        "ended"
+    ]
+    async with shop.bank.database.begin() as connection:
+        assert len(await unfinished_of(connection, customer.account_id)) == 1
+        assert await last_of(connection, customer.account_id) is None, "none of them was ever paid for"
+        assert len(await subscriptions_of(connection, customer.account_id, limit=2)) == 2
+    await shop.order(customer)
+    assert await shop.subscriptions.look(customer.account_id) is not None
+    await shop.subscriptions.end_now(customer.account_id, "ola", "asked for")
+    async with shop.bank.database.begin() as connection:
+        last = await last_of(connection, customer.account_id)
+    assert last == await shop.row(customer)
+
+
+async def test_a_page_that_stripe_has_not_got_keeps_nobody_from_ordering(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = await shop.customer()
+    await shop.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="kari@example.com")
+    shop.turn(seconds=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.provider, "expire_checkout", AsyncMock(side_effect=Gone("Stripe has no such object")))
+        await shop.subscriptions.subscribe(customer.account_id, "large", back=BACK, email="kari@example.com")
+    states = [one.state for one in await shop.subscriptions.history(customer.account_id)]
+    assert states == ["ordered", "ended"]
