@@ -5,6 +5,7 @@ lot's rest is set aside, and when it is lost, what the bank did not take returns
 plan ends the plan, with the rest of its allowance: docs/decisions/0036-plans.md.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,11 +23,14 @@ from billing.ledger.credit import Also, AlsoOfAccount, Credit, Unsent
 from billing.payments import life, records
 from billing.payments.following import Following
 from billing.payments.notices import tell_operator, tell_owner
+from billing.payments.ours import is_ours
 from billing.payments.provider import DisputeSeen, EventSeen, Provider
 from billing.payments.records import Dispute, Payment, Refund
 from billing.payments.refunds import FAILED
 from billing.payments.settling import INVOICE
 from billing.store.port import End, Lot, Transaction
+
+log = logging.getLogger(__name__)
 
 Ask = Callable[..., Awaitable[Sequence[Any]]]
 """A statement in a transaction, and its rows."""
@@ -47,7 +51,7 @@ BY_THE_BANK = "the payer's bank took the money before"
 
 
 class Unknown(BillingError):
-    """A dispute of a payment that is not ours, or not credited yet."""
+    """A dispute of a payment of ours that is not credited yet."""
 
 
 class Disputes:
@@ -65,6 +69,9 @@ class Disputes:
     async def settle(self, event: EventSeen) -> None:
         """Brings ours to what Stripe says now. Raises Unknown; Conflict while requests claim a part of the lot."""
         seen = await self._provider.dispute(event.object)
+        if not await is_ours(self._database, self._provider, seen.intent):
+            log.warning("%s is a dispute of a payment that is none of ours", seen.id)
+            return
         payment, dispute = await self._noted(seen)
         for state in way(dispute.state, state_of(seen.status)):
             await self._step(payment, dispute, seen, state)

@@ -23,6 +23,7 @@ from billing.ids import new_id
 from billing.ledger.credit import Credit, Kept
 from billing.payments import life, records
 from billing.payments.notices import tell_operator, tell_owner
+from billing.payments.ours import is_ours
 from billing.payments.provider import EventSeen, Gone, PaymentsRefused, Provider, RefundSeen
 from billing.payments.records import Payment, Refund
 from billing.payments.settling import OF_CREDIT
@@ -189,11 +190,14 @@ class Refunds:
                 return refund
 
     async def settle(self, event: EventSeen) -> None:
-        """Of an event about a refund. Raises Unknown for one that was not asked for here."""
+        """Of an event about a refund. Raises Unknown for one of a payment of ours that was not asked for here."""
         seen = await self._provider.refund_seen(event.object)
         async with self._database.begin() as connection:
             query = "SELECT id FROM refund WHERE stripe_id = $1 OR id = $2 OR $1 = ANY(past_ids)"
             known = await fetch(connection, query, seen.id, seen.reference)
+        if not known and not await is_ours(self._database, self._provider, seen.intent):
+            log.warning("%s gave back a payment that is none of ours", seen.id)
+            return
         if not known:
             raise Unknown(f"{seen.id} was refunded at Stripe and not here: nothing has left the account for it")
         async with self._database.begin() as connection:

@@ -1,8 +1,11 @@
 """A bank contests a payment: what is open is not spent, what is lost is gone, to the cent."""
 
+from uuid import UUID
+
 import pytest
 
 from appliance.stripe_sandbox.disputes import decide, open_dispute
+from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict
 from billing.payments import records
@@ -10,7 +13,7 @@ from billing.payments.disputes import state_of, way
 from billing.payments.records import Dispute, Payment
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Bank, Customer
-from tests.payments.conftest import EXCLUDING, INCLUDING, Counter, counter_of
+from tests.payments.conftest import BACK, CARD, EXCLUDING, INCLUDING, Counter, counter_of
 from tests.payments.test_subscriptions_by_till import on_a_plan
 
 DOLLAR = 10**9
@@ -207,6 +210,23 @@ async def test_credit_that_was_taken_for_a_refund_that_the_bank_forestalled_is_n
     assert await counter.moved("chargeback") == 10 * DOLLAR
     assert await counter.moved("vat") == await counter.moved("vat_refund")
     assert await bank.discrepancies() == []
+
+
+async def test_what_else_is_sold_at_the_same_stripe_is_refunded_and_contested_without_us(counter: Counter) -> None:
+    stranger = await counter.provider.create_customer(999, "eve@example.com", "Eve", "another shop")
+    for number, card in enumerate((CARD, DISPUTED)):
+        page = await counter.provider.sell(
+            customer=stranger, cents=500, what="A hat", reference=UUID(int=number), save_card=False, back=BACK,
+            key=f"hat {number}",
+        )  # fmt: skip
+        counter.sandbox.pay_session(page.id, Payer(card))
+    sold = next(iter(counter.sandbox.state.table("payment_intent").rows))
+    await counter.provider.refund(intent=sold, cents=100, reference=UUID(int=8), key="a part")
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    assert len(counter.sandbox.state.table("dispute").rows) == 1
+    assert await counter.errors() == []
+    assert await counter.told() == []
 
 
 @pytest.mark.parametrize(
