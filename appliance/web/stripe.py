@@ -3,6 +3,7 @@
 Stripe is no browser. What it sends is believed for its signature alone, which is over the very bytes of the body.
 """
 
+import asyncio
 from typing import Any
 
 from fastapi.responses import PlainTextResponse
@@ -18,6 +19,8 @@ from billing.payments.inbox import Inbox
 from billing.payments.provider import BadSignature
 
 BODY_BYTES = 1 << 20
+BODY_SECONDS = 10.0
+"""So long a body may be on its way: whoever sends slowly must not keep a place from Stripe."""
 MOST_AT_ONCE = 8
 RETRY_SECONDS = 5
 SIGNATURE_BYTES = 4096
@@ -26,8 +29,16 @@ SIGNATURE_BYTES = 4096
 class StripeWebhook:
     """Answers its path, and leaves all else to ``app``. What it cannot take now, Stripe sends again."""
 
-    def __init__(self, app: App, inbox: Inbox, metrics: SiteMetrics, transport: Headers) -> None:
+    def __init__(
+        self,
+        app: App,
+        inbox: Inbox,
+        metrics: SiteMetrics,
+        transport: Headers,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
         self._app = app
+        self._body_seconds = body_seconds
         self._inbox = inbox
         self._metrics = metrics
         self._headers = dict((*NO_PAGE, *transport))
@@ -53,19 +64,29 @@ class StripeWebhook:
         """A status, and a word."""
         if scope["method"] != "POST":
             return 405, "POST is expected"
-        body = await _body(receive)
+        signature = dict(scope["headers"]).get(b"stripe-signature", b"")[:SIGNATURE_BYTES].decode("latin-1")
+        if not signature:
+            return _refused(scope)
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                body = await _body(receive)
+        except TimeoutError:
+            return 408, "this took too long"
         if body is None:
             return 413, "this is too much for an event"
-        signature = dict(scope["headers"]).get(b"stripe-signature", b"")[:SIGNATURE_BYTES].decode("latin-1")
         try:
             await self._inbox.receive(body, signature)
         except BadSignature:
-            address, _ = scope.get("client") or ("", 0)
-            note("webhook-refused", bad=True, network=Origin(address, "").network)
-            return 400, "this is not signed by Stripe"
+            return _refused(scope)
         except DatabaseUnavailable:
             return 503, "please send it again"
         return 200, "taken"
+
+
+def _refused(scope: Any) -> tuple[int, str]:
+    address, _ = scope.get("client") or ("", 0)
+    note("webhook-refused", bad=True, network=Origin(address, "").network)
+    return 400, "this is not signed by Stripe"
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -30,6 +30,8 @@ LEASE = timedelta(minutes=5)
 """So long a claimed event is its worker's; whoever is killed over it leaves it to the next one after that."""
 FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(hours=1)
+REFUSALS_MARKED = timedelta(seconds=10)
+"""As often as a refused webhook is written down: whoever lies often costs no database."""
 AT_ONCE = 8
 PAGE = 200
 ERROR_CHARACTERS = 300
@@ -89,6 +91,7 @@ class Inbox:
         self._provider = provider
         self._handlers = sorted(handlers.items(), key=lambda item: len(item[0]), reverse=True)
         self._clock = clock
+        self._refused_at: datetime | None = None
 
     async def receive(self, body: bytes, signature: str) -> bool:
         """Stores what a webhook brings; whether it was new. Raises BadSignature, DatabaseUnavailable."""
@@ -96,8 +99,10 @@ class Inbox:
         try:
             event = self._provider.read_webhook(body, signature, now)
         except BadSignature:
-            async with self._database.begin() as connection:
-                await mark(connection, "webhook_refused", now)
+            if self._refused_at is None or now - self._refused_at >= REFUSALS_MARKED:
+                self._refused_at = now
+                async with self._database.begin() as connection:
+                    await mark(connection, "webhook_refused", now)
             raise
         async with self._database.begin() as connection:
             await mark(connection, "webhook", now)

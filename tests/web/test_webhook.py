@@ -1,18 +1,22 @@
 """Stripe's webhooks at the site's door: taken for their signature alone, bounded, never lost for a database."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 import pytest
 
+from appliance.door.asgi import Receive
 from appliance.settings import STRIPE_WEBHOOK_PATH as PATH
 from appliance.stripe_sandbox.webhooks import signature
 from appliance.web.app import Site, site_app
-from appliance.web.stripe import BODY_BYTES
+from appliance.web.stripe import BODY_BYTES, StripeWebhook
 from billing.database.db import fetch
-from billing.payments.inbox import marked
+from billing.payments.inbox import Inbox, marked
+from billing.payments.provider import BadSignature
 from billing.payments.stripe import StripeProvider
 from tests.stripe_sandbox.inprocess import KEY, SECRET
 from tests.web.conftest import ADDRESS, QUICK, House
@@ -84,6 +88,59 @@ async def test_a_body_is_bounded_and_only_sent(house: House, selling: Site) -> N
         assert unsigned.status_code == 400
 
 
+@dataclass
+class Door:
+    """The place of webhooks, and what it answers to who sends as told."""
+
+    webhook: StripeWebhook
+
+    async def answers(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> int:
+        said: list[int] = []
+
+        async def send(message: Any) -> None:
+            said.append(message.get("status", 0))
+
+        scope = {"type": "http", "method": "POST", "path": PATH, "headers": headers, "client": None}
+        await self.webhook(scope, receive, send)
+        return said[0]
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+async def nobody(*_: object) -> None:
+    raise AssertionError("this is not for anybody else")
+
+
+async def test_who_sends_slowly_or_unsigned_keeps_no_place_from_stripe(house: House) -> None:
+    provider = StripeProvider(KEY, SECRET, house.clock)
+    inbox = Inbox(house.database, provider, {}, house.clock)
+    door = Door(StripeWebhook(nobody, inbox, House.metrics(), (), body_seconds=0))
+    assert await door.answers([(b"stripe-signature", b"t=1,v1=0")], never) == 408
+    assert await door.answers([], never) == 400
+    await provider.close()
+
+
+async def test_many_lies_are_written_down_once_in_ten_seconds(house: House) -> None:
+    provider = StripeProvider(KEY, SECRET, house.clock)
+    inbox = Inbox(house.database, provider, {}, house.clock)
+
+    async def lied() -> bool:
+        async with house.database.begin() as connection:
+            await connection.exec_driver_sql("DELETE FROM stripe_mark")
+        with pytest.raises(BadSignature):
+            await inbox.receive(BODY, "t=1,v1=0")
+        async with house.database.begin() as connection:
+            return await marked(connection, "webhook_refused") is not None
+
+    assert await lied()
+    assert not await lied()
+    house.clock.turn(seconds=10)
+    assert await lied()
+    await provider.close()
+
+
 async def test_without_a_database_stripe_is_asked_to_come_again(house: House) -> None:
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     provider = StripeProvider(KEY, SECRET, house.clock)
@@ -96,4 +153,6 @@ async def test_without_a_database_stripe_is_asked_to_come_again(house: House) ->
 
 
 async def test_where_nothing_is_sold_there_is_no_such_place(house: House) -> None:
-    assert (await sent(house.site, house)).status_code == 403
+    site = site_app(house.settings, House.metrics(), house.clock, QUICK)
+    assert (await sent(site, house)).status_code == 403
+    await site.database.close()
