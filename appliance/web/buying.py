@@ -151,6 +151,7 @@ class CreditPages:
         found = await own_payment(self._database, request.query_params.get("payment", ""), visitor)
         if found.kind not in OF_CREDIT:
             raise BadForm
+        await self._ordering.count_question(visitor.person.account_id)
         try:
             found = await self._shop.look(found.id)
         except Mismatch:
@@ -180,6 +181,7 @@ class CreditPages:
         """A second time finds the credit gone already."""
         named = (await read_form(request))["payment"]
         own = await own_payment(self._database, named, visitor)
+        await self._ordering.count(visitor.person.account_id)
         try:
             await self._refunds.ask(visitor.person.account_id, own.id)
         except Conflict:

@@ -126,6 +126,7 @@ class DocumentPages:
         if self._till is None:
             raise BadForm
         own = await own_payment(self._database, request.query_params.get("payment", ""), visitor)
+        await self._ordering.count_question(visitor.person.account_id)
         try:
             found = await self._till.shop.look(own.id)
         except Mismatch:

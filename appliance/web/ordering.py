@@ -1,4 +1,8 @@
-"""How often somebody is sent to Stripe's pages: each one is an object there, and a place where cards are tried."""
+"""How often somebody makes us ask Stripe, whose own limit is one for all customers.
+
+Where cards are tried and things are made there, seldom; where something is only asked or changed, more often: who
+has ordered too often may still cancel.
+"""
 
 from datetime import timedelta
 
@@ -7,6 +11,7 @@ from billing.clock import Clock
 from billing.database.db import Database
 
 ORDERS = Rate(20, timedelta(minutes=10))
+QUESTIONS = Rate(60, timedelta(seconds=10))
 
 
 class Ordering:
@@ -16,6 +21,13 @@ class Ordering:
         self._clock = clock
 
     async def count(self, account_id: int) -> None:
-        """Before each. Raises TooManyTries."""
+        """Before each that charges, refunds or leads to a page to pay on. Raises TooManyTries."""
+        await self._spend(ORDERS, "order", account_id)
+
+    async def count_question(self, account_id: int) -> None:
+        """Before each that only asks Stripe, or changes what is there. Raises TooManyTries."""
+        await self._spend(QUESTIONS, "question", account_id)
+
+    async def _spend(self, rate: Rate, what: str, account_id: int) -> None:
         async with self._database.begin() as connection:
-            await self._throttle.spend(connection, ORDERS, self._clock(), "order", str(account_id))
+            await self._throttle.spend(connection, rate, self._clock(), what, str(account_id))

@@ -1,6 +1,6 @@
 """Plans: what is offered, what one costs before it is agreed to, and the way from one to another and out."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -85,6 +85,7 @@ class PlanPages:
         plan = self._plans.get(request.path_params["plan"])
         if plan is None:
             raise NothingHere
+        await self._ordering.count_question(visitor.person.account_id)
         return await self._previewed(visitor, plan)
 
     async def _previewed(self, visitor: Visitor, plan: Plan, status: int = 200, error: str = "") -> Response:
@@ -126,6 +127,7 @@ class PlanPages:
 
     async def subscribed(self, _: Request, visitor: Visitor) -> Response:
         """Where Stripe sends people back to, paid or not."""
+        await self._ordering.count_question(visitor.person.account_id)
         found = await self._subscriptions.look(visitor.person.account_id)
         if found is not None:
             return go(f"{HERE}?done=subscribed")
@@ -139,6 +141,7 @@ class PlanPages:
             preview = msgspec.json.decode(form["preview"], type=Preview)
         except msgspec.DecodeError:
             raise BadForm from None
+        await self._ordering.count(visitor.person.account_id)
         try:
             await self._subscriptions.upgrade(visitor.person.account_id, plan.id, preview)
         except PreviewOld:
@@ -156,11 +159,13 @@ class PlanPages:
     async def downgrade(self, request: Request, visitor: Visitor) -> Response:
         plan = self._named((await read_form(request))["plan"])
         account_id = visitor.person.account_id
-        return await self._acted(visitor, "planned", self._subscriptions.plan_downgrade(account_id, plan.id))
+        return await self._acted(
+            visitor, "planned", lambda: self._subscriptions.plan_downgrade(account_id, plan.id)
+        )
 
     async def take_back(self, _: Request, visitor: Visitor) -> Response:
-        act = self._subscriptions.take_back_change(visitor.person.account_id)
-        return await self._acted(visitor, "kept", act)
+        account_id = visitor.person.account_id
+        return await self._acted(visitor, "kept", lambda: self._subscriptions.take_back_change(account_id))
 
     async def cancel_form(self, _: Request, visitor: Visitor) -> Response:
         running = await self._subscriptions.running(visitor.person.account_id)
@@ -171,13 +176,16 @@ class PlanPages:
         )
 
     async def cancel(self, _: Request, visitor: Visitor) -> Response:
-        return await self._acted(visitor, "canceled", self._subscriptions.cancel(visitor.person.account_id))
+        account_id = visitor.person.account_id
+        return await self._acted(visitor, "canceled", lambda: self._subscriptions.cancel(account_id))
 
     async def resume(self, _: Request, visitor: Visitor) -> Response:
-        return await self._acted(visitor, "kept", self._subscriptions.resume(visitor.person.account_id))
+        account_id = visitor.person.account_id
+        return await self._acted(visitor, "kept", lambda: self._subscriptions.resume(account_id))
 
     async def pay(self, _: Request, visitor: Visitor) -> Response:
         """To Stripe's page of the renewal that is not paid."""
+        await self._ordering.count_question(visitor.person.account_id)
         running = await self._subscriptions.running(visitor.person.account_id)
         if running is None or running.state != "past_due" or running.stripe_id is None:
             return go(HERE)
@@ -189,9 +197,10 @@ class PlanPages:
             else RedirectResponse(invoice.hosted_url, 303)
         )
 
-    async def _acted(self, visitor: Visitor, done: str, act: Awaitable[object]) -> Response:
+    async def _acted(self, visitor: Visitor, done: str, act: Callable[[], Awaitable[object]]) -> Response:
+        await self._ordering.count_question(visitor.person.account_id)
         try:
-            await act
+            await act()
         except NotPossible:
             return await self._shown(visitor, 409, visitor.say("That is not possible with your plan now."))
         return go(f"{HERE}?done={done}")

@@ -48,10 +48,12 @@ class TopUpPages:
 
     async def card_saved(self, _: Request, visitor: Visitor) -> Response:
         """Where Stripe sends people back to, whether they saved one or not."""
+        await self._ordering.count_question(visitor.person.account_id)
         wallet = await self._top_ups.find_card(visitor.person.account_id)
         return go(f"{HERE}?done={'card' if wallet.card else 'no-card'}")
 
     async def remove_card(self, _: Request, visitor: Visitor) -> Response:
+        await self._ordering.count_question(visitor.person.account_id)
         await self._top_ups.forget_card(visitor.person.account_id, _actor(visitor))
         return go(f"{HERE}?done=removed")
 
@@ -84,6 +86,7 @@ class TopUpPages:
         return go(f"{HERE}?done=stopped")
 
     async def resume(self, _: Request, visitor: Visitor) -> Response:
+        await self._ordering.count(visitor.person.account_id)
         await self._top_ups.resume(visitor.person.account_id, _actor(visitor))
         return go(f"{HERE}?done=rule")
 

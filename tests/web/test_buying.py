@@ -3,9 +3,11 @@
 import dataclasses
 import uuid
 
+import msgspec
 import pytest
 
 from billing.payments.records import payments_of, wallet
+from billing.payments.subscriptions import Preview
 from tests.web.conftest import Browser, House
 from tests.web.shopping import (
     DECLINED,
@@ -120,8 +122,25 @@ async def test_nobody_opens_pages_to_pay_on_without_end(house: House, ada: Brows
     assert statuses == [303] * 20 + [429]
     subscribing = await ada.post("/plan/subscribe", {"plan": "starter"})
     assert (subscribing.status, subscribing.title) == (429, "One moment")
+    shown = Preview("upgrade", 1, 100, 0, 100, None, house.clock())
+    changing = {"plan": "team", "preview": msgspec.json.encode(shown).decode()}
+    assert (await ada.post("/plan/upgrade", changing)).status == 429
+    assert (await ada.post("/credit/top-up/resume")).status == 429
+    assert (await ada.post("/plan/cancel")).status == 409
     house.clock.turn(minutes=10)
     assert (await ada.post("/credit/card")).status == 303
+
+
+@pytest.mark.parametrize("page", ["/plan/choose/starter", "/plan/subscribed", "/credit/card"])
+async def test_nobody_has_stripe_asked_without_end(house: House, ada: Browser, page: str) -> None:
+    ada.client.follow_redirects = False
+    acts = ("/plan/cancel", "/plan/resume", "/plan/take-back")
+    statuses = [(await ada.post(acts[number % 3])).status for number in range(61)]
+    assert statuses == [409] * 60 + [429]
+    assert (await ada.get(page)).status == 429
+    assert (await ada.get("/credit")).status == (await ada.get("/plan")).status == 200
+    house.clock.turn(seconds=10)
+    assert (await ada.get(page)).status != 429
 
 
 async def test_a_purchase_that_is_untouched_goes_back_to_the_card(house: House, ada: Browser) -> None:
