@@ -51,6 +51,9 @@ OURS = "reference"
 CHANGES, CHANGES_TO = "changes_subscription", "changes_to_price"
 """The metadata in which an invoice keeps which subscription is to change, and to what."""
 
+_REPEATED = re.compile(r"\S+@\S+|'[^']*'|\"[^\"]*\"")
+_RIGHT = re.compile(r"'rak_[a-z_]{1,60}'")
+
 Result = TypeVar("Result")
 Seen = Mapping[str, Any]
 EXPANDED_INTENT: list[str] = ["latest_charge"]
@@ -444,7 +447,8 @@ async def _asked(call: Awaitable[Result]) -> Result:
     except stripe.AuthenticationError:
         raise KeyRefused("Stripe does not accept the key") from None
     except stripe.PermissionError as error:
-        raise RightsMissing(f"Stripe: {error.user_message or 'the key has no right to this'}") from None
+        message = error.user_message or "the key has no right to this"
+        raise RightsMissing(f"Stripe: {without_persons(message)}") from None
     except stripe.StripeError as error:
         status = error.http_status or 0
         if status >= 500 or status == 409:
@@ -456,8 +460,10 @@ async def _asked(call: Awaitable[Result]) -> Result:
 
 
 def without_persons(message: str) -> str:
-    """Some of Stripe's messages repeat what they refuse."""
-    return re.sub(r"\S+@\S+|'[^']*'|\"[^\"]*\"", "…", message)[:MESSAGE_CHARACTERS]
+    """Some of Stripe's messages repeat what they refuse. The name of a right is kept."""
+    return _REPEATED.sub(lambda found: found[0] if _RIGHT.fullmatch(found[0]) else "…", message)[
+        :MESSAGE_CHARACTERS
+    ]
 
 
 async def _pages(first: Any) -> AsyncIterator[Sequence[Seen]]:

@@ -3,9 +3,10 @@
 import uuid
 
 import pytest
+import stripe
 
-from billing.payments.provider import Declined, Gone, PaymentsRefused, PaymentsUnavailable
-from billing.payments.stripe import without_persons
+from billing.payments.provider import Declined, Gone, PaymentsRefused, PaymentsUnavailable, RightsMissing
+from billing.payments.stripe import _asked, without_persons
 from tests.payments.conftest import Counter
 
 WHO = uuid.UUID(int=7)
@@ -37,6 +38,18 @@ async def test_errors_are_the_ports(counter: Counter) -> None:
 )
 def test_a_message_of_stripes_repeats_nobodys_data(message: str) -> None:
     assert "ada" not in without_persons(message)
+
+
+async def test_a_right_that_lacks_is_named_and_nothing_else() -> None:
+    async def refused() -> None:
+        raise stripe.PermissionError(
+            "The provided key 'rk_live_51abc' does not have the required permissions for this endpoint on account"
+            " 'acct_1' of ada@example.com. Having the 'rak_charge_read' permission would allow this request."
+        )
+
+    with pytest.raises(RightsMissing, match="'rak_charge_read' permission") as missing:
+        await _asked(refused())
+    assert not [said for said in ("rk_live", "acct_1", "ada") if said in str(missing.value)]
 
 
 async def test_the_same_key_is_the_same_write(counter: Counter) -> None:
