@@ -153,6 +153,7 @@ payment = Table(
     moment("period_end", nullable=True),
     Column("document_id", BigInteger),
     Column("failure", Text),
+    Column("save_card", Boolean, nullable=False, server_default="false"),
     CheckConstraint("kind IN ('credit', 'top_up', 'plan', 'upgrade', 'invoice')", name="kind"),
     CheckConstraint("state IN ('ordered', 'open', 'credited', 'failed', 'expired', 'unwanted')", name="state"),
     CheckConstraint("net_cents + vat_cents = gross_cents AND least(net_cents, vat_cents) >= 0", name="sum"),
@@ -172,7 +173,8 @@ payment = Table(
     ),
     Index("ix_payment_paid_at", "paid_at"),
     comment="money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan;"
-    " document_id: the invoice that it pays; period: of a plan that it pays for;"
+    " save_card: its page keeps the card; document_id: the invoice that it pays;"
+    " period: of a plan that it pays for;"
     " way: bank is what the operator saw on his own bank account",
 )
 

@@ -18,7 +18,10 @@ OF_PLAN = ("plan", "upgrade")
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """``state`` is of ``life.PAYMENT``. ``failure``: why it is not paid, or why it is paid and not credited."""
+    """``state`` is of ``life.PAYMENT``. ``failure``: why it is not paid, or why it is paid and not credited.
+
+    ``save_card``: its page keeps the card for top-ups.
+    """
 
     id: UUID
     account_id: int
@@ -39,6 +42,7 @@ class Payment(msgspec.Struct, frozen=True):
     lot_id: int | None
     subscription_id: UUID | None
     failure: str | None
+    save_card: bool = False
 
     @property
     def is_of_plan(self) -> bool:

@@ -87,18 +87,18 @@ class Shop:
         """The address of Stripe's page to pay on. Raises NoBuyer, NotForSale; Conflict if the order is over.
 
         ``order_id`` becomes the payment's: the same one a second time leads to the same page. Stripe sends the
-        customer to ``back`` with ``?payment=<id>``, paid or not. ``save_card``: for top-ups.
+        customer to ``back`` with ``?payment=<id>``, paid or not. ``save_card``: for top-ups; the first one counts.
         """
         async with self._database.begin() as connection:
             await execute(connection, _LOCK, account_id)
-            ordered = await self._ordered(connection, order_id, account_id, price_cents)
+            ordered = await self._ordered(connection, order_id, account_id, price_cents, save_card)
         customer = await self._customers.of(account_id, email, ordered.buyer.name)
         page = await self._provider.sell(
             customer=customer,
             cents=ordered.gross_cents,
             what=CREDIT,
             reference=order_id,
-            save_card=save_card,
+            save_card=ordered.save_card,
             back=f"{back}?{urlencode({'payment': order_id})}",
             key=str(order_id),
         )
@@ -113,14 +113,16 @@ class Shop:
         return await self._settling.settle(payment_id)
 
     async def _ordered(
-        self, connection: AsyncConnection, order_id: UUID, account_id: int, price_cents: int
+        self, connection: AsyncConnection, order_id: UUID, account_id: int, price_cents: int, save_card: bool
     ) -> Payment:
         """The order as it is, or made now."""
         try:
             known = await payment(connection, order_id)
         except NotFound:
             buyer, quoted = await self._quoted(connection, account_id, price_cents)
-            await order(connection, order_id, account_id, "credit", quoted, buyer, self._clock())
+            await order(
+                connection, order_id, account_id, "credit", quoted, buyer, self._clock(), save_card=save_card
+            )
             return await payment(connection, order_id)
         if known.account_id != account_id or known.state not in ("ordered", "open"):
             raise Conflict(f"payment {order_id} is {known.state}")
@@ -165,6 +167,8 @@ async def order(
     quoted: Quote,
     buyer: Buyer,
     now: datetime,
+    *,
+    save_card: bool = False,
 ) -> None:
     """The row of a payment for credit that is about to be asked for."""
     values = {
@@ -180,5 +184,6 @@ async def order(
         "vat_basis_points": quoted.basis_points,
         "buyer": asdict(buyer),
         "created_at": now,
+        "save_card": save_card,
     }
     await connection.execute(insert(sales.payment).values(values))

@@ -6,9 +6,10 @@ import pytest
 
 from billing.database.db import fetch
 from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.ids import new_id
 from billing.payments.settling import Mismatch
 from billing.payments.shop import NoBuyer, NotForSale
-from tests.payments.conftest import CARD, Counter
+from tests.payments.conftest import BACK, CARD, Counter
 
 DOLLAR = 10**9
 
@@ -68,6 +69,19 @@ async def test_two_buys_at_once_are_two_lots(counter: Counter) -> None:
         page.pay()
     await asyncio.gather(*(counter.till.shop.look(page.payment_id) for page in (*pages, *pages)))
     assert sorted(await counter.lots(ada.account_id)) == [10 * DOLLAR, 20 * DOLLAR]
+
+
+async def test_the_same_order_with_another_choice_of_the_card_leads_to_the_same_page(counter: Counter) -> None:
+    ada = await counter.customer()
+    order_id = new_id(counter.bank.clock())
+    pages = [
+        await counter.till.shop.order_credit(
+            ada.account_id, 1000, order_id=order_id, back=BACK, email="ada@example.com", save_card=save_card
+        )
+        for save_card in (True, False, True)
+    ]
+    assert len(set(pages)) == len(counter.sandbox.state.table("checkout.session").rows) == 1
+    assert (await counter.payment(order_id)).save_card
 
 
 async def test_what_nobody_pays_expires_and_is_credited_if_it_is_paid_all_the_same(counter: Counter) -> None:

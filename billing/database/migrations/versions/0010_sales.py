@@ -152,6 +152,7 @@ CREATE TABLE payment (
     period_end timestamptz,
     document_id BIGINT,
     failure TEXT,
+    save_card BOOLEAN DEFAULT 'false' NOT NULL,
     CONSTRAINT pk_payment PRIMARY KEY (id),
     CONSTRAINT ck_payment_kind CHECK (kind IN ('credit', 'top_up', 'plan', 'upgrade', 'invoice')),
     CONSTRAINT ck_payment_state CHECK (state IN ('ordered', 'open', 'credited', 'failed', 'expired', 'unwanted')),
@@ -173,7 +174,7 @@ CREATE INDEX ix_payment_paid_at ON payment (paid_at);
 CREATE INDEX ix_payment_unfinished ON payment (created_at) WHERE state IN ('ordered', 'open');
 CREATE UNIQUE INDEX uq_payment_top_up ON payment (account_id) WHERE kind = 'top_up' AND state = 'ordered';
 COMMENT ON TABLE payment IS
-    'money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan; document_id: the invoice that it pays; period: of a plan that it pays for; way: bank is what the operator saw on his own bank account';
+    'money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan; save_card: its page keeps the card; document_id: the invoice that it pays; period: of a plan that it pays for; way: bank is what the operator saw on his own bank account';
 
 CREATE TABLE refund (
     id UUID NOT NULL,
