@@ -26,8 +26,8 @@ from billing.books.vouchers import (
 )
 from billing.database.db import fetch
 from billing.documents.buyers import Buyer
-from billing.documents.document import Document
-from billing.documents.reading import documents_until
+from billing.documents.document import SANDBOX_SERIES, Document
+from billing.documents.reading import documents_until, only_trials
 from billing.documents.vat import rounded
 from billing.errors import Conflict
 from billing.statements.period import Period, require_kept
@@ -93,7 +93,8 @@ FROM stripe_movement WHERE created_at < $1 GROUP BY 1 ORDER BY 1
 _RATES = """
 SELECT day, rate FROM exchange_rate WHERE currency = $1
 UNION
-SELECT (exchange->>'day')::date, (exchange->>'rate')::numeric FROM document WHERE exchange->>'currency' = $1
+SELECT (exchange->>'day')::date, (exchange->>'rate')::numeric FROM document
+WHERE exchange->>'currency' = $1 AND NOT starts_with(series, $2)
 ORDER BY day
 """
 
@@ -174,7 +175,9 @@ class _Reader:
         self._currency = currency
 
     async def vouchers(self) -> Sequence[Voucher]:
-        """In the order of their days."""
+        """In the order of their days. None of a trial."""
+        if await only_trials(self._connection):
+            return []
         documents = await documents_until(self._connection, self._end)
         about = {row.id: row for row in await self._rows(_ABOUT)}
         rates = await self._rates()
@@ -194,7 +197,7 @@ class _Reader:
     async def _rates(self) -> _Rates:
         if self._currency == DOLLARS:
             return _Rates(None)
-        rows = await fetch(self._connection, _RATES, self._currency)
+        rows = await fetch(self._connection, _RATES, self._currency, SANDBOX_SERIES)
         return _Rates({row.day: row.rate for row in rows})
 
     async def _lots(self, documents: Sequence[Document], about: Mapping[int, Any]) -> dict[int, LotSold]:

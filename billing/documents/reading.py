@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import sales
@@ -67,6 +67,15 @@ async def read_document(connection: AsyncConnection, id_: int, account_id: int |
 async def documents_of(connection: AsyncConnection, account_id: int, limit: int) -> Sequence[Document]:
     """Newest first."""
     return await _read(connection, sales.document.c.account_id == account_id, limit)
+
+
+async def only_trials(connection: AsyncConnection) -> bool:
+    """Whether there are documents, and all are of a trial: then nothing here is of any books."""
+    table = sales.document
+    real = ~table.c.series.startswith(SANDBOX_SERIES)
+    counts = await connection.execute(select(func.count(), func.count().filter(real)).select_from(table))
+    documents, of_sales = counts.one()
+    return bool(documents) and not of_sales
 
 
 async def documents_until(connection: AsyncConnection, end: datetime) -> Sequence[Document]:

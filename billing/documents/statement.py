@@ -15,6 +15,8 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database.db import fetch
+from billing.documents.document import SANDBOX_SERIES
+from billing.documents.reading import only_trials
 from billing.statements.period import Period, require_kept
 
 _SALES = """
@@ -25,7 +27,7 @@ SELECT d.kind, coalesce(p.kind, o.kind, d.kind) AS what, d.vat_code, d.vat_basis
     array_agg(d.vat_cents) AS vats, array_agg(d.exchange->>'rate') AS rates
 FROM document d LEFT JOIN payment p ON p.id = d.payment_id
 LEFT JOIN document c ON c.id = d.corrects_id LEFT JOIN payment o ON o.id = c.payment_id
-WHERE d.issued_at >= $1 AND d.issued_at < $2
+WHERE d.issued_at >= $1 AND d.issued_at < $2 AND starts_with(d.series, $3) = $4
 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
 """
 
@@ -200,9 +202,10 @@ async def read_statement(connection: AsyncConnection, period: Period) -> Stateme
     bounds = period.start, period.end
     house = _Sums({(row.at, row.kind): row.amount for row in await fetch(connection, _HOUSE, *bounds)})
     (standing,) = await fetch(connection, _STANDING)
+    of_series = SANDBOX_SERIES, await only_trials(connection)
     return Statement(
         period,
-        [_sale(row) for row in await fetch(connection, _SALES, *bounds)],
+        [_sale(row) for row in await fetch(connection, _SALES, *bounds, *of_series)],
         await _flows(connection, period),
         _disputed(house, standing),
         _owed(house, standing),

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -22,6 +22,7 @@ from billing.books.vouchers import LotSold, of_lots
 from billing.database import sales
 from billing.database.db import execute
 from billing.documents.document import Draft, Kind, Line
+from billing.documents.exchange import Rate, enter_rate
 from billing.documents.posting import post
 from billing.errors import Conflict
 from billing.ids import new_id
@@ -123,6 +124,14 @@ async def test_without_a_rate_there_are_no_books(shop: Shop) -> None:
     await story.moves_at_stripe(shop, "payout", -100)
     with pytest.raises(Conflict, match="exchange rate"):
         await books_of(shop)
+    day = shop.bank.clock().date()
+    async with shop.bank.database.begin() as connection:
+        await enter_rate(connection, "NOK", Rate(day - timedelta(days=8), Decimal(10)), "x", shop.bank.clock())
+    with pytest.raises(Conflict, match=f"no exchange rate for {day}"):
+        await books_of(shop)
+    async with shop.bank.database.begin() as connection:
+        await enter_rate(connection, "NOK", Rate(day - timedelta(days=7), Decimal(11)), "x", shop.bank.clock())
+    assert (await books_of(shop)).closing[Account.BANK] == 1100
     assert (await books_of(shop, currency="USD")).closing[Account.BANK] == 100
 
 
@@ -130,6 +139,8 @@ async def test_what_was_a_trial_is_of_no_books(shop: Shop) -> None:
     shop.series = "SANDBOX"
     await shop.sells(await shop.bank.customer(0), 2500)
     await shop.post()
+    await story.moves_at_stripe(shop, "charge", 2500, 100)
+    await story.moves_at_stripe(shop, "payout", -2400)
     books = await books_of(shop)
     assert (books.vouchers, books.customers) == ([], {})
 

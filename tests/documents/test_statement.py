@@ -1,16 +1,19 @@
 """A statement adds up: what was there, came, went and is left, by the transfers and by what the lots say."""
 
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
 
+from billing.books.chart import Account
+from billing.books.reading import read_books
 from billing.database.db import execute
 from billing.documents.statement import Sale, Statement, as_rows, month_or_year, read_statement
+from billing.ids import new_id
 from billing.statements.period import Period
 from tests.documents import story
 from tests.documents.conftest import Shop
-from tests.documents.story import CENT
+from tests.documents.story import CENT, moves_at_stripe
 
 
 async def statement_of(shop: Shop, text: str) -> Statement:
@@ -52,6 +55,42 @@ async def test_sales_are_by_tax_and_the_refund_is_a_line_of_its_own(shop: Shop) 
         Sale("receipt", "credit", "52", 0, 1, 4000, 0, 4000, "NOK", 0),
     ]
     assert march == [Sale("credit_note", "credit", "3", 2500, 1, 1200, 300, 1500, "NOK", 3255)]
+
+
+async def test_what_was_a_trial_is_of_no_statement_once_there_are_real_sales(shop: Shop) -> None:
+    customer = await shop.bank.customer(0)
+    shop.series = "SANDBOX"
+    await shop.sells(customer, 2500)
+    await shop.post()
+    assert [sale.gross_cents for sale in (await statement_of(shop, "2026-01")).sales] == [2500], (
+        "a trial shows all"
+    )
+    shop.series = ""
+    await shop.sells(customer, 1000)
+    await shop.post()
+    assert [sale.gross_cents for sale in (await statement_of(shop, "2026-01")).sales] == [1000]
+
+
+async def test_what_is_deferred_was_bought(shop: Shop) -> None:
+    customer, now = await shop.bank.customer(0), shop.bank.clock()
+    await shop.sells(customer, 2500)
+    until = now + timedelta(days=400)
+    await shop.bank.credit.allowance(customer.account_id, 700 * CENT, new_id(now), until, stops=False)
+    await shop.bank.credit.grant(customer.account_id, 50 * CENT, "sorry", new_id(now), "test")
+    assert (await statement_of(shop, "2026-01")).deferred == (0, 2500 * CENT)
+
+
+async def test_fees_and_payouts_are_what_the_books_say(shop: Shop) -> None:
+    for kind, cents, fee in (
+        ("charge", 1000, 59), ("stripe_fee", -200, 0), ("payout", -500, 0), ("payout_failure", 500, 0),
+        ("payout", -300, 0), ("payout", -90, 0), ("payout_cancel", 90, 0),
+    ):  # fmt: skip
+        await moves_at_stripe(shop, kind, cents, fee)
+    statement = await statement_of(shop, "2026")
+    assert (statement.fee_cents, statement.payout_cents) == (259, 300)
+    async with shop.bank.database.snapshot() as connection:
+        closing = (await read_books(connection, 2026)).closing
+    assert (closing[Account.FEES], closing[Account.BANK]) == (259, 300)
 
 
 async def test_a_lot_that_was_changed_behind_the_ledger_shows(shop: Shop) -> None:
