@@ -174,9 +174,12 @@ class Statement:
 
     @property
     def deferred(self) -> tuple[int, int]:
-        """Nano-dollars of credit that customers have paid for and not used, at the beginning and at the end."""
-        paid = [flow for flow in self.flows if flow.source != "grant"]
-        return sum(flow.opening for flow in paid), sum(flow.closing for flow in paid)
+        """Nano-dollars of credit that was bought and not used, at the beginning and at the end.
+
+        As customers see it: with the tax where prices include it. The books have it without.
+        """
+        bought = [flow for flow in self.flows if flow.source == "purchase"]
+        return sum(flow.opening for flow in bought), sum(flow.closing for flow in bought)
 
     @property
     def fee_cents(self) -> int:
