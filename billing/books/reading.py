@@ -25,6 +25,7 @@ from billing.books.vouchers import (
     rate_of,
 )
 from billing.database.db import fetch
+from billing.documents.at_stripe import FEE, PAID_OUT
 from billing.documents.buyers import Buyer
 from billing.documents.document import SANDBOX_SERIES, Document
 from billing.documents.reading import documents_until, only_trials
@@ -81,13 +82,12 @@ WHERE t.kind IN ('payment', 'write_off') AND t.created_at < $1
     AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.id = t.cause)
 ORDER BY t.created_at, t.cause
 """
-_PAYOUTS = """
-SELECT id, created_at, -cents AS cents FROM stripe_movement
-WHERE kind IN ('payout', 'payout_cancel', 'payout_failure') AND created_at < $1 ORDER BY created_at, id
+_PAYOUTS = f"""
+SELECT id, created_at, {PAID_OUT} AS cents FROM stripe_movement
+WHERE {PAID_OUT} <> 0 AND created_at < $1 ORDER BY created_at, id
 """
-_FEES = """
-SELECT (created_at AT TIME ZONE 'UTC')::date AS day,
-    sum(fee_cents - CASE WHEN kind = 'stripe_fee' THEN cents ELSE 0 END)::bigint AS fee
+_FEES = f"""
+SELECT (created_at AT TIME ZONE 'UTC')::date AS day, sum({FEE})::bigint AS fee
 FROM stripe_movement WHERE created_at < $1 GROUP BY 1 ORDER BY 1
 """
 _RATES = """

@@ -15,6 +15,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database.db import fetch
+from billing.documents.at_stripe import FEE, PAID_OUT
 from billing.documents.document import SANDBOX_SERIES
 from billing.documents.reading import only_trials
 from billing.statements.period import Period, require_kept
@@ -66,6 +67,10 @@ FROM account
 _MOVEMENTS = """
 SELECT kind, count(*) AS movements, sum(cents)::bigint AS cents, sum(fee_cents)::bigint AS fee_cents
 FROM stripe_movement WHERE created_at >= $1 AND created_at < $2 GROUP BY kind ORDER BY kind
+"""
+_AT_STRIPE = f"""
+SELECT coalesce(sum({FEE}), 0)::bigint AS fee_cents, coalesce(sum({PAID_OUT}), 0)::bigint AS payout_cents
+FROM stripe_movement WHERE created_at >= $1 AND created_at < $2
 """
 _PERIOD = re.compile(r"(20[0-9]{2})(?:-(0[1-9]|1[0-2]))?")
 SOURCES = ("purchase", "allowance", "grant")
@@ -158,7 +163,10 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``plans`` is what subscriptions paid less what was paid back, in nano-dollars."""
+    """``plans`` is what subscriptions paid less what was paid back, in nano-dollars.
+
+    ``fee_cents`` is all that Stripe kept, ``payout_cents`` what reached the bank.
+    """
 
     period: Period
     sales: Sequence[Sale]
@@ -167,6 +175,8 @@ class Statement:
     owed: Owed
     plans: int
     movements: Sequence[Movement]
+    fee_cents: int
+    payout_cents: int
 
     @property
     def adds_up(self) -> bool:
@@ -180,14 +190,6 @@ class Statement:
         """
         bought = [flow for flow in self.flows if flow.source == "purchase"]
         return sum(flow.opening for flow in bought), sum(flow.closing for flow in bought)
-
-    @property
-    def fee_cents(self) -> int:
-        return sum(movement.fee_cents for movement in self.movements)
-
-    @property
-    def payout_cents(self) -> int:
-        return -sum(movement.cents for movement in self.movements if movement.kind == "payout")
 
 
 def month_or_year(text: str) -> Period:
@@ -205,6 +207,7 @@ async def read_statement(connection: AsyncConnection, period: Period) -> Stateme
     bounds = period.start, period.end
     house = _Sums({(row.at, row.kind): row.amount for row in await fetch(connection, _HOUSE, *bounds)})
     (standing,) = await fetch(connection, _STANDING)
+    (at_stripe,) = await fetch(connection, _AT_STRIPE, *bounds)
     of_series = SANDBOX_SERIES, await only_trials(connection)
     return Statement(
         period,
@@ -217,6 +220,8 @@ async def read_statement(connection: AsyncConnection, period: Period) -> Stateme
             Movement(row.kind, row.movements, row.cents, row.fee_cents)
             for row in await fetch(connection, _MOVEMENTS, *bounds)
         ],
+        at_stripe.fee_cents,
+        at_stripe.payout_cents,
     )
 
 
@@ -323,5 +328,7 @@ def as_rows(statement: Statement) -> list[Mapping[str, object]]:
         add("stripe", movement.kind, "movements", movement.movements)
         add("stripe", movement.kind, "amount", Decimal(movement.cents).scaleb(-2))
         add("stripe", movement.kind, "fee", Decimal(movement.fee_cents).scaleb(-2))
+    add("stripe", "", "fees", Decimal(statement.fee_cents).scaleb(-2))
+    add("stripe", "", "paid out", Decimal(statement.payout_cents).scaleb(-2))
     add("check", "", "adds up", "yes" if statement.adds_up else "NO")
     return rows
