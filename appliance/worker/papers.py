@@ -7,6 +7,7 @@ from appliance.settings import Settings
 from appliance.worker.metrics import WorkerMetrics
 from billing.clock import Clock
 from billing.database.db import Database
+from billing.documents.exchange import KeptExchange
 from billing.documents.posting import Posting
 from billing.documents.used import UsedPosting
 
@@ -16,12 +17,16 @@ log = logging.getLogger(__name__)
 class Papering:
     def __init__(self, database: Database, settings: Settings, metrics: WorkerMetrics, clock: Clock) -> None:
         office = office_of(settings, database, clock)
+        self._exchange = office.exchange
+        self._clock = clock
         self._posting = Posting(database, office, clock)
         self._used = UsedPosting(database, office, clock)
         self._metrics = metrics
 
     async def run_once(self) -> None:
         """Raises DatabaseUnavailable."""
+        if isinstance(self._exchange, KeptExchange):
+            await self._exchange.keep_up(self._clock())
         posted = await self._posting.run_once() + await self._used.run_once()
         self._metrics.documents_waiting.set(posted.waiting)
         if posted.documents:

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from billing.database.db import fetch
 from billing.documents.at_stripe import FEE, PAID_OUT
 from billing.documents.buyers import Buyer
 from billing.documents.document import SANDBOX_SERIES, Document
+from billing.documents.exchange import DAYS_OLD
 from billing.documents.reading import documents_until, only_trials
 from billing.documents.vat import rounded
 from billing.errors import Conflict
@@ -115,7 +116,7 @@ class Books:
 
 
 class _Rates:
-    """By day: the newest at or before it. In dollars every rate is one."""
+    """By day: the newest at or before it, at most ``DAYS_OLD`` days older. In dollars every rate is one."""
 
     def __init__(self, by_day: Mapping[date, Decimal] | None) -> None:
         self._rates = None if by_day is None else sorted(by_day.items())
@@ -126,7 +127,7 @@ class _Rates:
         if self._rates is None:
             return Decimal(1)
         place = bisect_right(self._days, day)
-        if place == 0:
+        if place == 0 or day - self._days[place - 1] > timedelta(days=DAYS_OLD):
             raise Conflict(f"there is no exchange rate for {day}: enter one with `appliance books rate`")
         return self._rates[place - 1][1]
 

@@ -20,6 +20,8 @@ from billing.documents.document import Exchanged
 from billing.errors import BillingError, Conflict
 
 DAYS_OLD = 7
+HOLIDAYS = timedelta(days=4)
+"""So long nobody publishes a rate, at most. What is asked for then goes back further: no day is left out."""
 ASKED_EVERY = timedelta(minutes=15)
 CURRENCIES = {"NO": "NOK"}
 """Of the books, by the seller's country; sellers elsewhere keep theirs in US dollars here."""
@@ -86,6 +88,13 @@ class KeptExchange:
         if await self._ask(day):
             found = await self._kept(day)
         return found
+
+    async def keep_up(self, now: datetime) -> None:
+        """So that the books have a rate for each day, also for those without a document."""
+        async with self._database.begin() as connection:
+            newest = await newest_day(connection, self._currency)
+        if newest is None or now.date() - newest > HOLIDAYS:
+            await self.on(now.date())
 
     async def _kept(self, day: date) -> Exchanged | None:
         async with self._database.begin() as connection:

@@ -1,12 +1,14 @@
 """A year of a shop, for the statements and the books: sales, use, a refund, disputes, an expiry, fees, payouts."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import insert
 
 from billing.database import sales
 from billing.database.db import fetch
+from billing.documents.exchange import Rate, enter_rate
 from billing.ids import new_id
 from billing.ledger.sweep import Sweeper
 from billing.prices.pricing import Tokens
@@ -78,6 +80,8 @@ async def tell(shop: Shop) -> None:
     await bank.credit.write_off(disputing.account_id, 100 * CENT, new_id(MARCH), "test", "gone")
     await moves_at_stripe(shop, "refund", -1500)
     await shop.post()
+    async with bank.database.begin() as connection:
+        await enter_rate(connection, "NOK", Rate(MARCH.date(), Decimal("10.85")), "Norges Bank", MARCH)
 
 
 async def ends(shop: Shop) -> None:

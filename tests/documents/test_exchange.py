@@ -122,6 +122,21 @@ async def test_the_rate_of_a_day_is_asked_for_once_and_kept(exchange: KeptExchan
     ]
 
 
+async def test_rates_are_kept_also_while_nothing_is_sold(
+    exchange: KeptExchange, bank: Bank, bankers: Bankers
+) -> None:
+    for day in (30, 30, 28):
+        await exchange.keep_up(datetime(2026, 11, day, 18, tzinfo=UTC))
+    assert len(bankers.asked) == 1
+    async with bank.database.begin() as connection:
+        assert await rate_on(connection, "NOK", MONDAY) == Exchanged(
+            "NOK", Decimal("10.8512"), FRIDAY, "Norges Bank"
+        )
+    bankers.rates["2026-12-02"] = "10.9"
+    await exchange.keep_up(datetime(2026, 12, 2, 18, tzinfo=UTC))
+    assert len(bankers.asked) == 2
+
+
 async def test_on_a_weekend_the_last_business_day_counts(exchange: KeptExchange) -> None:
     found = await exchange.on(SATURDAY)
     assert found is not None

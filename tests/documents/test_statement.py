@@ -75,7 +75,7 @@ async def test_what_is_deferred_was_bought(shop: Shop) -> None:
     customer, now = await shop.bank.customer(0), shop.bank.clock()
     await shop.sells(customer, 2500)
     until = now + timedelta(days=400)
-    await shop.bank.credit.allowance(customer.account_id, 700 * CENT, new_id(now), until, stops=False)
+    await shop.bank.credit.allowance(customer.account_id, 700 * CENT, until, new_id(now), stops=False)
     await shop.bank.credit.grant(customer.account_id, 50 * CENT, "sorry", new_id(now), "test")
     assert (await statement_of(shop, "2026-01")).deferred == (0, 2500 * CENT)
 
