@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -102,7 +102,7 @@ ORDER BY day
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Of a year, in hundredths of ``currency``; debit is above zero. ``rates`` are of tax, by its code."""
+    """Of a year, in hundredths of ``currency``; debit is above zero. ``taxes`` are codes with their rates."""
 
     year: Period
     currency: str
@@ -112,7 +112,7 @@ class Books:
     customers: Mapping[int, Buyer]
     owed_opening: Mapping[int, int]
     owed_closing: Mapping[int, int]
-    rates: Mapping[str, int]
+    taxes: Collection[tuple[str, int]]
 
 
 class _Rates:
@@ -153,7 +153,7 @@ async def read_books(connection: AsyncConnection, year: int, currency: str = DOL
         {document.account_id: document.buyer for document in documents},
         owed,
         {one: owed.get(one, 0) + owed_added.get(one, 0) for one in owed | owed_added},
-        {one.vat_code: one.vat_basis_points for one in documents},
+        {(one.vat_code, one.vat_basis_points) for one in documents},
     )
 
 

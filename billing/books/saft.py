@@ -4,7 +4,7 @@ The schema: Norwegian_SAF-T_Financial_Schema_v_1.30.xsd, https://github.com/Skat
 what this system knows: sales, credit, customers' payments, Stripe. The seller's other books are not here.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -138,19 +138,26 @@ def _customers(files: Element, books: Books) -> None:
 
 
 def _tax_table(files: Element, books: Books) -> None:
-    codes = {code: points for code, points in sorted(books.rates.items()) if code != VOUCHER}
-    if not codes:
+    names = _tax_codes(books)
+    if not names:
         return
     entry = SubElement(SubElement(files, "TaxTable"), "TaxTableEntry")
     _text(entry, "TaxType", "MVA")
     _text(entry, "Description", "Merverdiavgift")
-    for code, points in codes.items():
+    for (code, points), name in names.items():
         details = SubElement(entry, "TaxCodeDetails")
-        _text(details, "TaxCode", code, LONGER)
+        _text(details, "TaxCode", name, LONGER)
         _text(details, "TaxPercentage", _percent(points))
         _text(details, "Country", COUNTRY)
         _text(details, "StandardTaxCode", code)
         _text(details, "BaseRate", 100)
+
+
+def _tax_codes(books: Books) -> Mapping[tuple[str, int], str]:
+    """What each standard code with its rate is called here: after its rate too, where the code had several."""
+    taxes = sorted(tax for tax in books.taxes if tax[0] != VOUCHER)
+    rates = Counter(code for code, _ in taxes)
+    return {(code, points): code if rates[code] == 1 else f"{code}-{_percent(points)}" for code, points in taxes}
 
 
 def _percent(points: int) -> Decimal:
@@ -163,6 +170,7 @@ def _entries(root: Element, books: Books) -> None:
     _text(ledger, "NumberOfEntries", len(books.vouchers))
     _text(ledger, "TotalDebit", _money(sum(amount for amount in amounts if amount > 0)))
     _text(ledger, "TotalCredit", _money(-sum(amount for amount in amounts if amount < 0)))
+    codes = _tax_codes(books)
     for name, vouchers in _by_journal(books.vouchers).items():
         title, kind = JOURNALS[name]
         journal = SubElement(ledger, "Journal")
@@ -170,7 +178,7 @@ def _entries(root: Element, books: Books) -> None:
         _text(journal, "Description", title)
         _text(journal, "Type", kind)
         for voucher in vouchers:
-            _transaction(journal, voucher, books.currency)
+            _transaction(journal, voucher, books.currency, codes)
 
 
 def _by_journal(vouchers: Iterable[Voucher]) -> Mapping[str, list[Voucher]]:
@@ -180,7 +188,7 @@ def _by_journal(vouchers: Iterable[Voucher]) -> Mapping[str, list[Voucher]]:
     return journals
 
 
-def _transaction(journal: Element, voucher: Voucher, currency: str) -> None:
+def _transaction(journal: Element, voucher: Voucher, currency: str, codes: Mapping[tuple[str, int], str]) -> None:
     transaction = SubElement(journal, "Transaction")
     _text(transaction, "TransactionID", voucher.id, LONGER)
     _text(transaction, "Period", voucher.day.month)
@@ -201,13 +209,13 @@ def _transaction(journal: Element, voucher: Voucher, currency: str) -> None:
         _text(line, "Description", voucher.text)
         _amount(line, _side(entry.amount, "Amount"), entry.amount, entry.usd_cents, entry.rate, currency)
         if entry.tax is not None:
-            _tax(line, entry, entry.tax, currency)
+            _tax(line, entry, entry.tax, currency, codes[entry.tax.code, entry.tax.basis_points])
 
 
-def _tax(line: Element, entry: Entry, tax: Tax, currency: str) -> None:
+def _tax(line: Element, entry: Entry, tax: Tax, currency: str, code: str) -> None:
     information = SubElement(line, "TaxInformation")
     _text(information, "TaxType", "MVA")
-    _text(information, "TaxCode", tax.code, LONGER)
+    _text(information, "TaxCode", code, LONGER)
     _text(information, "TaxPercentage", _percent(tax.basis_points))
     _text(information, "Country", COUNTRY)
     _text(information, "TaxBase", _money(abs(tax.base)))

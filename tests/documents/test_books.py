@@ -24,10 +24,11 @@ from billing.database.db import execute
 from billing.documents.document import Draft, Kind, Line
 from billing.documents.exchange import Rate, enter_rate
 from billing.documents.posting import post
+from billing.documents.vat import Taxing
 from billing.errors import Conflict
 from billing.ids import new_id
 from tests.documents import story
-from tests.documents.conftest import OSLO, SELLER, FixedExchange, Shop
+from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, SELLER, FixedExchange, Shop
 
 SCHEMA = "SAFT_SCHEMA"
 """Names the official schema's file: it comes without a licence, so that it is not among ours."""
@@ -194,6 +195,26 @@ async def test_saft_balances_and_says_who_bought_and_which_tax(shop: Shop) -> No
     documents = [document.name for document in await shop.documents()]
     booked = Counter(texts(ledger, "Journal/Transaction/Line/SourceDocumentID"))
     assert set(documents) == set(booked)
+
+
+async def test_a_code_whose_rate_has_changed_is_there_with_both(shop: Shop) -> None:
+    customer = await shop.bank.customer(0)
+    await shop.sells(customer, 2500)
+    await shop.post()
+    shop.taxing = Taxing([replace(NORWAY, basis_points=1550), ABROAD])
+    await shop.sells(customer, 2500)
+    await shop.sells(customer, 2500, ATHENS)
+    await shop.post()
+    root = await saft_of(shop)
+    table_of_tax = root.findall("MasterFiles/TaxTable/TaxTableEntry/TaxCodeDetails")
+    said = [
+        tuple(one.findtext(name) for name in ("TaxCode", "StandardTaxCode", "TaxPercentage"))
+        for one in table_of_tax
+    ]
+    assert said == [("3-15.5", "3", "15.5"), ("3-25", "3", "25"), ("52", "52", "0")]
+    lines = root.findall("GeneralLedgerEntries/Journal/Transaction/Line/TaxInformation")
+    used = [(line.findtext("TaxCode"), line.findtext("TaxPercentage")) for line in lines]
+    assert used == [("3-25", "25"), ("3-15.5", "15.5"), ("52", "0")]
 
 
 # The elements of each structure that this system writes, in the order that the schema demands. Made by hand of
