@@ -61,24 +61,32 @@ FROM dispute d JOIN payment p ON p.id = d.payment_id
 WHERE p.kind = 'invoice' AND d.state = 'lost' AND d.closed_at < $1
 ORDER BY at, id
 """
+# Each with the customer's side of it, be it archived or not.
+_MOVED = """(
+    SELECT cause, kind, CASE WHEN kind IN ('payment', 'write_off') THEN credit_id ELSE debit_id END AS side,
+        amount_nanodollars AS amount, created_at
+    FROM transfer
+    WHERE kind IN ('usage', 'expiry', 'forfeiture', 'payment', 'write_off', 'chargeback', 'shortfall')
+    UNION ALL SELECT cause, kind, ledger_account_id, nanodollars, at FROM carried_booking
+)"""
 _LOTS = "SELECT id, account_id, amount_nanodollars AS amount FROM lot WHERE source = 'purchase'"
-_GONE = """
-SELECT t.debit_id AS lot_id, t.kind, sum(t.amount_nanodollars)::bigint AS amount,
+_GONE = f"""
+SELECT l.id AS lot_id, t.kind, sum(t.amount)::bigint AS amount,
     (date_trunc('month', t.created_at AT TIME ZONE 'UTC') + interval '1 month - 1 day')::date AS day
-FROM transfer t JOIN lot l ON l.id = t.debit_id
+FROM {_MOVED} t JOIN lot l ON l.id = t.side
 WHERE l.source = 'purchase' AND t.kind IN ('usage', 'expiry', 'forfeiture') AND t.created_at < $1
 GROUP BY 1, 2, 4
 """
-_LOST = """
+_LOST = f"""
 SELECT d.id, p.account_id, p.id AS payment_id, p.lot_id, d.cents, d.closed_at,
-    coalesce(sum(t.amount_nanodollars) FILTER (WHERE t.kind = 'chargeback'), 0)::bigint AS unused,
-    coalesce(sum(t.amount_nanodollars) FILTER (WHERE t.kind = 'shortfall'), 0)::bigint AS owed
-FROM dispute d JOIN payment p ON p.id = d.payment_id LEFT JOIN transfer t ON t.cause = d.cause
+    coalesce(sum(t.amount) FILTER (WHERE t.kind = 'chargeback'), 0)::bigint AS unused,
+    coalesce(sum(t.amount) FILTER (WHERE t.kind = 'shortfall'), 0)::bigint AS owed
+FROM dispute d JOIN payment p ON p.id = d.payment_id LEFT JOIN {_MOVED} t ON t.cause = d.cause
 WHERE d.state = 'lost' AND d.closed_at < $1 GROUP BY d.id, p.id ORDER BY d.closed_at, d.id
 """
-_RECEIVABLE = """
-SELECT t.cause, t.kind, a.account_id, t.amount_nanodollars AS amount, t.created_at
-FROM transfer t JOIN ledger_account a ON a.id = t.credit_id
+_RECEIVABLE = f"""
+SELECT t.cause, t.kind, a.account_id, t.amount, t.created_at
+FROM {_MOVED} t JOIN ledger_account a ON a.id = t.side
 WHERE t.kind IN ('payment', 'write_off') AND t.created_at < $1
     AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.id = t.cause)
 ORDER BY t.created_at, t.cause

@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
+    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -362,6 +363,19 @@ exchange_rate = Table(
     comment="append-only: what a US dollar was worth on a day, and who says so",
 )
 
+carried_booking = Table(
+    "carried_booking",
+    metadata,
+    Column("ledger_account_id", ForeignKey("ledger_account.id"), primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("cause", Uuid, primary_key=True),
+    Column("at", DateTime(timezone=True), primary_key=True),
+    Column("financial_year", Integer, nullable=False),
+    Column("nanodollars", BigInteger, nullable=False),
+    comment="append-only: what the books need of transfers that are archived: of each lot that was bought, by kind"
+    " and month, what left it (cause is the lot's); lost disputes and debts that were paid or given up one by one",
+)
+
 VAT_CAUSE = "encode(set_byte(uuid_send({0}), 15, get_byte(uuid_send({0}), 15) # 1), 'hex')::uuid"
 """SQL of the cause of the tax on top, of the column of a payment's id. As ``billing.ids.vat_cause``."""
 
@@ -373,4 +387,5 @@ APPEND_ONLY = (
     "invoiced_month",
     "allocation",
     "exchange_rate",
+    "carried_booking",
 )

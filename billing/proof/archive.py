@@ -6,7 +6,7 @@ requirements." A financial year is a calendar year (UTC); a request is of the ye
 A file has each record as the text of which its day's seal was made (``billing.proof.seals``), in the same order:
 whoever has the file and the seals can prove that it is what was recorded. A record is removed only after its file
 was written, read again, and found to be what was sealed. What removed transfers add up to is carried forward for
-each ledger account, so that the books go on to balance.
+each ledger account, so that the ledger goes on to balance; and what the seller's books need of them is kept.
 
 pyarrow takes longer to import than all else that a command needs: only whoever opens a file imports it.
 """
@@ -33,6 +33,18 @@ YEARS_KEPT = 5
 AMOUNTS = {"transfer": "amount_nanodollars", "usage": "cost_nanodollars"}
 DATED = {"transfer": "created_at", "usage": "settled_at"}
 ROWS_AT_ONCE = 10_000
+_BOOKINGS = """
+INSERT INTO carried_booking (ledger_account_id, kind, cause, at, financial_year, nanodollars)
+SELECT side, kind, cause, max(created_at), $3, sum(amount_nanodollars)
+FROM (
+    SELECT CASE WHEN t.kind IN ('payment', 'write_off') THEN t.credit_id ELSE t.debit_id END AS side,
+        t.kind, coalesce(l.cause, t.cause) AS cause, t.created_at, t.amount_nanodollars
+    FROM transfer t LEFT JOIN lot l ON l.id = t.debit_id AND l.source = 'purchase'
+    WHERE t.created_at >= $1 AND t.created_at < $2 AND (
+        l.id IS NOT NULL AND t.kind IN ('usage', 'expiry', 'forfeiture')
+        OR t.kind IN ('payment', 'write_off', 'chargeback', 'shortfall'))
+) needed GROUP BY side, kind, cause, date_trunc('month', created_at AT TIME ZONE 'UTC')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +207,7 @@ async def _carry_forward(connection: AsyncConnection, year: int) -> None:
             UNION ALL SELECT debit_id, -amount_nanodollars FROM old
         ) sides GROUP BY id"""
     await execute(connection, statement, *_bounds(year), year)
+    await execute(connection, _BOOKINGS, *_bounds(year), year)
 
 
 async def _remove(connection: AsyncConnection, year: int) -> None:

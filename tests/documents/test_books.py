@@ -25,8 +25,10 @@ from billing.documents.document import Draft, Kind, Line
 from billing.documents.exchange import Rate, enter_rate
 from billing.documents.posting import post
 from billing.documents.vat import Taxing
-from billing.errors import Conflict
+from billing.errors import Conflict, NotFound
 from billing.ids import new_id
+from billing.proof.archive import archive_year
+from billing.proof.seals import seal_days
 from tests.documents import story
 from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, SELLER, FixedExchange, Shop
 
@@ -82,6 +84,20 @@ async def test_a_year_begins_where_the_last_one_ended(shop: Shop) -> None:
             assert after.opening.get(account, 0) == before.closing[account]
     result = sum(amount for account, amount in before.closing.items() if not account.is_balance)
     assert after.opening[Account.EQUITY] == result
+
+
+async def test_the_books_go_on_when_the_years_before_are_archived(shop: Shop, tmp_path: Path) -> None:
+    await story.tell(shop)
+    await story.ends(shop)
+    before, shop.bank.clock.now = await books_of(shop, 2027), datetime(2032, 1, 2, tzinfo=UTC)
+    async with shop.bank.database.begin(timeout_seconds=None) as connection:
+        await seal_days(connection, shop.bank.clock)
+        await archive_year(connection, 2026, tmp_path, shop.bank.clock)
+    assert await books_of(shop, 2027) == before
+    assert before.opening[Account.RECEIVABLE]
+    assert before.opening[Account.PREPAID]
+    with pytest.raises(NotFound, match="archived"):
+        await books_of(shop, 2026)
 
 
 async def test_an_invoice_is_owed_until_it_is_paid_and_the_rate_has_moved(shop: Shop) -> None:

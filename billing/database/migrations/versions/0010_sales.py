@@ -353,6 +353,19 @@ CREATE INDEX ix_allocation_document_id ON allocation (document_id);
 COMMENT ON TABLE allocation IS
     'append-only: what went to an invoice of a debt that was given up, or of money that named no invoice; cause is the transfer''s';
 
+CREATE TABLE carried_booking (
+    ledger_account_id BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    cause UUID NOT NULL,
+    at timestamptz NOT NULL,
+    financial_year INTEGER NOT NULL,
+    nanodollars BIGINT NOT NULL,
+    CONSTRAINT pk_carried_booking PRIMARY KEY (ledger_account_id, kind, cause, at),
+    CONSTRAINT fk_carried_booking_ledger_account_id FOREIGN KEY(ledger_account_id) REFERENCES ledger_account (id)
+);
+COMMENT ON TABLE carried_booking IS
+    'append-only: what the books need of transfers that are archived: of each lot that was bought, by kind and month, what left it (cause is the lot''s); lost disputes and debts that were paid or given up one by one';
+
 CREATE TABLE exchange_rate (
     currency TEXT NOT NULL,
     day DATE NOT NULL,
@@ -384,6 +397,7 @@ APPEND_ONLY = (
     "invoiced_month",
     "allocation",
     "exchange_rate",
+    "carried_booking",
 )
 
 
