@@ -8,6 +8,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AccountArgument, AsJson, Reason, describe, resolve
+from appliance.commands.owing import act_on_debts
 from appliance.commands.session import (
     act,
     actor,
@@ -22,10 +23,8 @@ from appliance.commands.session import (
 from billing.clock import system_clock
 from billing.customers import accounts
 from billing.ledger.credit import Credit
-from billing.payments.debts import Debts
 from billing.payments.records import payment_by
 from billing.prices.money import format_dollars
-from billing.store.postgres import PostgresStore
 
 app = typer.Typer(help="Give credit, refund it, settle disputes.", no_args_is_help=True)
 
@@ -120,7 +119,7 @@ def paid(account: AccountArgument, amount: Dollars, cause: Cause = None) -> None
     """Record a payment of what an account owes, where it names no invoice: the oldest comes first."""
     owner = transact(lambda connection: resolve(connection, account))
     given = dollars(amount)
-    act(lambda store: _debts(store).paid(owner.id, given, cause or uuid.uuid4(), actor()))
+    act_on_debts(lambda debts: debts.paid(owner.id, given, cause or uuid.uuid4(), actor()))
     typer.echo(f"{format_dollars(given)} received from {owner.name}")
 
 
@@ -129,7 +128,7 @@ def forgive(account: AccountArgument, amount: Dollars, reason: Reason, cause: Ca
     """Write off a part of what an account owes: of its oldest invoice first."""
     owner = transact(lambda connection: resolve(connection, account))
     given = dollars(amount)
-    act(lambda store: _debts(store).forgive(owner.id, given, cause or uuid.uuid4(), actor(), reason))
+    act_on_debts(lambda debts: debts.forgive(owner.id, given, cause or uuid.uuid4(), actor(), reason))
     typer.echo(f"{format_dollars(given)} written off for {owner.name}")
 
 
@@ -141,7 +140,3 @@ def _require_no_payment(lot: int) -> None:
             f"lot {lot} came by payment {found.id}: `appliance refund pay {found.id}` takes it back and pays it"
             " back; disputes at Stripe are followed by themselves"
         )
-
-
-def _debts(store: PostgresStore) -> Debts:
-    return Debts(Credit(store, system_clock), system_clock)

@@ -8,7 +8,8 @@ import typer
 from msgspec import to_builtins
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.commands.account import AsJson
+from appliance.commands.account import AsJson, Reason
+from appliance.commands.owing import act_on_debts
 from appliance.commands.session import actor, dollars, fail, print_json, print_table, settings, transact
 from billing.clock import system_clock
 from billing.database.db import Database
@@ -48,16 +49,32 @@ def paid(
     amount: Annotated[str | None, typer.Option(help="In dollars; all that is left without it.")] = None,
 ) -> None:
     """Note a payment that came by bank. One by card is noted by itself."""
-    given = None if amount is None else dollars(amount)
-    if given is not None and given % NANODOLLARS_PER_CENT:
-        raise fail(f"{amount} is finer than a cent")
-    cents = None if given is None else given // NANODOLLARS_PER_CENT
+    cents = _cents(amount)
     try:
         left = asyncio.run(_note(number, on.date(), cents))
     except (BillingError, ValueError) as error:
         raise fail(str(error)) from None
     rest = "paid" if left is None else f"{_dollars(left.left_cents)} is left"
     typer.echo(f"invoice {number}: {rest}")
+
+
+@app.command()
+def credit(
+    number: Annotated[str, typer.Argument(help="As it is written on the invoice.")],
+    reason: Reason,
+    amount: Annotated[str | None, typer.Option(help="In dollars, with tax; all that is left without it.")] = None,
+) -> None:
+    """An unpaid invoice is wrong, or is not to be paid: it is credited. The worker sends the credit note."""
+    cents = _cents(amount)
+    credited = act_on_debts(lambda debts: debts.credit_invoice(number, cents, actor(), reason))
+    typer.echo(f"{_dollars(credited)} of invoice {number} credited")
+
+
+def _cents(amount: str | None) -> int | None:
+    given = None if amount is None else dollars(amount)
+    if given is not None and given % NANODOLLARS_PER_CENT:
+        raise fail(f"{amount} is finer than a cent")
+    return None if given is None else given // NANODOLLARS_PER_CENT
 
 
 async def _note(number: str, on: date, cents: int | None) -> Unpaid | None:

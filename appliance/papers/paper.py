@@ -125,10 +125,7 @@ class _Writer:
         if document.period is not None:
             yield say("Period"), month_of(document.period, document.language)
         else:
-            delivered = (
-                say("Paid back") if document.kind is Kind.CREDIT_NOTE else say("Delivered, by the internet")
-            )
-            yield delivered, self._days(document.delivered_at, document.delivered_until)
+            yield self._what_happened(), self._days(document.delivered_at, document.delivered_until)
         if corrects is not None:
             yield say("Takes back"), corrects
         if document.due_on is not None:
@@ -136,14 +133,20 @@ class _Writer:
         if self._paid is not None:
             yield say("Paid by bank") if self._paid.by_bank else say("Paid"), self._day(self._paid.at)
 
+    def _what_happened(self) -> str:
+        document, say = self._document, self._say
+        if document.kind is not Kind.CREDIT_NOTE:
+            return say("Delivered, by the internet")
+        return say("Paid back") if document.cause is None else say("Credited")
+
     def _sums(self) -> Iterable[tuple[str, str]]:
         document, say = self._document, self._say
         yield say("Without VAT"), self._amount(document.net_cents)
         if document.vat_code != VOUCHER:
             percent = format_decimal(Decimal(document.vat_basis_points) / 100, locale=self._locale)
             yield say("VAT {percent} %", percent=percent), self._amount(document.vat_cents)
-        last = say("Paid back, USD") if document.kind is Kind.CREDIT_NOTE else say("Total, USD")
-        yield last, self._amount(document.gross_cents)
+        is_paid_back = document.kind is Kind.CREDIT_NOTE and document.cause is None
+        yield say("Paid back, USD") if is_paid_back else say("Total, USD"), self._amount(document.gross_cents)
 
     def _notes(self) -> Iterable[str]:
         document, say = self._document, self._say

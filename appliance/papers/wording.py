@@ -45,6 +45,11 @@ class Words:
             what="; ".join(line.text for line in taken_back.lines),
         )
 
+    def credited(self, invoice: Document) -> str:
+        say = speaker(invoice.language)
+        what = "; ".join(line.text for line in invoice.lines)
+        return say("Not to be paid of invoice {number}: {what}", number=invoice.name, what=what)
+
     def used(self, period: str, language: str) -> str:
         say, month = speaker(language), month_of(period, language)
         return say("{service}: credit used in {month}", service=self._service, month=month)

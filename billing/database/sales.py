@@ -288,6 +288,7 @@ document = Table(
     Column("account_id", ForeignKey("account.id"), nullable=False, index=True),
     Column("payment_id", ForeignKey("payment.id")),
     Column("refund_id", ForeignKey("refund.id"), unique=True),
+    Column("cause", Uuid, unique=True),
     Column("period", Text),
     Column("corrects_id", ForeignKey("document.id")),
     moment("issued_at"),
@@ -314,6 +315,7 @@ document = Table(
     Index("ix_document_issued_at", "issued_at"),
     comment="append-only: receipts, invoices, credit notes, and what credit was used where tax falls then;"
     " the number is given by a trigger, without a gap; amounts of a credit note are positive;"
+    " cause: of what a credit note takes back of an invoice that is unpaid;"
     " period: the month that it is for; note: what the law wants said;"
     " exchange: to the currency of the seller's books, with its day and source",
 )
@@ -345,10 +347,12 @@ allocation = Table(
     Column("cause", Uuid, primary_key=True),
     Column("document_id", ForeignKey("document.id"), primary_key=True, index=True),
     Column("cents", BigInteger, nullable=False),
+    Column("credited", Boolean, nullable=False, server_default="false"),
+    Column("vat_cents", BigInteger, nullable=False, server_default="0"),
     moment("created_at"),
-    CheckConstraint("cents > 0", name="positive"),
+    CheckConstraint("cents > 0 AND vat_cents BETWEEN 0 AND cents", name="amounts"),
     comment="append-only: what went to an invoice of a debt that was given up, or of money that named no invoice;"
-    " cause is the transfer's",
+    " cause is the transfer's; credited: there is a credit note of it, with vat_cents",
 )
 
 exchange_rate = Table(

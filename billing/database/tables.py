@@ -230,6 +230,7 @@ TRANSFERS = {
     "vat": ("payments", "vat"),
     "vat_refund": ("vat", "payments"),
     "vat_invoiced": ("receivable", "vat"),
+    "vat_credited": ("vat", "receivable"),
 }
 
 transfer = Table(

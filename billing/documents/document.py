@@ -57,8 +57,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
     What lasts a while is delivered from ``delivered_at`` until ``delivered_until``.
 
-    One of ``payment_id`` (what a receipt is for), ``refund_id`` and ``period`` says what it is about: for each
-    there is one document of a kind. ``corrects_id`` is the document that a credit note takes back.
+    One of ``payment_id`` (what a receipt is for), ``refund_id``, ``cause`` (of what a credit note takes back of an
+    unpaid invoice) and ``period`` says what it is about: for each there is one document of a kind.
+    ``corrects_id`` is the document that a credit note takes back.
     """
 
     series: str
@@ -80,6 +81,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     delivered_until: datetime | None = None
     payment_id: UUID | None = None
     refund_id: UUID | None = None
+    cause: UUID | None = None
     period: str | None = None
     corrects_id: int | None = None
 

@@ -74,6 +74,10 @@ class Wording(Protocol):
         """In the language of the document that is taken back."""
         ...
 
+    def credited(self, invoice: Document) -> str:
+        """Of an invoice that is unpaid; in its language."""
+        ...
+
     def used(self, period: str, language: str) -> str:
         """Of credit, in a month: ``2026-11``."""
         ...

@@ -290,7 +290,7 @@ def _disputed(house: _Sums, standing: Row[Any]) -> Disputed:
 
 
 def _owed(house: _Sums, standing: Row[Any]) -> Owed:
-    came, went = ("postpaid", "vat_invoiced", "shortfall"), ("payment", "write_off")
+    came, went = ("postpaid", "vat_invoiced", "shortfall"), ("payment", "write_off", "vat_credited")
     opening = standing.owed_carried + house.net("before", came, went)
     return Owed(
         opening=opening,
@@ -298,7 +298,7 @@ def _owed(house: _Sums, standing: Row[Any]) -> Owed:
         vat=house["within", "vat_invoiced"],
         shortfalls=house["within", "shortfall"],
         paid=house["within", "payment"],
-        written_off=house["within", "write_off"],
+        written_off=house["within", "write_off"] + house["within", "vat_credited"],
         closing=opening + house.net("within", came, went),
         by_accounts=standing.owed - house.net("since", came, went),
     )

@@ -344,10 +344,11 @@ class Credit:
         actor: str,
         reason: str,
         *,
+        vat: int = 0,
         also: AlsoOfAccount | None = None,
     ) -> None:
-        """The operator gives up a part of what the account owes."""
-        await self._lower_receivable(account_id, amount, cause, actor, "write_off", reason, also)
+        """The operator gives up a part of what the account owes; ``vat`` of it is not owed to the state either."""
+        await self._lower_receivable(account_id, amount, cause, actor, "write_off", reason, also, vat)
 
     async def _lower_receivable(
         self,
@@ -358,6 +359,7 @@ class Credit:
         kind: str,
         reason: str,
         also: AlsoOfAccount | None = None,
+        vat: int = 0,
     ) -> None:
         _require_positive(amount)
         async with self._locked(account_id) as (transaction, account, now):
@@ -369,9 +371,13 @@ class Credit:
                 raise Conflict(f"account {account_id} owes {format_dollars(account.owed)} only")
             house = await transaction.ledger_account("payments" if kind == "payment" else "written_off")
             receivable = await transaction.ledger_account("receivable", account_id)
+            transfers = [Transfer(cause, house, receivable, amount - vat, kind)]
+            if vat:
+                (state,) = await _house(transaction, "vat")
+                transfers.append(Transfer(cause, state, receivable, vat, "vat_credited"))
             changes = Changes(
                 now,
-                transfers=[Transfer(cause, house, receivable, amount, kind)],
+                transfers=transfers,
                 audit=[AuditEntry(actor, f"receivable: {kind}", account_id, format_dollars(amount), reason)],
             )
             await write_account(transaction, changes, replace(account, owed=account.owed - amount))

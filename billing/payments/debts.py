@@ -8,18 +8,39 @@ that lowers the debt.
 from uuid import UUID
 
 from billing.clock import Clock
-from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.database.db import Database, fetch
+from billing.documents.document import Document
+from billing.documents.settled import SETTLED
+from billing.documents.vat import NANODOLLARS_PER_CENT, contained
+from billing.errors import Conflict
+from billing.ids import new_id
 from billing.ledger.credit import AlsoOfAccount, Credit
-from billing.payments.invoices import UNPAID
+from billing.payments.invoices import UNPAID, invoice_named, left_of
+from billing.prices.money import format_dollars
 from billing.store.port import Transaction
 
+# What is credited of an invoice, the tax in it, and whether that came on top of its prices.
+_CREDITED = """
+SELECT coalesce(sum(cents), 0)::bigint AS cents, coalesce(sum(vat_cents), 0)::bigint AS vat_cents,
+    EXISTS (SELECT 1 FROM invoiced_month WHERE document_id = $1 AND vat_cause IS NOT NULL) AS on_top
+FROM allocation WHERE document_id = $1 AND credited
+"""
+_FREE = f"""
+SELECT d.gross_cents - coalesce(s.cents, 0) FROM document d LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
+WHERE d.id = $1
+"""
+_CREDIT = """
+INSERT INTO allocation (cause, document_id, cents, vat_cents, created_at, credited)
+VALUES ($1, $2, $3, $4, $5, true)
+"""
 _ALLOCATE = "INSERT INTO allocation (cause, document_id, cents, created_at) VALUES ($1, $2, $3, $4)"
 
 
 class Debts:
     """Amounts are nano-dollars; the same ``cause`` again does nothing. Raises NotFound, Conflict, ValueError."""
 
-    def __init__(self, credit: Credit, clock: Clock) -> None:
+    def __init__(self, database: Database, credit: Credit, clock: Clock) -> None:
+        self._database = database
         self._credit = credit
         self._clock = clock
 
@@ -30,6 +51,36 @@ class Debts:
     async def forgive(self, account_id: int, amount: int, cause: UUID, actor: str, reason: str) -> None:
         also = self._to_invoices(account_id, amount, cause)
         await self._credit.write_off(account_id, amount, cause, actor, reason, also=also)
+
+    async def credit_invoice(self, name: str, cents: int | None, actor: str, reason: str) -> int:
+        """An invoice is not to be paid, or not wholly: all that is left without ``cents``. Returns the cents.
+
+        The worker posts its credit note. For what is paid already there are refunds.
+        """
+        cause = new_id(self._clock())
+        async with self._database.begin() as connection:
+            invoice = await invoice_named(connection, name)
+            left = await left_of(connection, invoice)
+            (before,) = await fetch(connection, _CREDITED, invoice.id)
+        amount = left if cents is None else cents
+        if amount <= 0:
+            raise ValueError("an amount must be above zero")
+        vat = _vat_in(invoice, before.cents + amount) - before.vat_cents
+
+        async def also(transaction: Transaction) -> None:
+            ((free,),) = await transaction.fetch(_FREE, invoice.id)
+            if amount > free:
+                nanodollars = max(0, free) * NANODOLLARS_PER_CENT
+                raise Conflict(
+                    f"of invoice {name} {format_dollars(nanodollars)} is unpaid: not more can be credited"
+                )
+            await transaction.fetch(_CREDIT, cause, invoice.id, amount, vat, self._clock())
+
+        await self._credit.write_off(
+            invoice.account_id, amount * NANODOLLARS_PER_CENT, cause, actor, f"invoice {invoice.name}: {reason}",
+            vat=vat * NANODOLLARS_PER_CENT if before.on_top else 0, also=also,
+        )  # fmt: skip
+        return amount
 
     def _to_invoices(self, account_id: int, amount: int, cause: UUID) -> AlsoOfAccount:
         async def also(transaction: Transaction) -> None:
@@ -42,3 +93,10 @@ class Debts:
                 left -= cents
 
         return also
+
+
+def _vat_in(invoice: Document, cents: int) -> int:
+    """Of the first cents of it: all of its tax in all of it."""
+    if cents == invoice.gross_cents or not invoice.vat_cents:
+        return invoice.vat_cents
+    return contained(cents, invoice.vat_basis_points)

@@ -92,7 +92,7 @@ class Invoices:
         async with self._database.begin() as connection:
             await execute(connection, _LOCK, account_id)
             invoice = await read_document(connection, document_id, account_id)
-            left = await _left(connection, invoice)
+            left = await left_of(connection, invoice)
             known = await fetch(connection, _KNOWN, order_id)
             if known and tuple(known[0]) != (account_id, document_id, left, True):
                 raise Conflict(f"payment {order_id} is over, or is for something else")
@@ -134,7 +134,7 @@ class BankTransfers:
             raise ValueError(f"{on} is not over yet")
         async with self._database.begin() as connection:
             invoice = await invoice_named(connection, name)
-            left = await _left(connection, invoice)
+            left = await left_of(connection, invoice)
             amount = left if cents is None else cents
             if amount <= 0:
                 raise ValueError("an amount must be above zero")
@@ -158,8 +158,8 @@ class BankTransfers:
         return rest[0] if rest else None
 
 
-async def _left(connection: AsyncConnection, invoice: Document) -> int:
-    """Cents. Raises NotFound, Conflict."""
+async def left_of(connection: AsyncConnection, invoice: Document) -> int:
+    """To be paid, in cents. Raises NotFound, Conflict."""
     if invoice.kind is not Kind.INVOICE:
         raise NotFound(f"{invoice.name} is no invoice")
     for one in await unpaid(connection, invoice.account_id):

@@ -40,6 +40,9 @@ class Words:
     def returned(self, taken_back: Document) -> str:
         return f"taken back: {taken_back.lines[0].text}"
 
+    def credited(self, invoice: Document) -> str:
+        return f"credited: {invoice.lines[0].text}"
+
     def used(self, period: str, language: str) -> str:
         return f"used in {period}"
 

@@ -3,16 +3,21 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
+from billing.books.chart import Account
+from billing.books.reading import read_books
 from billing.customers.accounts import list_audit
 from billing.database.db import execute, fetch
 from billing.documents.buyers import Buyer, keep_buyer
+from billing.documents.crediting import InvoiceCrediting
 from billing.documents.document import Document
 from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Posted
+from billing.documents.statement import month_or_year, read_statement
 from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
@@ -22,8 +27,9 @@ from billing.payments.reminding import Reminded, Reminding, Terms, stopped_for, 
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Bank, Customer
-from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, Shop
+from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, TAXING, Shop
 
+AT = Decimal("10.85")
 LIMIT = 100 * 10**9
 ON_TOP = Taxing([NORWAY, ABROAD], included=False)
 REQUEST = 10**9
@@ -63,15 +69,24 @@ class Company:
 
     async def forgives(self, nanodollars: int, cause: UUID | None = None) -> None:
         """The operator: as ``appliance credit forgive``."""
-        await Debts(self.bank.credit, self.bank.clock).forgive(
+        await Debts(self.bank.database, self.bank.credit, self.bank.clock).forgive(
             self.customer.account_id, nanodollars, cause or new_id(self.bank.clock()), "kari", "an outage"
         )
 
     async def pays_for_nothing_named(self, nanodollars: int, cause: UUID | None = None) -> None:
         """As ``appliance credit paid``."""
-        await Debts(self.bank.credit, self.bank.clock).paid(
+        await Debts(self.bank.database, self.bank.credit, self.bank.clock).paid(
             self.customer.account_id, nanodollars, cause or new_id(self.bank.clock()), "kari"
         )
+
+    async def credits(self, name: str, cents: int | None = None) -> int:
+        """As ``appliance invoice credit``, and the worker after it, twice."""
+        credited = await Debts(self.bank.database, self.bank.credit, self.bank.clock).credit_invoice(
+            name, cents, "kari", "a wrong price"
+        )
+        for _ in range(2):
+            await InvoiceCrediting(self.bank.database, self.shop.office, self.bank.clock).run_once()
+        return credited
 
     async def left(self) -> dict[str, int]:
         """Cents of each invoice that are unpaid."""
@@ -323,6 +338,75 @@ async def test_what_is_forgiven_goes_to_the_oldest_invoice_and_the_rest_to_what_
     await company.invoice()
     assert await company.left() == {"3": 499}, "eight dollars, less three, less half a cent"
     assert await company.owed() == 4_995_000_000
+    assert await company.bank.discrepancies() == []
+
+
+@pytest.mark.parametrize("taxing", [TAXING, ON_TOP], ids=["included", "on top"])
+async def test_an_invoice_that_is_wrong_is_credited_with_its_tax_and_what_is_left_is_paid(
+    shop: Shop, taxing: Taxing
+) -> None:
+    shop.taxing = taxing
+    company, clock = await company_of(shop), shop.bank.clock
+    await company.uses(10 * REQUEST)
+    clock.now = at(2, 1, 2)
+    await company.invoice()
+    (invoice,) = await company.invoices()
+    with pytest.raises(Conflict, match="not more can be credited"):
+        await company.credits(invoice.name, invoice.gross_cents + 1)
+    assert await company.credits(invoice.name, 333) == 333
+    assert await company.left() == {invoice.name: invoice.gross_cents - 333}
+    assert await company.credits(invoice.name, 334) == 334
+    notes = [one for one in await shop.documents() if one.kind == "credit_note"]
+    assert [(one.net_cents, one.vat_cents, one.gross_cents, one.corrects_id) for one in notes] == [
+        (266, 67, 333, invoice.id), (268, 66, 334, invoice.id),
+    ]  # fmt: skip
+    assert [one.exchange for one in notes] == [invoice.exchange] * 2
+    left = invoice.gross_cents - 667
+    clock.now = at(3, 1, 12)
+    assert await company.pays(invoice.name) == 0
+    assert await company.owed() == 0
+    with pytest.raises(Conflict, match="is paid"):
+        await company.credits(invoice.name)
+    async with company.bank.database.snapshot() as connection:
+        statement = await read_statement(connection, month_or_year("2026"))
+        books = await read_books(connection, 2026, "NOK")
+        told = await fetch(connection, "SELECT 1 FROM notice WHERE kind = 'document'")
+        trail = [one.reason for one in await list_audit(connection, company.customer.account_id)]
+    assert statement.adds_up
+    vat_left = invoice.vat_cents - 133
+    assert abs(books.closing[Account.RECEIVABLE]) <= 1, "each part is rounded"
+    assert books.closing[Account.LOSSES] == 0
+    assert abs(books.closing[Account.VAT] + vat_left * AT) <= 2, "the tax of what is paid, in kroner"
+    assert abs(books.closing[Account.SALES] + (left - vat_left) * AT) <= 2
+    assert len(told) == 3
+    assert trail.count(f"invoice {invoice.name}: a wrong price") == 2
+    if taxing is ON_TOP:
+        assert await owed_to_the_state(company) == vat_left * NANODOLLARS_PER_CENT
+    assert await shop.bank.discrepancies() == []
+
+
+async def owed_to_the_state(company: Company) -> int:
+    """By the ledger, in nano-dollars."""
+    query = """
+        SELECT sum(amount_nanodollars * CASE WHEN t.credit_id = a.id THEN 1 ELSE -1 END)::bigint AS owed
+        FROM transfer t JOIN ledger_account a ON a.id IN (t.credit_id, t.debit_id) WHERE a.kind = 'vat'"""
+    async with company.bank.database.begin() as connection:
+        owed: int = (await fetch(connection, query))[0].owed
+    return owed
+
+
+async def test_a_whole_invoice_that_is_credited_is_asked_of_nobody(company: Company) -> None:
+    await company.uses(7_770_000_000)
+    company.bank.clock.now = at(2, 1, 2)
+    await company.invoice()
+    (invoice,) = await company.invoices()
+    assert await company.credits(invoice.name) == invoice.gross_cents
+    note = (await company.shop.documents())[-1]
+    assert (note.vat_cents, note.gross_cents) == (invoice.vat_cents, invoice.gross_cents)
+    company.bank.clock.now = at(6, 1)
+    assert await company.remind() == Reminded(0, 0, 0)
+    with pytest.raises(Conflict, match="is paid"):
+        await company.pays(invoice.name)
     assert await company.bank.discrepancies() == []
 
 

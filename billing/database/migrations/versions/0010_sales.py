@@ -29,7 +29,7 @@ ALTER TABLE transfer
     ADD CONSTRAINT ck_transfer_kind
         CHECK (kind IN ('purchase', 'grant', 'allowance', 'usage', 'postpaid', 'expiry', 'forfeiture', 'refund',
                         'freeze', 'release', 'chargeback', 'shortfall', 'payment', 'write_off', 'plan', 'plan_refund',
-                        'vat', 'vat_refund', 'vat_invoiced'));
+                        'vat', 'vat_refund', 'vat_invoiced', 'vat_credited'));
 """
 
 SALES = """
@@ -283,6 +283,7 @@ CREATE TABLE document (
     account_id BIGINT NOT NULL,
     payment_id UUID,
     refund_id UUID,
+    cause UUID,
     period TEXT,
     corrects_id BIGINT,
     issued_at timestamptz NOT NULL,
@@ -311,13 +312,14 @@ CREATE TABLE document (
     CONSTRAINT fk_document_account_id FOREIGN KEY(account_id) REFERENCES account (id),
     CONSTRAINT fk_document_payment_id FOREIGN KEY(payment_id) REFERENCES payment (id),
     CONSTRAINT uq_document_refund_id UNIQUE (refund_id),
+    CONSTRAINT uq_document_cause UNIQUE (cause),
     CONSTRAINT fk_document_refund_id FOREIGN KEY(refund_id) REFERENCES refund (id),
     CONSTRAINT fk_document_corrects_id FOREIGN KEY(corrects_id) REFERENCES document (id)
 );
 CREATE INDEX ix_document_account_id ON document (account_id);
 CREATE INDEX ix_document_issued_at ON document (issued_at);
 COMMENT ON TABLE document IS
-    'append-only: receipts, invoices, credit notes, and what credit was used where tax falls then; the number is given by a trigger, without a gap; amounts of a credit note are positive; period: the month that it is for; note: what the law wants said; exchange: to the currency of the seller''s books, with its day and source';
+    'append-only: receipts, invoices, credit notes, and what credit was used where tax falls then; the number is given by a trigger, without a gap; amounts of a credit note are positive; cause: of what a credit note takes back of an invoice that is unpaid; period: the month that it is for; note: what the law wants said; exchange: to the currency of the seller''s books, with its day and source';
 
 CREATE TABLE invoiced_month (
     account_id BIGINT NOT NULL,
@@ -344,14 +346,16 @@ CREATE TABLE allocation (
     cause UUID NOT NULL,
     document_id BIGINT NOT NULL,
     cents BIGINT NOT NULL,
+    credited BOOLEAN DEFAULT 'false' NOT NULL,
+    vat_cents BIGINT DEFAULT '0' NOT NULL,
     created_at timestamptz NOT NULL,
     CONSTRAINT pk_allocation PRIMARY KEY (cause, document_id),
-    CONSTRAINT ck_allocation_positive CHECK (cents > 0),
+    CONSTRAINT ck_allocation_amounts CHECK (cents > 0 AND vat_cents BETWEEN 0 AND cents),
     CONSTRAINT fk_allocation_document_id FOREIGN KEY(document_id) REFERENCES document (id)
 );
 CREATE INDEX ix_allocation_document_id ON allocation (document_id);
 COMMENT ON TABLE allocation IS
-    'append-only: what went to an invoice of a debt that was given up, or of money that named no invoice; cause is the transfer''s';
+    'append-only: what went to an invoice of a debt that was given up, or of money that named no invoice; cause is the transfer''s; credited: there is a credit note of it, with vat_cents';
 
 CREATE TABLE carried_booking (
     ledger_account_id BIGINT NOT NULL,
