@@ -144,6 +144,7 @@ class SellerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] = "NO"
     number: str = ""
     vat_registered: bool = True
+    bank_account: str = ""
     series: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{0,8}$")] = ""
 
 
@@ -474,6 +475,7 @@ def _seller(section: SellerSettings, site: SiteSettings) -> Seller:
         section.number,
         section.vat_registered,
         site.contact,
+        section.bank_account,
     )
 
 

@@ -45,6 +45,7 @@ EVENTS = (
 )
 """What the webhook at Stripe should be for."""
 
+_POSTPAID = "SELECT EXISTS (SELECT 1 FROM account WHERE credit_limit_nanodollars > 0 AND status <> 'deleted')"
 _SWEPT = """
 SELECT count(*) FROM stripe_event WHERE came_by = 'sweep'
 AND received_at > coalesce((SELECT max(received_at) FROM stripe_event WHERE came_by = 'webhook'), '-infinity')
@@ -60,6 +61,7 @@ def known(settings: Settings) -> Selling:
         site_address=settings.site.address,
         example_terms=not (settings.site.terms_file and settings.site.privacy_file),
         seller_lacks=tuple(f"seller.{name}" for name in fields if not getattr(seller, name)),
+        has_bank_account=bool(seller.bank_account),
         vat_doubts=doubts_about(settings.taxing.rules, seller.country, registered=seller.registered),
         webhook_url=settings.site_url + STRIPE_WEBHOOK_PATH,
     )
@@ -115,4 +117,7 @@ async def ask_database(facts: Selling, connection: AsyncConnection) -> Selling:
     swept = (await connection.execute(text(_SWEPT))).scalar_one()
     taken, refused = await marked(connection, "webhook"), await marked(connection, "webhook_refused")
     is_refused = refused is not None and (taken is None or taken < refused)
-    return replace(facts, of_other_mode=of_other, swept=swept, webhooks_refused=is_refused)
+    has_postpaid = (await connection.execute(text(_POSTPAID))).scalar_one()
+    return replace(
+        facts, of_other_mode=of_other, swept=swept, webhooks_refused=is_refused, has_postpaid=has_postpaid
+    )

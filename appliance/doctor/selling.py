@@ -33,6 +33,8 @@ class Selling:
     site_address: str = ""
     example_terms: bool = False
     seller_lacks: Sequence[str] = ()
+    has_bank_account: bool = True
+    has_postpaid: bool = False
     vat_doubts: Sequence[str] = ()
     asked: Literal["answered", "unreachable", "refused"] | None = None
     may_not_read: Sequence[str] = ()
@@ -49,7 +51,7 @@ class Selling:
 
 def examine_selling(facts: Selling) -> list[Finding]:
     """Only what there is to say."""
-    checks: Sequence[Callable[[Selling], Finding | None]] = (_key, _mode, _seller, _vat, _clock, _webhook)
+    checks: Sequence[Callable[[Selling], Finding | None]] = (_key, _mode, _seller, _bank, _vat, _clock, _webhook)
     return [finding for check in checks if (finding := check(facts)) is not None]
 
 
@@ -99,6 +101,13 @@ def _seller(facts: Selling) -> Finding | None:
         return None
     found = f"receipts and invoices lack what the law wants on them: {', '.join(facts.seller_lacks)}"
     return Finding("seller", "warn", found, "fill in the section seller of appliance.yaml")
+
+
+def _bank(facts: Selling) -> Finding | None:
+    if facts.mode not in ("test", "live") or facts.has_bank_account or not facts.has_postpaid:
+        return None
+    found = "accounts here have a credit limit, and their invoices do not say where to pay by bank"
+    return Finding("bank account", "warn", found, "fill in seller.bank_account in appliance.yaml")
 
 
 def _vat(facts: Selling) -> Finding | None:

@@ -57,15 +57,23 @@ class Paper:
         return f"{self.title.lower().replace(' ', '-')}-{self.number}.pdf"
 
 
-def lay_out(document: Document, paid: Paid | None = None, corrects: str | None = None) -> Paper:
-    """``paid`` is what was until now, ``corrects`` the number of the document that it takes back."""
-    return _Writer(document, paid, speaker(document.language)).paper(corrects)
+def lay_out(
+    document: Document, paid: Paid | None = None, corrects: str | None = None, left_cents: int | None = None
+) -> Paper:
+    """``paid`` is what was until now, ``corrects`` the number of the document that it takes back.
+
+    ``left_cents`` of an invoice are to be paid: without it, what was not paid.
+    """
+    if left_cents is None and document.kind is Kind.INVOICE:
+        left_cents = document.gross_cents - (0 if paid is None else paid.cents)
+    return _Writer(document, paid, left_cents or 0, speaker(document.language)).paper(corrects)
 
 
 class _Writer:
-    def __init__(self, document: Document, paid: Paid | None, say: Say) -> None:
+    def __init__(self, document: Document, paid: Paid | None, left_cents: int, say: Say) -> None:
         self._document = document
         self._paid = paid
+        self._left_cents = left_cents
         self._say = say
         self._locale = locale_of(document.language)
 
@@ -165,12 +173,19 @@ class _Writer:
         if document.kind is Kind.USAGE:
             yield say("Paid with credit: nothing is to be paid.")
         elif self._paid is not None:
-            rest = document.gross_cents - self._paid.cents
-            if rest <= 0:
+            if self._left_cents <= 0:
                 yield say("Paid. Thank you.")
             else:
-                parts = {"paid": self._amount(self._paid.cents), "rest": self._amount(rest)}
+                parts = {"paid": self._amount(self._paid.cents), "rest": self._amount(self._left_cents)}
                 yield say("Paid until now: {paid} USD. To be paid: {rest} USD.", **parts)
+        elif document.kind is Kind.INVOICE and self._left_cents < document.gross_cents:
+            yield say("To be paid: {rest} USD.", rest=self._amount(self._left_cents))
+        if document.seller.bank_account and self._left_cents > 0:
+            yield say(
+                "By bank: pay to account {account}, and name invoice {number}.",
+                account=document.seller.bank_account,
+                number=document.name,
+            )
 
     def _amount(self, cents: int) -> str:
         return format_decimal(Decimal(cents) / 100, format="#,##0.00", locale=self._locale)

@@ -19,7 +19,8 @@ class Papers:
         corrects = None
         if document.corrects_id is not None:
             corrects = (await reading.read_document(connection, document.corrects_id)).name
-        return lay_out(document, paid, corrects)
+        left = await reading.left_to_pay(connection, document.id)
+        return lay_out(document, paid, corrects, left)
 
     def pdf(self, paper: Paper) -> bytes:
         """Takes a tenth of a second."""

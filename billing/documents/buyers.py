@@ -26,7 +26,10 @@ class Buyer(msgspec.Struct, frozen=True):
 
 
 class Seller(msgspec.Struct, frozen=True):
-    """The operator. ``number`` is the organisation's; ``registered``: it charges value added tax."""
+    """The operator. ``number`` is the organisation's; ``registered``: it charges value added tax.
+
+    ``bank_account`` is an IBAN or a number of the seller's country: where invoices are paid by bank.
+    """
 
     name: str
     address: str
@@ -36,6 +39,7 @@ class Seller(msgspec.Struct, frozen=True):
     number: str
     registered: bool
     email: str = ""
+    bank_account: str = ""
 
 
 async def buyer_of(connection: AsyncConnection, account_id: int) -> Buyer | None:

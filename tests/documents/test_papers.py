@@ -9,6 +9,7 @@ from email.policy import default
 import pypdfium2
 import pytest
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec.structs import replace
 
 from appliance.identity.letters import Site
 from appliance.mail.letter import Sender, as_message
@@ -75,6 +76,21 @@ def test_an_invoice_in_norwegian_to_a_business_abroad() -> None:
                  "11. desember 2026", "Merverdiavgift 0 % 0,00", "Outside the scope", "USD 20,00"):  # fmt: skip
         assert said in text
     assert "Betalt" not in text
+
+
+def test_an_invoice_says_where_it_is_paid_by_bank_until_it_is_paid() -> None:
+    seller = replace(SELLER, bank_account="NO93 8601 1117 947")
+    invoice = posted(kind=Kind.INVOICE, seller=seller, series="AB", due_on=date(2026, 12, 11))
+    where = "By bank: pay to account NO93 8601 1117 947, and name invoice AB-1047."
+    assert where in of(lay_out(invoice))
+    partly = of(lay_out(invoice, Paid(MOMENT, 1000, by_bank=True), left_cents=500))
+    assert "Paid until now: 10.00 USD. To be paid: 5.00 USD." in partly, "ten dollars were credited"
+    assert where in partly
+    assert "To be paid: 5.00 USD." in of(lay_out(invoice, left_cents=500))
+    assert "By bank" not in of(lay_out(invoice, Paid(MOMENT, 2500, by_bank=True)))
+    assert "By bank" not in of(lay_out(invoice, left_cents=0))
+    assert "By bank" not in of(lay_out(posted(seller=seller), PAID)), "a receipt is paid"
+    assert "By bank" not in of(lay_out(replace(invoice, seller=SELLER)))
 
 
 def test_a_credit_note_names_what_it_takes_back() -> None:
