@@ -143,6 +143,7 @@ class SellerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     city: str = ""
     country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] = "NO"
     number: str = ""
+    register: str = ""
     vat_registered: bool = True
     bank_account: str = ""
     series: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{0,8}$")] = ""
@@ -476,6 +477,7 @@ def _seller(section: SellerSettings, site: SiteSettings) -> Seller:
         section.vat_registered,
         site.contact,
         section.bank_account,
+        section.register,
     )
 
 

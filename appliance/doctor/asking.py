@@ -44,6 +44,9 @@ EVENTS = (
     "refund.updated",
 )
 """What the webhook at Stripe should be for."""
+NORWAY = "NO"
+OF_REGISTER = (" AS", " ASA", " NUF")
+"""Companies whose documents must name the register that they are entered in (bokføringsforskriften § 5-1-2)."""
 
 _POSTPAID = "SELECT EXISTS (SELECT 1 FROM account WHERE credit_limit_nanodollars > 0 AND status <> 'deleted')"
 _SWEPT = """
@@ -55,7 +58,9 @@ AND received_at > coalesce((SELECT max(received_at) FROM stripe_event WHERE came
 def known(settings: Settings) -> Selling:
     """Without asking anybody."""
     seller = settings.seller
-    fields = ("name", "address", "postal_code", "city", "number")
+    fields = ["name", "address", "postal_code", "city", "number"]
+    if seller.country == NORWAY and seller.name.upper().endswith(OF_REGISTER):
+        fields.append("register")
     return Selling(
         mode_of(settings),
         site_address=settings.site.address,

@@ -110,6 +110,8 @@ class _Writer:
         if seller.number:
             number = f"NO {seller.number}" if seller.country == NORWAY else seller.number
             number += " MVA" if seller.country == NORWAY and seller.registered else ""
+            if seller.register:
+                number += f", {seller.register}"
             yield say("Organisation number: {number}", number=number)
         if seller.email:
             yield seller.email

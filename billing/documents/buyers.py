@@ -28,6 +28,7 @@ class Buyer(msgspec.Struct, frozen=True):
 class Seller(msgspec.Struct, frozen=True):
     """The operator. ``number`` is the organisation's; ``registered``: it charges value added tax.
 
+    ``register`` is where it is entered, where the law wants that said (foretaksregisterloven § 10-2).
     ``bank_account`` is an IBAN or a number of the seller's country: where invoices are paid by bank.
     """
 
@@ -40,6 +41,7 @@ class Seller(msgspec.Struct, frozen=True):
     registered: bool
     email: str = ""
     bank_account: str = ""
+    register: str = ""
 
 
 async def buyer_of(connection: AsyncConnection, account_id: int) -> Buyer | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from appliance.doctor import asking
 from appliance.doctor.selling import Selling, doubts_about, examine_selling
@@ -141,6 +142,15 @@ async def test_what_stripe_refuses_is_told_apart(error: Exception, check: str) -
     found = await asked(Stripe(NOW, error=error))
     assert found.asked == check
     assert examine_selling(found)[0].verdict != "ok"
+
+
+@pytest.mark.parametrize(("name", "lacks"), [("Example AS", True), ("Kari Nordmann", False), ("Atlas", False)])
+def test_a_norwegian_company_says_in_which_register_it_is(name: str, lacks: bool) -> None:
+    settings = load_settings({})
+    seller = structs.replace(settings.seller, name=name)
+    for register in ("", "Foretaksregisteret"):
+        facts = asking.known(replace(settings, seller=structs.replace(seller, register=register)))
+        assert ("seller.register" in facts.seller_lacks) == (lacks and not register)
 
 
 async def test_payments_of_the_other_mode_and_events_that_no_webhook_brought_are_counted(bank: Bank) -> None:

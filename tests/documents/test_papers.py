@@ -109,6 +109,11 @@ def test_a_trial_is_no_real_receipt() -> None:
     assert "SANDBOX-1047" in text
 
 
+def test_a_company_says_in_which_register_it_is_beside_its_number() -> None:
+    seller = replace(SELLER, register="Foretaksregisteret")
+    assert "NO 999 999 999 MVA, Foretaksregisteret" in of(lay_out(posted(seller=seller)))
+
+
 def test_a_seller_that_charges_no_tax_does_not_write_mva() -> None:
     seller = type(SELLER)("Example AS", "", "", "Oslo", "NO", "999 999 999", registered=False)
     assert "MVA" not in of(lay_out(posted(seller=seller)))
