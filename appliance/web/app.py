@@ -152,7 +152,7 @@ def site_app(
         AgreementPages(render, database, clock),
         ReviewPages(render, database, clock),
         RatePages(render, database, settings.billing.rate_notice_days, clock),
-        BuyerPages(render, database, clock),
+        BuyerPages(render, database, settings.taxing, clock),
         AccountPages(render, credentials, database, clock),
         SecurityPages(render, second, settings.site),
         DocumentPages(render, database, papers, sold, ordering, settings.site_url, clock),

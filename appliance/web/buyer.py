@@ -16,15 +16,17 @@ from appliance.site.visitor import Visitor
 from billing.clock import Clock
 from billing.database.db import Database
 from billing.documents.buyers import FIELD_CHARACTERS, Buyer, buyer_of, keep_buyer
+from billing.documents.vat import Taxing, needs_tax_number
 
 HERE = "/billing"
 TEXTS = ("name", "address", "postal_code", "city")
 
 
 class BuyerPages:
-    def __init__(self, render: Render, database: Database, clock: Clock) -> None:
+    def __init__(self, render: Render, database: Database, taxing: Taxing, clock: Clock) -> None:
         self._render = render
         self._database = database
+        self._taxing = taxing
         self._clock = clock
 
     def routes(self) -> Routes:
@@ -45,6 +47,8 @@ class BuyerPages:
         form = await read_form(request)
         try:
             buyer = _parse(form)
+            if buyer.tax_number is None and needs_tax_number(buyer, self._taxing.rules):
+                raise _Refused("A business in your country buys without VAT. Its tax number is needed for that.")
         except IdentityError as refused:
             return self._shown(visitor, form, form["next"], 400, refused.said(visitor.say))
         async with self._database.begin() as connection:

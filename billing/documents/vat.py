@@ -57,6 +57,12 @@ def rule_for(buyer: Buyer, rules: Sequence[VatRule]) -> VatRule:
     raise LookupError(f"no rule of value added tax is for buyers in {buyer.country}")
 
 
+def needs_tax_number(buyer: Buyer, rules: Sequence[VatRule]) -> bool:
+    """Whether it pays no tax for being a business: it has to show that it is one."""
+    rule = rule_for(buyer, rules)
+    return rule.business is True and rule.basis_points == 0
+
+
 def quote(price: int, buyer: Buyer, taxing: Taxing, *, is_credit: bool) -> Quote:
     """Of a price in cents, as it is advertised."""
     rule = rule_for(buyer, taxing.rules)

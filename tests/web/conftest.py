@@ -34,6 +34,7 @@ from appliance.worker.mailing import writer
 from billing.customers.accounts import create_account
 from billing.customers.standing import Standings
 from billing.database.db import Database
+from billing.documents.vat import Taxing
 from billing.payments.stripe import StripeProvider
 from billing.plans.versions import publish
 from billing.store.postgres import PostgresStore
@@ -91,6 +92,12 @@ class House:
         """The same house, started again with other settings of the site."""
         site = msgspec.structs.replace(self.settings.site, **changes)
         settings = dataclasses.replace(self.settings, site=site)
+        app = site_app(settings, self.metrics(), self.clock, QUICK, self.provider)
+        return dataclasses.replace(self, settings=settings, site=app)
+
+    def with_taxing(self, taxing: Taxing) -> "House":
+        """The same house, started again with other rules of value added tax."""
+        settings = dataclasses.replace(self.settings, taxing=taxing)
         app = site_app(settings, self.metrics(), self.clock, QUICK, self.provider)
         return dataclasses.replace(self, settings=settings, site=app)
 

@@ -9,7 +9,9 @@ from sqlalchemy import insert, update
 
 from billing.database import sales
 from billing.database.tables import account
+from billing.documents.vat import Taxing, VatRule
 from billing.ids import new_id
+from tests.documents.conftest import ABROAD, NORWAY
 from tests.web.conftest import Browser, House
 from tests.web.shopping import BUYER, WHO, account_of, paid, pay, post_documents, say_who_buys, sent_to_stripe
 
@@ -51,6 +53,21 @@ async def test_a_tax_number_is_a_businesss_alone(house: House) -> None:
     assert (await ada.get("/billing")).field("tax_number") == "999 999 999 MVA"
     await ada.post("/billing", WHO | {"business": "no", "tax_number": "999 999 999 MVA"})
     assert (await ada.get("/billing")).field("tax_number") == ""
+
+
+async def test_a_business_that_pays_no_tax_for_being_one_has_to_give_its_number(house: House) -> None:
+    reverse_charge = Taxing([NORWAY, VatRule("SE", True, 0, "52"), VatRule("SE", False, 2500, "7"), ABROAD])
+    ada = house.with_taxing(reverse_charge).browser()
+    await ada.sign_up()
+    swedish = {"country": "SE", "business": "yes"}
+    refused = await ada.post("/billing", WHO | swedish)
+    assert (refused.status, "Its tax number is needed" in refused.words) == (400, True)
+    assert (await ada.get("/billing")).field("name") == "Ada", "nothing was kept"
+    for kept in (
+        swedish | {"tax_number": "SE556677889901"}, swedish | {"business": "no"}, swedish | {"country": "NO"},
+        swedish | {"country": "US"},
+    ):  # fmt: skip
+        assert (await ada.post("/billing", WHO | kept)).status == 200, kept
 
 
 async def test_a_receipt_is_read_as_a_page_and_as_a_pdf(house: House) -> None:
