@@ -71,7 +71,9 @@ def _key(facts: Selling) -> Finding:
         return Finding("stripe", "fail", found, f"give it these rights at {DASHBOARD}/apikeys")
     told = f"a {facts.mode} key of an account in {facts.country}"
     if facts.currency != "usd":
-        found = f"{told}, whose balance Stripe keeps in {facts.currency.upper()}: it cannot be compared with the books"
+        found = (
+            f"{told}, whose balance Stripe keeps in {facts.currency.upper()}: it cannot be compared with the books"
+        )
         return Finding("stripe", "fail", found, f"let it settle in US dollars, at {DASHBOARD}/settings/payouts")
     return Finding("stripe", "ok", told)
 
