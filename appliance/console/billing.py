@@ -11,6 +11,7 @@ from appliance.papers.papers import Papers
 from appliance.site.audience import Audience
 from appliance.site.countries import country_name
 from appliance.site.forms import BadForm, number, read_form, uuid_of
+from appliance.site.kept import why_kept
 from appliance.site.pages import NothingHere, Routes, go
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
@@ -35,11 +36,18 @@ class CustomerBillingPages:
     """``till`` is None where nothing is sold."""
 
     def __init__(
-        self, render: Render, database: Database, papers: Papers, till: Till | None, clock: Clock
+        self,
+        render: Render,
+        database: Database,
+        papers: Papers,
+        till: Till | None,
+        refund_days: int,
+        clock: Clock,
     ) -> None:
         self._render = render
         self._database = database
         self._papers = papers
+        self._refund_days = refund_days
         self._clock = clock
         self._refunds = None if till is None else till.refunds
         self._subscriptions = None if till is None else till.subscriptions
@@ -113,7 +121,7 @@ class CustomerBillingPages:
             payment=found,
             most=most,
             refund=new_id(self._clock()),
-            why_not=None if (kept := await self._refunds.why_not(account_id, payment_id)) is None else kept.value,
+            why_not=why_kept(await self._refunds.why_not(account_id, payment_id), self._refund_days, visitor.say),
             error=error,
         )
 

@@ -156,7 +156,7 @@ def site_app(
         AccountPages(render, credentials, database, clock),
         SecurityPages(render, second, settings.site),
         DocumentPages(render, database, papers, sold, ordering, settings.site_url, clock),
-        CustomerBillingPages(render, database, papers, sold, clock),
+        CustomerBillingPages(render, database, papers, sold, settings.billing.refund_days, clock),
         PaymentPages(render, database, sold),
         SalesPages(render, database, clock),
         *(() if sold is None else _shop(render, settings, sold, ordering, database, clock)),

@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from appliance.settings import PaymentsSettings
 from appliance.site.audience import Audience
 from appliance.site.forms import BadForm, read_form, uuid_of
+from appliance.site.kept import why_kept
 from appliance.site.pages import Routes, go, on_the_way
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
@@ -22,7 +23,6 @@ from billing.database.db import Database
 from billing.documents.buyers import buyer_of
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
-from billing.ledger.credit import Kept
 from billing.payments.listing import refunds_of_account
 from billing.payments.provider import CheckoutStatus, Gone, Provider
 from billing.payments.records import Payment, Refund, payment, payments_of, wallet
@@ -232,18 +232,8 @@ class CreditPages:
 
     async def _why_kept(self, paid: Payment, visitor: Visitor) -> str:
         """Why a purchase cannot be asked back; "" if it can."""
-        kept, say = await self._refunds.why_not(visitor.person.account_id, paid.id), visitor.say
-        if kept is None:
-            return ""
-        return {
-            Kept.NOT_BOUGHT: say("It was not bought."),
-            Kept.OVER: say("It is over."),
-            Kept.USED: say("Some of it is used."),
-            Kept.OLD: say("It was bought more than {days} days ago.", days=self._refund_days),
-            Kept.CLAIMED: say("A request that is running may need it. Try again in a moment."),
-            Kept.PAID_BACK: say("It is paid back, or a part of it."),
-            Kept.DISPUTED: say("The payer's bank has asked for it."),
-        }[kept]
+        kept = await self._refunds.why_not(visitor.person.account_id, paid.id)
+        return why_kept(kept, self._refund_days, visitor.say)
 
     def _bounds(self, say: Say) -> str:
         least, most = self._payments.least, self._payments.most
