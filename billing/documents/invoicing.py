@@ -98,7 +98,7 @@ class Invoicing:
                 result += posted
                 if posted.waiting:
                     waiting.add(row.account_id)
-        await self._owe_vat()
+                await self._owe_vat()  # the account's next month is counted from what it owes
         return result
 
     async def _invoice(self, row: Row[Any], now: datetime) -> Posted:

@@ -423,6 +423,19 @@ async def test_who_has_not_said_who_buys_is_invoiced_when_it_is_known(shop: Shop
     assert [one.period for one in await company.invoices()] == ["2026-01", "2026-02"]
 
 
+async def test_two_months_that_waited_are_both_invoiced_whole_where_tax_is_on_top(shop: Shop) -> None:
+    shop.taxing = ON_TOP
+    company, clock = await company_of(shop, None), shop.bank.clock
+    for month in (2, 3):
+        await company.uses(10 * REQUEST)
+        clock.now = at(month, 1, 2)
+    async with shop.bank.database.begin() as connection:
+        await keep_buyer(connection, company.customer.account_id, OSLO, clock())
+    assert await company.invoice() == Posted(2, 0)
+    assert [one.gross_cents for one in await company.invoices()] == [1250, 1250]
+    assert await company.owed() == 2500 * NANODOLLARS_PER_CENT
+
+
 async def test_who_leaves_has_the_last_invoice_before_and_who_stays_after_all_the_rest_with_the_next(
     shop: Shop,
 ) -> None:
