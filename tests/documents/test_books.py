@@ -229,8 +229,8 @@ async def test_a_code_whose_rate_has_changed_is_there_with_both(shop: Shop) -> N
     ]
     assert said == [("3-15.5", "3", "15.5"), ("3-25", "3", "25"), ("52", "52", "0")]
     lines = root.findall("GeneralLedgerEntries/Journal/Transaction/Line/TaxInformation")
-    used = [(line.findtext("TaxCode"), line.findtext("TaxPercentage")) for line in lines]
-    assert used == [("3-25", "25"), ("3-15.5", "15.5"), ("52", "0")]
+    used = {(line.findtext("TaxCode"), line.findtext("TaxPercentage")) for line in lines}
+    assert used == {("3-25", "25"), ("3-15.5", "15.5"), ("52", "0")}
 
 
 # The elements of each structure that this system writes, in the order that the schema demands. Made by hand of
