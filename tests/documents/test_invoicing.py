@@ -15,6 +15,7 @@ from billing.database.db import execute, fetch
 from billing.documents.buyers import Buyer, keep_buyer
 from billing.documents.crediting import InvoiceCrediting
 from billing.documents.document import Document
+from billing.documents.exchange import Rate, enter_rate
 from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Posted
 from billing.documents.statement import month_or_year, read_statement
@@ -367,6 +368,8 @@ async def test_an_invoice_that_is_wrong_is_credited_with_its_tax_and_what_is_lef
     assert await company.owed() == 0
     with pytest.raises(Conflict, match="is paid"):
         await company.credits(invoice.name)
+    async with company.bank.database.begin() as connection:
+        await enter_rate(connection, "NOK", Rate(clock.now.date(), AT), "Norges Bank", clock.now)
     async with company.bank.database.snapshot() as connection:
         statement = await read_statement(connection, month_or_year("2026"))
         books = await read_books(connection, 2026, "NOK")
