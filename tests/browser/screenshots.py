@@ -57,6 +57,7 @@ PICTURES = Path("docs/pictures")
 BEST: tuple[tuple[str, str, Scheme], ...] = (
     ("/dashboard", "desktop", "light"), ("/dashboard", "phone", "dark"), ("/docs", "desktop", "light"),
     ("/console/models", "desktop", "dark"), ("/console/customers/3", "desktop", "light"),
+    ("/plan", "desktop", "light"), ("/console/sales", "desktop", "light"),
 )  # fmt: skip
 OPERATOR_EMAIL = "op@example.com"
 
