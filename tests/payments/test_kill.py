@@ -19,7 +19,7 @@ from tests.billing.conftest import Bank, Customer, TurnedClock
 from tests.payments.conftest import BACK, CARD, INCLUDING, Counter, counter_of
 
 DOLLAR = 10**9
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 @dataclass

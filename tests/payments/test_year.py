@@ -129,6 +129,7 @@ async def goes_back(one: Business, step: int) -> None:
 
 
 @pytest.mark.scenario
+@pytest.mark.timeout(1800)
 async def test_a_year_of_a_small_operators_business(bank: Bank, figure: Figure) -> None:
     one = await passes(bank, Taxing(RULES), A_YEAR)
     sums = await agree(one)
@@ -140,6 +141,7 @@ async def test_a_year_of_a_small_operators_business(bank: Bank, figure: Figure) 
 
 
 @pytest.mark.scenario
+@pytest.mark.timeout(1800)
 async def test_a_season_with_tax_on_top_of_prices(bank: Bank) -> None:
     await agree(await passes(bank, Taxing(RULES, included=False), A_SEASON))
 
