@@ -25,6 +25,7 @@ from billing.ids import new_id
 from billing.ledger.credit import Credit
 from billing.payments.customers import Customers
 from billing.payments.provider import Provider
+from billing.payments.rows import note_page
 from billing.payments.settling import INVOICE, pays_invoice
 from billing.prices.money import format_dollars
 
@@ -43,7 +44,6 @@ ORDER BY d.due_on, d.id
 _LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
 _KNOWN = "SELECT account_id, document_id, gross_cents, state IN ('ordered', 'open') FROM payment WHERE id = $1"
 _REFUSED = "UPDATE payment SET state = 'expired', failure = $2 WHERE id = $1 AND state = 'ordered'"
-_OPEN = "UPDATE payment SET state = 'open', checkout = $2 WHERE id = $1 AND state = 'ordered'"
 
 
 class Unpaid(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ class Invoices:
             key=str(order_id),
         )
         async with self._database.begin() as connection:
-            await execute(connection, _OPEN, order_id, page.id)
+            await note_page(connection, order_id, page.id)
         if page.url is None:
             raise Conflict("the page to pay on is closed already")
         return page.url

@@ -81,7 +81,6 @@ class IntentSeen(msgspec.Struct, frozen=True):
     reference: UUID | None
     customer: str | None
     card: str | None
-    charge: str | None
     failure: str | None
     paid_at: datetime | None
 
@@ -135,7 +134,6 @@ class InvoiceSeen(msgspec.Struct, frozen=True):
     period_start: datetime
     period_end: datetime
     paid_at: datetime | None
-    next_try_at: datetime | None
     hosted_url: str | None
 
 

@@ -28,6 +28,7 @@ from billing.payments.provider import (
     Provider,
 )
 from billing.payments.records import Payment
+from billing.payments.rows import keep_card
 from billing.prices.money import format_dollars
 from billing.store.port import Lot, Transaction
 
@@ -61,9 +62,6 @@ WHERE p.id = $1
 """
 _OVER = "UPDATE payment SET state = $2, failure = $3, intent = coalesce(intent, $4) WHERE id = $1"
 _NOTED = "UPDATE payment SET failure = $2 WHERE id = $1 AND failure IS DISTINCT FROM $2"
-_SAVED = """
-UPDATE wallet SET card = $2, card_label = $3, paused = NULL WHERE account_id = $1 AND card IS DISTINCT FROM $2
-"""
 _PAUSE = "UPDATE wallet SET paused = $2 WHERE account_id = $1"
 
 
@@ -190,7 +188,7 @@ class Settling:
         async with self._database.begin() as connection:
             owners = await fetch(connection, "SELECT account_id FROM wallet WHERE customer = $1", page.customer)
             for owner in owners if cards else ():
-                await execute(connection, _SAVED, owner.account_id, cards[0].id, cards[0].label)
+                await keep_card(connection, owner.account_id, cards[0])
 
     async def _keep_card(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
         """The card that was saved at a purchase, for top-ups. First: nobody looks again at what is credited."""
@@ -199,7 +197,7 @@ class Settling:
         saved = [card for card in await self._provider.cards(customer) if card.id == intent.card]
         if saved:
             async with self._database.begin() as connection:
-                await execute(connection, _SAVED, payment.account_id, saved[0].id, saved[0].label)
+                await keep_card(connection, payment.account_id, saved[0])
 
 
 async def over(

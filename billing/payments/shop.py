@@ -23,6 +23,7 @@ from billing.ledger.credit import MOST_BALANCE
 from billing.payments.customers import Customers
 from billing.payments.provider import Provider
 from billing.payments.records import Payment, payment
+from billing.payments.rows import note_page
 from billing.payments.settling import Settling
 from billing.prices.money import format_dollars
 
@@ -35,7 +36,6 @@ SELECT coalesce(sum(value_nanodollars), 0)::bigint FROM payment
 WHERE account_id = $1 AND created_at > $2 AND kind IN ('credit', 'top_up') AND state NOT IN ('failed', 'expired')
 """
 _LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
-_OPEN = "UPDATE payment SET state = 'open', checkout = $2 WHERE id = $1 AND state = 'ordered'"
 
 
 class NoBuyer(BillingError):
@@ -103,7 +103,7 @@ class Shop:
             key=str(order_id),
         )
         async with self._database.begin() as connection:
-            await execute(connection, _OPEN, order_id, page.id)
+            await note_page(connection, order_id, page.id)
         if page.url is None:
             raise Conflict(f"the page to pay {order_id} on is closed already")
         return page.url

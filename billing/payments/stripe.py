@@ -534,7 +534,6 @@ def _intent(seen: Seen) -> IntentSeen:
         _reference(seen),
         _id(seen.get("customer")),
         _id(seen.get("payment_method")),
-        _id(charge),
         failure.get("decline_code") or failure.get("code"),
         paid_at,
     )
@@ -614,7 +613,6 @@ def _invoice(seen: Seen) -> InvoiceSeen:
         _moment(period["start"]),
         _moment(period["end"]),
         _moment_if((seen.get("status_transitions") or {}).get("paid_at")),
-        _moment_if(seen.get("next_payment_attempt")),
         seen.get("hosted_invoice_url"),
     )
 

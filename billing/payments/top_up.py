@@ -22,6 +22,7 @@ from billing.payments.customers import Customers
 from billing.payments.notices import tell_owner
 from billing.payments.provider import Declined, EventSeen, Gone, PaymentsRefused, Provider
 from billing.payments.records import Payment, Wallet
+from billing.payments.rows import keep_card
 from billing.payments.settling import Settling, over, pause
 from billing.payments.shop import CREDIT, Bounds, NoBuyer, NotForSale, order, require_for_sale, require_today
 
@@ -48,9 +49,6 @@ SELECT coalesce(sum(gross_cents), 0)::bigint AS cents FROM payment
 WHERE account_id = $1 AND kind = 'top_up' AND state NOT IN ('failed', 'expired') AND created_at >= $2
 """
 _RESUME = "UPDATE wallet SET paused = NULL WHERE account_id = $1"
-_CARD = """
-UPDATE wallet SET card = $2, card_label = $3, paused = NULL WHERE account_id = $1 AND card IS DISTINCT FROM $2
-"""
 _FORGET_CARD = """
 UPDATE wallet SET card = NULL, card_label = NULL, below_nanodollars = NULL, top_up_cents = NULL,
     ceiling_cents = NULL, paused = NULL
@@ -112,7 +110,7 @@ class TopUps:
         cards = await self._provider.cards(wallet.customer)
         async with self._database.begin() as connection:
             if cards:
-                await execute(connection, _CARD, account_id, cards[0].id, cards[0].label)
+                await keep_card(connection, account_id, cards[0])
             else:
                 await execute(connection, _FORGET_CARD, account_id)
             return await records.wallet(connection, account_id)
