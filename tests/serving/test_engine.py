@@ -206,7 +206,7 @@ async def test_limits_from_the_gateway(client: Client) -> None:
 
 
 async def test_a_response_that_was_cut_off_ends_as_openais_does(client: Client) -> None:
-    body = {"model": "smollm2", "input": LONG, "max_output_tokens": 5, "stream": True}
+    body = {"model": "smollm2", "input": LONG, "max_output_tokens": 5, "ignore_eos": True, "stream": True}
     reply = await client.post("/v1/responses", body)
     last = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: {")][-1]
     assert (last["type"], last["response"]["status"]) == ("response.incomplete", "incomplete")
