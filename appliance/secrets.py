@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from billing.customers.keys import generate_key, is_well_formed
 from serving.files import write_new_secret
 
 SECRET_BYTES = 32
@@ -38,12 +39,21 @@ class SandboxSecrets:
     webhook: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class ChatSecrets:
+    """By the service key LibreChat asks the API, by the client secret the site for who has signed on."""
+
+    service_key: str = field(repr=False)
+    client_secret: str = field(repr=False)
+
+
 def create(folder: Path) -> None:
     """Make the secrets that do not exist yet. One that exists is never touched."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    for name in ("key_pepper", "cache_salt", "cluster_secret", "ray_token"):
+    for name in ("key_pepper", "cache_salt", "cluster_secret", "ray_token", "openid_client_secret"):
         write_new_secret(folder / name, secrets.token_hex(SECRET_BYTES) + "\n")
+    write_new_secret(folder / "chat_service_key", generate_key() + "\n")
     for name, beginning in SANDBOX.items():
         write_new_secret(folder / name, f"{beginning}{secrets.token_hex(SECRET_BYTES)}\n")
 
@@ -51,6 +61,15 @@ def create(folder: Path) -> None:
 def read_sandbox(folder: Path) -> SandboxSecrets:
     """Raises SecretsError."""
     return SandboxSecrets(*(_read_hex(folder / name, beginning) for name, beginning in SANDBOX.items()))
+
+
+def read_chat(folder: Path) -> ChatSecrets:
+    """Raises SecretsError."""
+    path = folder / "chat_service_key"
+    service_key = _read(path)
+    if not is_well_formed(service_key):
+        raise SecretsError(f"{path} is damaged: delete it, and `appliance up` makes another")
+    return ChatSecrets(service_key, _read_hex(folder / "openid_client_secret"))
 
 
 def read(folder: Path) -> Secrets:
@@ -69,11 +88,16 @@ def read(folder: Path) -> Secrets:
 def _read_hex(path: Path, beginning: str = "") -> str:
     """With its beginning, if it has one."""
     try:
-        text = path.read_text().strip()
+        text = _read(path)
         if text.startswith(beginning) and len(bytes.fromhex(text.removeprefix(beginning))) == SECRET_BYTES:
             return text
-    except FileNotFoundError:
-        raise SecretsError(f"{path} is missing: `appliance up` creates it at the first start") from None
     except ValueError:
         pass
     raise SecretsError(f"{path} is damaged: {SECRET_BYTES} bytes in hexadecimal are expected")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise SecretsError(f"{path} is missing: `appliance up` creates it at the first start") from None

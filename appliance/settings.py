@@ -91,6 +91,13 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.name, self.company, *hosts, self.contact)
 
 
+class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `chat` of appliance.yaml: LibreChat, where customers chat on the same account."""
+
+    address: Annotated[str, msgspec.Meta(pattern=r"^(https://[^/\s?#]+)?$")] = ""
+    networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+
 Signal = Literal["networks", "refused", "travel"]
 
 
@@ -177,6 +184,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ray: RaySettings = RaySettings()
     billing: BillingSettings = BillingSettings()
     site: SiteSettings = SiteSettings()
+    chat: ChatSettings = ChatSettings()
     review: ReviewSettings = ReviewSettings()
     mail: MailSettings = MailSettings()
     payments: PaymentsSettings = PaymentsSettings()
@@ -199,6 +207,7 @@ class Settings:
     ray: RaySettings
     billing: BillingSettings
     site: SiteSettings
+    chat: ChatSettings
     review: ReviewSettings
     mail: MailSettings
     payments: PaymentsSettings
@@ -211,6 +220,8 @@ class Settings:
     metrics_networks: tuple[Network, ...]
     health_networks: tuple[Network, ...]
     trusted_proxies: tuple[Network, ...]
+    chat_networks: tuple[Network, ...]
+    """From where the chat's service key is believed."""
     partner_keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Those that the environment gives, by the name of their variable."""
     mail_password: str | None = field(repr=False, default=None)
@@ -408,6 +419,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         ray=parsed.ray,
         billing=parsed.billing,
         site=parsed.site,
+        chat=parsed.chat,
         review=parsed.review,
         mail=parsed.mail,
         payments=_payments(parsed.payments),
@@ -415,9 +427,10 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         document_series=parsed.seller.series,
         taxing=_taxing(parsed.vat, parsed.seller),
         config_folder=file.resolve().parent,
-        metrics_networks=_networks("metrics_networks", parsed.gateway.metrics_networks),
-        health_networks=_networks("health_networks", parsed.gateway.health_networks),
-        trusted_proxies=_networks("trusted_proxies", parsed.gateway.trusted_proxies),
+        metrics_networks=_networks("gateway.metrics_networks", parsed.gateway.metrics_networks),
+        health_networks=_networks("gateway.health_networks", parsed.gateway.health_networks),
+        trusted_proxies=_networks("gateway.trusted_proxies", parsed.gateway.trusted_proxies),
+        chat_networks=_networks("chat.networks", parsed.chat.networks),
         partner_keys={
             name: key for model in models if model.partner and (key := env.get(name := model.partner.key))
         },
@@ -532,7 +545,7 @@ def _networks(field: str, texts: Sequence[str]) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(text) for text in texts)
     except ValueError as error:
-        raise SettingsError(f"appliance.yaml: gateway.{field}: {error}") from None
+        raise SettingsError(f"appliance.yaml: {field}: {error}") from None
 
 
 def _database_url(text: str | None) -> str | None:

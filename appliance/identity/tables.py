@@ -14,6 +14,8 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    Uuid,
+    text,
 )
 
 from billing.database.tables import metadata, moment
@@ -30,9 +32,10 @@ person = Table(
     Column("wanted_email", Text),
     Column("language", Text, nullable=False),
     moment("created_at"),
+    Column("subject", Uuid, nullable=False, unique=True, server_default=text("gen_random_uuid()")),
     CheckConstraint("(password IS NULL) = (password_at IS NULL)", name="password_at"),
     comment="email is what is written to, email_key what is compared, wanted_email not confirmed yet;"
-    " password is an Argon2id hash",
+    " password is an Argon2id hash; subject is what other programs know the person by",
 )
 
 applicant = Table(

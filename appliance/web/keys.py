@@ -21,7 +21,7 @@ from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
 from billing.clock import Clock
 from billing.customers.accounts import get_account
-from billing.customers.keys import PLAYGROUND, Key, create_key, limits_of_keys, list_keys, revoke_key, set_end
+from billing.customers.keys import PROGRAM, Key, create_key, limits_of_keys, list_keys, revoke_key, set_end
 from billing.customers.standing import Limits, Standings
 from billing.database.db import Database
 from billing.prices.money import parse_dollars
@@ -112,7 +112,7 @@ class KeyPages:
     async def _shown(self, visitor: Visitor, status: int = 200, error: str = "") -> Response:
         account_id, now = visitor.person.account_id, self._clock()
         async with self._database.begin() as connection:
-            keys = [key for key in await list_keys(connection, account_id) if key.purpose != PLAYGROUND]
+            keys = [key for key in await list_keys(connection, account_id) if key.purpose == PROGRAM]
             limits = await limits_of_keys(connection, account_id)
             account = await get_account(connection, account_id)
         good, gone = ([key for key in keys if key.is_good(now) is is_good] for is_good in (True, False))
@@ -134,7 +134,7 @@ class KeyPages:
 async def _own_key(connection: AsyncConnection, account_id: int, number: str) -> Key | None:
     """The key that a form names, if it is the person's own: another's is as if it were not there."""
     keys = await list_keys(connection, account_id)
-    return next((key for key in keys if str(key.id) == number and key.purpose != PLAYGROUND), None)
+    return next((key for key in keys if str(key.id) == number and key.purpose == PROGRAM), None)
 
 
 class _Refused(IdentityError):

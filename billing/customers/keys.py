@@ -10,6 +10,7 @@ import string
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -24,7 +25,8 @@ PREFIX = "sk-ap-"
 RANDOM_DIGITS = 28
 CHECKSUM_DIGITS = 6
 LENGTH = len(PREFIX) + RANDOM_DIGITS + CHECKSUM_DIGITS
-PLAYGROUND = "playground"
+PROGRAM, PLAYGROUND, CHAT = "program", "playground", "chat"
+"""Purposes."""
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
@@ -32,7 +34,8 @@ _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 class Key:
     """``hint`` is what may be shown of the key later: its prefix and its last four characters.
 
-    ``purpose`` is ``program``, or ``playground`` for the one by which the account's own pages ask.
+    ``purpose`` is ``program``, ``playground`` for the one by which the account's own pages ask, or ``chat``
+    for what its owner asks in the chat: that one has no text.
     """
 
     id: int
@@ -111,6 +114,38 @@ async def end_playground_keys(connection: AsyncConnection) -> None:
     """Everybody's."""
     key = tables.api_key
     await connection.execute(update(key).where(key.c.purpose == PLAYGROUND).values(expires_at=key.c.created_at))
+
+
+def chat_digest(pepper: bytes, subject: UUID) -> bytes:
+    """Of the chat key of whoever is known by the subject. No text that anybody could send has this digest."""
+    return digest(pepper, f"chat:{subject}")
+
+
+async def renew_chat_key(
+    connection: AsyncConnection, account_id: int, subject: UUID, pepper: bytes, clock: Clock, expires_at: datetime
+) -> None:
+    """The account's chat key is good until then, whether it is new or was there."""
+    key = {"hint": CHAT, "digest": chat_digest(pepper, subject), "expires_at": expires_at}
+    row = {"account_id": account_id, "name": CHAT, "purpose": CHAT, "created_at": clock()}
+    statement = upsert(tables.api_key).values(**row, **key)
+    its_own = tables.api_key.c.purpose == CHAT
+    again = key | {"revoked_at": None}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["account_id"], index_where=its_own, set_=again)
+    )
+
+
+async def end_chat_key(connection: AsyncConnection, account_id: int) -> None:
+    """From the next request on, until it is renewed."""
+    key = tables.api_key
+    mine = (key.c.account_id == account_id, key.c.purpose == CHAT)
+    await connection.execute(update(key).where(*mine).values(expires_at=key.c.created_at))
+
+
+async def end_chat_keys(connection: AsyncConnection) -> None:
+    """Everybody's."""
+    key = tables.api_key
+    await connection.execute(update(key).where(key.c.purpose == CHAT).values(expires_at=key.c.created_at))
 
 
 async def set_end(connection: AsyncConnection, key_id: int, expires_at: datetime | None) -> None:

@@ -114,7 +114,9 @@ api_key = Table(
     moment("expires_at", nullable=True),
     Column("purpose", Text, nullable=False, server_default="program"),
     Index("uq_api_key_playground", "account_id", unique=True, postgresql_where=text("purpose = 'playground'")),
-    comment="of an account's own playground there is one, with a new digest each time",
+    Index("uq_api_key_chat", "account_id", unique=True, postgresql_where=text("purpose = 'chat'")),
+    comment="of an account's own playground there is one, with a new digest each time, and one of its chat,"
+    " without a text: its digest is made of the subject",
 )
 
 key_limit = Table(

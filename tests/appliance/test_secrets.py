@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.secrets import SecretsError, create, read
+from appliance.secrets import SecretsError, create, read, read_chat
+from billing.customers.keys import is_well_formed
 
 
 def test_they_are_private_random_and_made_once(tmp_path: Path) -> None:
@@ -36,3 +37,16 @@ def test_a_missing_or_damaged_one_is_an_error_that_names_the_file(tmp_path: Path
     (tmp_path / "key_pepper").write_text(damage)
     with pytest.raises(SecretsError, match="key_pepper is damaged"):
         read(tmp_path)
+
+
+def test_the_chats_are_its_own_and_the_service_key_is_of_the_form_of_a_key(tmp_path: Path) -> None:
+    with pytest.raises(SecretsError, match="chat_service_key is missing"):
+        read_chat(tmp_path)
+    create(tmp_path)
+    chat = read_chat(tmp_path)
+    assert is_well_formed(chat.service_key)
+    assert chat.service_key not in repr(chat)
+    assert chat.client_secret not in repr(chat)
+    (tmp_path / "chat_service_key").write_text(chat.service_key[:-1])
+    with pytest.raises(SecretsError, match="chat_service_key is damaged"):
+        read_chat(tmp_path)

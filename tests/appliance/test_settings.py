@@ -35,6 +35,8 @@ def test_the_shipped_file_shows_every_default() -> None:
         ("gateway: {processes: -1}", "$.gateway.processes"),
         ("gateway: {procesess: 2}", "procesess"),
         ("gateway: {metrics_networks: [10.0.0.1/8]}", "gateway.metrics_networks"),
+        ("chat: {networks: [chat.example.com]}", "chat.networks"),
+        ("chat: {address: http://chat.example.com}", "$.chat.address"),
         ("- a list", "a mapping of names to values is expected"),
         ("gateway: [", "is no YAML"),
     ],

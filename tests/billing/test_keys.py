@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from uuid import uuid4
 
 from billing.charging.admission import Refusal
 from billing.customers import keys
@@ -67,3 +68,26 @@ async def test_an_account_has_one_key_for_its_own_pages_and_the_newest_is_good(b
         assert len(await keys.list_keys(connection, customer.account_id)) == 2
         await keys.end_playground_key(connection, customer.account_id)
     assert await customer.refusal(key_digest=second) is Refusal.INVALID_KEY
+
+
+async def test_an_account_has_one_key_for_its_chat_which_is_good_while_its_owner_is_signed_on(bank: Bank) -> None:
+    customer, subject = await bank.customer(DOLLAR), uuid4()
+    digest, end = keys.chat_digest(PEPPER, subject), bank.clock() + timedelta(minutes=10)
+
+    async def renew() -> None:
+        async with bank.database.begin() as connection:
+            await keys.renew_chat_key(connection, customer.account_id, subject, PEPPER, bank.clock, end)
+
+    assert await customer.refusal(key_digest=digest) is Refusal.INVALID_KEY
+    await renew()
+    assert await customer.admitted(key_digest=digest)
+    async with bank.database.begin() as connection:
+        await keys.end_chat_key(connection, customer.account_id)
+    assert await customer.refusal(key_digest=digest) is Refusal.INVALID_KEY
+    await renew()
+    assert await customer.admitted(key_digest=digest)
+    async with bank.database.begin() as connection:
+        chat = [key for key in await keys.list_keys(connection, customer.account_id) if key.purpose == keys.CHAT]
+    assert [(key.name, key.expires_at) for key in chat] == [("chat", end)]
+    bank.clock.now = end
+    assert await customer.refusal(key_digest=digest) is Refusal.INVALID_KEY
