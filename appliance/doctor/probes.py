@@ -29,7 +29,7 @@ from appliance.supervisor.instance import AddressError, AlreadyRunningError, lis
 from billing.clock import system_clock
 from billing.database.db import SSL, VERIFYING, Database, async_url, reached
 from billing.errors import DatabaseUnavailable
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from serving.weights.prepare import PrepareError, ready_directory
 
 GIB = 1 << 30

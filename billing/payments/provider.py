@@ -1,7 +1,7 @@
 """The port to whoever takes the money: what is asked of Stripe, and what of its answers counts here.
 
 All amounts are US cents. Every write carries an idempotency key of ours: the same one a second time changes
-nothing. ``billing.payments.stripe`` is the adapter. Never called inside a database transaction.
+nothing. ``billing.payments.stripe.adapter`` is by Stripe. Never called inside a database transaction.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -27,7 +27,7 @@ from billing.payments.provider import (
     StripeAccount,
     WebhookSeen,
 )
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from tests.billing.conftest import Bank, bank
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
 

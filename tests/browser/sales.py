@@ -19,7 +19,7 @@ from billing.database.db import Database
 from billing.documents.buyers import Buyer, keep_buyer
 from billing.documents.posting import Office, Posting
 from billing.ids import new_id
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from billing.plans.versions import publish
 from tests.stripe_sandbox.inprocess import InProcessClient
 

@@ -17,7 +17,7 @@ from billing.payments import records
 from billing.payments.provider import BadSignature
 from billing.payments.records import Payment
 from billing.payments.shop import Bounds
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from tests.billing.conftest import RATE, Bank, Customer, TurnedClock
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
 

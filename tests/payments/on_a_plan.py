@@ -16,7 +16,7 @@ from billing.documents.buyers import Buyer, keep_buyer
 from billing.documents.vat import Taxing, VatRule
 from billing.payments.following import Following
 from billing.payments.provider import EventSeen
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from billing.payments.subscribed import Subscription
 from billing.payments.subscriptions import Subscriptions
 from billing.payments.upkeep import Upkeep

@@ -6,7 +6,7 @@ import pytest
 import stripe
 
 from billing.payments.provider import Declined, Gone, PaymentsRefused, PaymentsUnavailable, RightsMissing
-from billing.payments.stripe import _asked, without_persons
+from billing.payments.stripe.errors import asked, without_persons
 from tests.payments.conftest import Counter
 
 WHO = uuid.UUID(int=7)
@@ -48,7 +48,7 @@ async def test_a_right_that_lacks_is_named_and_nothing_else() -> None:
         )
 
     with pytest.raises(RightsMissing, match="'rak_charge_read' permission") as missing:
-        await _asked(refused())
+        await asked(refused())
     assert not [said for said in ("rk_live", "acct_1", "ada") if said in str(missing.value)]
 
 

@@ -10,7 +10,7 @@ from appliance.till import till
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.paying import Paying
 from billing.database.db import Database
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from tests.payments.conftest import BOUNDS, INCLUDING
 from tests.stripe_sandbox.inprocess import KEY, SECRET
 

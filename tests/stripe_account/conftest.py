@@ -11,7 +11,7 @@ import stripe
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.server import sandbox_app
 from billing.database.db import Database
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from tests.billing.conftest import RATE, Bank
 from tests.stripe_account.key import required_key
 from tests.stripe_account.merchant import Merchant, ScenarioClock

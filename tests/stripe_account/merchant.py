@@ -24,7 +24,8 @@ from billing.payments import records
 from billing.payments.inbox import Event, mark
 from billing.payments.records import Payment
 from billing.payments.shop import Bounds
-from billing.payments.stripe import OURS, StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
+from billing.payments.stripe.objects import OURS
 from billing.payments.subscribed import Subscription
 from billing.payments.sweep import Sweep
 from billing.plans.catalog import Plan

@@ -35,7 +35,7 @@ from billing.customers.accounts import create_account
 from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.documents.vat import Taxing
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from billing.plans.versions import publish
 from billing.store.postgres import PostgresStore
 from serving.catalog.declared import declare

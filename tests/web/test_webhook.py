@@ -17,7 +17,7 @@ from appliance.web.stripe import BODY_BYTES, StripeWebhook
 from billing.database.db import fetch
 from billing.payments.inbox import Inbox, marked
 from billing.payments.provider import BadSignature
-from billing.payments.stripe import StripeProvider
+from billing.payments.stripe.adapter import StripeProvider
 from tests.stripe_sandbox.inprocess import KEY, SECRET
 from tests.web.conftest import ADDRESS, QUICK, House
 

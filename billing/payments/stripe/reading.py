@@ -1,0 +1,155 @@
+"""Stripe's objects as the port's types."""
+
+from datetime import UTC, datetime
+
+from billing.payments.provider import (
+    CURRENCY,
+    Card,
+    CheckoutSeen,
+    CheckoutStatus,
+    DisputeSeen,
+    EventSeen,
+    IntentSeen,
+    InvoiceSeen,
+    MovementSeen,
+    RefundSeen,
+    SubscriptionSeen,
+)
+from billing.payments.stripe.objects import CHANGES, CHANGES_TO, Seen, id_of, reference_of, uuid_of
+
+
+def checkout(seen: Seen) -> CheckoutSeen:
+    return CheckoutSeen(
+        seen["id"],
+        CheckoutStatus(seen["status"]),
+        seen["payment_status"] == "paid",
+        seen.get("amount_total") or 0,
+        seen.get("currency") or CURRENCY,
+        uuid_of(seen.get("client_reference_id")),
+        seen.get("url"),
+        id_of(seen.get("customer")),
+        id_of(seen.get("payment_intent")),
+        id_of(seen.get("subscription")),
+        id_of(seen.get("setup_intent")),
+    )
+
+
+def intent(seen: Seen) -> IntentSeen:
+    charge = seen.get("latest_charge")
+    paid_at = _moment(charge["created"]) if isinstance(charge, dict) and charge.get("paid") else None
+    failure = seen.get("last_payment_error") or {}
+    return IntentSeen(
+        seen["id"],
+        seen["status"],
+        seen.get("amount_received") or 0,
+        seen["currency"],
+        reference_of(seen),
+        id_of(seen.get("customer")),
+        id_of(seen.get("payment_method")),
+        failure.get("decline_code") or failure.get("code"),
+        paid_at,
+    )
+
+
+def card(seen: Seen) -> Card:
+    shown = seen["card"]
+    return Card(seen["id"], f"{shown.get('brand') or 'card'} •••• {shown.get('last4') or ''}")
+
+
+def refund(seen: Seen) -> RefundSeen:
+    return RefundSeen(
+        seen["id"],
+        seen.get("status") or "pending",
+        seen["amount"],
+        id_of(seen.get("payment_intent")),
+        reference_of(seen),
+        seen.get("failure_reason"),
+    )
+
+
+def dispute(seen: Seen) -> DisputeSeen:
+    due = (seen.get("evidence_details") or {}).get("due_by")
+    return DisputeSeen(
+        seen["id"],
+        seen["status"],
+        seen["amount"],
+        id_of(seen.get("payment_intent")),
+        seen.get("reason") or "general",
+        _moment(seen["created"]),
+        _moment_if(due),
+    )
+
+
+def subscription(seen: Seen) -> SubscriptionSeen:
+    """The period is its item's: since 2025 a subscription has none of its own."""
+    (item, *_) = seen["items"]["data"]
+    return SubscriptionSeen(
+        seen["id"],
+        seen["status"],
+        id_of(seen["customer"]) or "",
+        item["id"],
+        id_of(item["price"]) or "",
+        _moment(item["current_period_start"]),
+        _moment(item["current_period_end"]),
+        bool(seen.get("cancel_at_period_end")) or seen.get("cancel_at") is not None,
+        reference_of(seen),
+        id_of(seen.get("latest_invoice")),
+    )
+
+
+def invoice(seen: Seen) -> InvoiceSeen:
+    """Its subscription is its parent, and its intents are in its payments.
+
+    Of the lines of one period, the dearest is what was bought; what is taken back of the plan before is negative.
+    """
+    details = (seen.get("parent") or {}).get("subscription_details") or {}
+    paying = [one["payment"].get("payment_intent") for one in (seen.get("payments") or {}).get("data", ())]
+    lines = (seen.get("lines") or {}).get("data", ())
+    newest = max(
+        lines, key=lambda one: (one["period"]["end"], one["period"]["start"], one["amount"]), default=None
+    )
+    period = {"start": seen["period_start"], "end": seen["period_end"]} if newest is None else newest["period"]
+    kept = seen.get("metadata") or {}
+    priced = {} if newest is None else (newest.get("pricing") or {}).get("price_details") or {}
+    return InvoiceSeen(
+        seen["id"],
+        seen.get("status") or "draft",
+        seen.get("billing_reason") or "manual",
+        seen["total"],
+        seen.get("amount_paid") or 0,
+        seen["currency"],
+        id_of(seen.get("customer")),
+        id_of(details.get("subscription")) or kept.get(CHANGES),
+        kept.get(CHANGES_TO) or id_of(priced.get("price")),
+        next((id_of(one) for one in paying if one is not None), None),
+        _moment(period["start"]),
+        _moment(period["end"]),
+        _moment_if((seen.get("status_transitions") or {}).get("paid_at")),
+        seen.get("hosted_invoice_url"),
+    )
+
+
+def event(seen: Seen) -> EventSeen:
+    return EventSeen(seen["id"], seen["type"], seen["data"]["object"].get("id") or "", _moment(seen["created"]))
+
+
+def movement(seen: Seen) -> MovementSeen:
+    source = seen.get("source")
+    paying = source.get("payment_intent") if isinstance(source, dict) else None
+    return MovementSeen(
+        seen["id"],
+        seen["type"],
+        id_of(source),
+        id_of(paying),
+        seen["amount"],
+        seen["fee"],
+        _moment(seen["created"]),
+    )
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment_if(seconds: int | None) -> datetime | None:
+    return None if seconds is None else _moment(seconds)
