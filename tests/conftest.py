@@ -18,7 +18,7 @@ from appliance.settings import load_settings
 from billing.database import migrations
 from billing.database.db import async_url, execute
 from serving.weights.prepare import prepare
-from tests.appliance.postgres_server import running_cluster
+from tests.appliance.postgres_server import IN_HASTE, running_cluster
 
 Figure = Callable[[str, object], None]
 FIGURES = pytest.StashKey[list[str]]()
@@ -44,8 +44,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
-    """A real PostgreSQL 18 of this test session."""
-    with running_cluster() as cluster:
+    """A real PostgreSQL 18 of this test session. It does not wait for the disk: a third of all tests' time."""
+    with running_cluster(IN_HASTE) as cluster:
         yield cluster
 
 
@@ -89,7 +89,7 @@ def migrated_database(database_url: str) -> str:
 @pytest.fixture
 async def fresh_url(database_url: str, migrated_database: str) -> AsyncIterator[str]:
     """The URL of a migrated database of this test's own, gone after it."""
-    async with _own_database(database_url, f'TEMPLATE "{migrated_database}"') as url:
+    async with _own_database(database_url, f'TEMPLATE "{migrated_database}" STRATEGY FILE_COPY') as url:
         yield url
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from appliance.postgres import SOCKET_NAME, SOCKET_PATH_LIMIT_BYTES, Cluster, socket_directory
+from tests.appliance.postgres_server import running_cluster
 
 
 async def test_it_answers_and_is_version_18(database_url: str) -> None:
@@ -19,10 +21,18 @@ async def test_it_answers_and_is_version_18(database_url: str) -> None:
     await engine.dispose()
 
 
+@pytest.fixture(scope="module")
+def sold() -> Iterator[Cluster]:
+    """Run as the appliance runs it."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
         ("fsync", "on"),
+        ("full_page_writes", "on"),
         ("synchronous_commit", "on"),
         ("listen_addresses", ""),
         ("log_statement", "none"),
@@ -33,8 +43,8 @@ async def test_it_answers_and_is_version_18(database_url: str) -> None:
         ("server_encoding", "UTF8"),
     ],
 )
-async def test_commits_are_durable_and_no_statement_is_logged(database_url: str, setting: str, value: str) -> None:
-    engine = create_async_engine(database_url)
+async def test_commits_are_durable_and_no_statement_is_logged(sold: Cluster, setting: str, value: str) -> None:
+    engine = create_async_engine(sold.url())
     async with engine.connect() as connection:
         assert (await connection.execute(text(f"show {setting}"))).scalar_one() == value
     await engine.dispose()
