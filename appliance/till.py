@@ -21,7 +21,7 @@ from billing.payments.refunds import Refunds
 from billing.payments.settling import Settling
 from billing.payments.shop import Bounds, Shop
 from billing.payments.stripe.adapter import StripeProvider
-from billing.payments.subscriptions import Subscriptions
+from billing.payments.subscriptions.service import Subscriptions
 from billing.payments.sweep import Sweep
 from billing.payments.top_up import TopUps
 from billing.payments.upkeep import Upkeep

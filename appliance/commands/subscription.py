@@ -8,7 +8,7 @@ import typer
 from appliance.commands.account import AccountArgument, AsJson, Reason, resolve
 from appliance.commands.session import actor, print_json, transact
 from billing.payments.subscribed import Subscription, subscriptions_of
-from billing.payments.subscriptions import Subscriptions
+from billing.payments.subscriptions.service import Subscriptions
 from billing.plans.catalog import FIRST_LANGUAGE
 
 app = typer.Typer(help="Look at an account's plan, cancel it, end it.", no_args_is_help=True)

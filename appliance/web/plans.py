@@ -23,7 +23,8 @@ from billing.documents.vat import Taxing, quote
 from billing.payments.provider import Declined, Provider
 from billing.payments.shop import NoBuyer
 from billing.payments.subscribed import Subscription, last_of, running_of
-from billing.payments.subscriptions import NotPossible, Preview, PreviewOld, Subscriptions
+from billing.payments.subscriptions.changes import NotPossible, Preview, PreviewOld
+from billing.payments.subscriptions.service import Subscriptions
 from billing.plans.catalog import Plan
 
 HERE = "/plan"

@@ -44,7 +44,7 @@ from billing.payments.provider import (
     Provider,
     SubscriptionSeen,
 )
-from billing.payments.subscribed import RUNNING, Subscription, running_of, subscriptions_where
+from billing.payments.subscribed import RUNNING, Subscription, running_of, stripe_id_of, subscriptions_where
 from billing.store.port import Store
 
 RENEWAL = "subscription_cycle"
@@ -126,13 +126,12 @@ class Following:
 
     async def end(self, row: Subscription, reason: str) -> Subscription:
         """Ends it at Stripe, now, and here. The reason is kept first, so that it is not lost on the way."""
-        assert row.stripe_id is not None, "what runs is known at Stripe"
-        table = sales.subscription
+        table, stripe_id = sales.subscription, stripe_id_of(row)
         async with self._database.begin() as connection:
             statement = update(table).where(table.c.id == row.id, table.c.end_reason.is_(None))
             await connection.execute(statement.values(end_reason=reason, written=table.c.written + 1))
-        await self._provider.end_subscription(row.stripe_id, key=f"end {row.id}")
-        found = await self.follow(row.stripe_id)
+        await self._provider.end_subscription(stripe_id, key=f"end {row.id}")
+        found = await self.follow(stripe_id)
         assert found is not None, "it is ours"
         return found
 

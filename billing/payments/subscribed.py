@@ -42,6 +42,12 @@ class Subscription(msgspec.Struct, frozen=True):
     written: int
 
 
+def stripe_id_of(row: Subscription) -> str:
+    """Of one that runs, or has run."""
+    assert row.stripe_id is not None, "what runs is known at Stripe"
+    return row.stripe_id
+
+
 _COLUMNS = [
     sales.subscription.c[name]
     for name in (

@@ -15,7 +15,7 @@ from billing.payments.following import Following
 from billing.payments.giving import tell_grace_ends
 from billing.payments.plan_life import CLOSED_ACCOUNT, NOT_PAID
 from billing.payments.provider import Provider
-from billing.payments.subscribed import RUNNING, Subscription, subscriptions_where
+from billing.payments.subscribed import RUNNING, Subscription, stripe_id_of, subscriptions_where
 
 BEFORE_GRACE_ENDS = timedelta(days=1)
 ORDER_KEPT = timedelta(hours=2)
@@ -69,14 +69,12 @@ class Upkeep:
             await tell_grace_ends(connection, row, self._clock())
 
     async def _unpaid(self, row: Subscription) -> None:
-        assert row.stripe_id is not None, "what runs is known at Stripe"
-        found = await self._following.follow(row.stripe_id)
+        found = await self._following.follow(stripe_id_of(row))
         if found is not None and found.state == "past_due":
             await self._following.end(found, NOT_PAID)
 
     async def _late(self, row: Subscription) -> None:
-        assert row.stripe_id is not None, "what runs is known at Stripe"
-        await self._following.follow(row.stripe_id)
+        await self._following.follow(stripe_id_of(row))
 
     async def _forgotten(self, row: Subscription) -> None:
         await self._following.close_page(row)

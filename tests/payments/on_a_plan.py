@@ -18,7 +18,7 @@ from billing.payments.following import Following
 from billing.payments.provider import EventSeen
 from billing.payments.stripe.adapter import StripeProvider
 from billing.payments.subscribed import Subscription
-from billing.payments.subscriptions import Subscriptions
+from billing.payments.subscriptions.service import Subscriptions
 from billing.payments.upkeep import Upkeep
 from billing.plans.catalog import Plan
 from billing.plans.entitlements import Terms

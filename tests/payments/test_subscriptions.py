@@ -18,7 +18,7 @@ from billing.documents.reading import documents_of
 from billing.payments.provider import Declined, Gone, PaymentsUnavailable
 from billing.payments.shop import NoBuyer
 from billing.payments.subscribed import last_of, subscriptions_of, unfinished_of
-from billing.payments.subscriptions import NotPossible, PreviewOld
+from billing.payments.subscriptions.changes import NotPossible, PreviewOld
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Customer
 from tests.documents.conftest import SELLER, Words

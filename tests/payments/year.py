@@ -33,7 +33,7 @@ from billing.payments.records import Payment
 from billing.payments.reminding import Reminding, Terms
 from billing.payments.shop import Bounds, NotForSale
 from billing.payments.stripe.adapter import StripeProvider
-from billing.payments.subscriptions import NotPossible
+from billing.payments.subscriptions.changes import NotPossible
 from billing.plans.catalog import Plan
 from billing.plans.entitlements import Terms as PlanTerms
 from billing.plans.versions import publish

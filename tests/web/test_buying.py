@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from billing.payments.records import payments_of, wallet
-from billing.payments.subscriptions import Preview
+from billing.payments.subscriptions.changes import Preview
 from tests.web.conftest import Browser, House
 from tests.web.shopping import (
     DECLINED,

@@ -1,0 +1,46 @@
+"""The plan that an account has now, as Stripe says."""
+
+from collections.abc import Sequence
+
+from billing.clock import Clock
+from billing.database.db import Database
+from billing.payments.following import Following
+from billing.payments.provider import Provider
+from billing.payments.subscribed import Subscription, running_of, stripe_id_of, subscriptions_of
+from billing.payments.subscriptions.changes import NotPossible
+from billing.payments.subscriptions.costs import Costs
+
+
+class Running:
+    def __init__(
+        self, database: Database, following: Following, provider: Provider, costs: Costs, clock: Clock
+    ) -> None:
+        self._database = database
+        self._following = following
+        self._provider = provider
+        self._costs = costs
+        self._clock = clock
+
+    async def running(self, account_id: int) -> Subscription | None:
+        """The account's plan, as far as we know."""
+        async with self._database.begin() as connection:
+            return await running_of(connection, account_id)
+
+    async def history(self, account_id: int) -> Sequence[Subscription]:
+        """What it ordered, newest first: the last hundred."""
+        async with self._database.begin() as connection:
+            return await subscriptions_of(connection, account_id)
+
+    async def _required(self, account_id: int) -> Subscription:
+        row = await self.running(account_id)
+        if row is None:
+            raise NotPossible("the account has no plan")
+        return row
+
+    async def _fresh(self, account_id: int) -> Subscription:
+        """The running one, after asking Stripe."""
+        return await self._followed(await self._required(account_id))
+
+    async def _followed(self, row: Subscription) -> Subscription:
+        await self._following.follow(stripe_id_of(row))
+        return await self._required(row.account_id)
