@@ -51,8 +51,9 @@ from appliance.texts import speaker
 from appliance.till import Till, open_till
 from appliance.web.account import AccountPages
 from appliance.web.buyer import BuyerPages
-from appliance.web.buying import CreditPages
+from appliance.web.buying import BuyingPages
 from appliance.web.contact import ContactPages
+from appliance.web.credit import CreditPage
 from appliance.web.dashboard import DashboardPages
 from appliance.web.data import DataPages
 from appliance.web.documents import DocumentPages
@@ -66,6 +67,7 @@ from appliance.web.metrics import SiteMetrics
 from appliance.web.ordering import Ordering
 from appliance.web.plans import PlanPages
 from appliance.web.playground import PlaygroundPages
+from appliance.web.refunding import RefundPages
 from appliance.web.security import SecurityPages
 from appliance.web.standing import StandingPages
 from appliance.web.stripe import StripeWebhook
@@ -175,26 +177,18 @@ def site_app(
 
 def _shop(
     render: Render, settings: Settings, sold: Till, ordering: Ordering, database: Database, clock: Clock
-) -> tuple[CreditPages, TopUpPages, PlanPages]:
+) -> tuple[CreditPage, BuyingPages, RefundPages, TopUpPages, PlanPages]:
     """The pages that are there where something is sold."""
-    back = settings.site_url
-    credit = CreditPages(
-        render,
-        database,
-        sold.provider,
-        sold.shop,
-        sold.refunds,
-        sold.top_ups,
-        ordering,
-        settings.payments,
-        settings.billing.refund_days,
-        back,
-        clock,
+    back, offer, days = settings.site_url, settings.payments, settings.billing.refund_days
+    credit = CreditPage(render, database, sold.refunds, sold.top_ups, offer, days)
+    plans, taxing = settings.plans, settings.taxing
+    return (
+        credit,
+        BuyingPages(render, database, credit, sold.provider, sold.shop, ordering, offer, back, clock),
+        RefundPages(render, database, credit, sold.refunds, ordering),
+        TopUpPages(credit, sold.top_ups, ordering, back),
+        PlanPages(render, database, sold.provider, sold.subscriptions, ordering, plans, taxing, back),
     )
-    plans = PlanPages(
-        render, database, sold.provider, sold.subscriptions, ordering, settings.plans, settings.taxing, back
-    )
-    return credit, TopUpPages(credit, sold.top_ups, ordering, back), plans
 
 
 class _Beside:

@@ -15,8 +15,8 @@ from appliance.site.pages import NothingHere, Routes, go
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
 from appliance.till import Till
-from appliance.web.buying import own_payment
 from appliance.web.ordering import Ordering
+from appliance.web.own_payment import own_payment
 from billing.clock import Clock
 from billing.database.db import Database
 from billing.documents.document import Document

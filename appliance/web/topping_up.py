@@ -8,7 +8,7 @@ from appliance.site.forms import read_form
 from appliance.site.pages import Routes, go, on_the_way
 from appliance.site.visitor import Visitor
 from appliance.web import buyer
-from appliance.web.buying import HERE, CreditPages
+from appliance.web.credit import HERE, CreditPage
 from appliance.web.ordering import Ordering
 from billing.errors import Conflict
 from billing.payments.shop import NoBuyer, NotForSale
@@ -19,10 +19,10 @@ CARD, TOP_UP = f"{HERE}/card", f"{HERE}/top-up"
 
 
 class TopUpPages:
-    """``pages`` show what there is and what is wrong; ``back`` is this site's own address."""
+    """``page`` shows what there is and what is wrong; ``back`` is this site's own address."""
 
-    def __init__(self, pages: CreditPages, top_ups: TopUps, ordering: Ordering, back: str) -> None:
-        self._pages = pages
+    def __init__(self, page: CreditPage, top_ups: TopUps, ordering: Ordering, back: str) -> None:
+        self._page = page
         self._top_ups = top_ups
         self._ordering = ordering
         self._back = back
@@ -63,7 +63,7 @@ class TopUpPages:
             below = parse_dollars(form["below"])
             amount, ceiling = (parse_cents(form[name]) for name in ("amount", "ceiling"))
         except ValueError:
-            return await self._pages.shown(visitor, 400, say("An amount is in dollars, such as 10.50."))
+            return await self._page.shown(visitor, 400, say("An amount is in dollars, such as 10.50."))
         try:
             await self._top_ups.set_rule(
                 visitor.person.account_id,
@@ -74,11 +74,11 @@ class TopUpPages:
             )
         except (NotForSale, ValueError):
             wrong = say("These amounts do not fit: a top-up must be for sale, and within what a month may cost.")
-            return await self._pages.shown(visitor, 400, wrong)
+            return await self._page.shown(visitor, 400, wrong)
         except NoBuyer:
             return go(on_the_way(buyer.HERE, HERE))
         except Conflict:
-            return await self._pages.shown(visitor, 400, say("Save a card first."))
+            return await self._page.shown(visitor, 400, say("Save a card first."))
         return go(f"{HERE}?done=rule")
 
     async def stop(self, _: Request, visitor: Visitor) -> Response:
