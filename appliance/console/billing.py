@@ -23,8 +23,7 @@ from billing.documents.buyers import buyer_of
 from billing.documents.reading import documents_of, read_document
 from billing.errors import BillingError, NotFound
 from billing.ids import new_id
-from billing.payments.listing import disputes_of_account, refunds_of_account
-from billing.payments.records import payment, payments_of, wallet
+from billing.payments.records import disputes_of_account, payment, payments_of, refunds_of_account, wallet
 from billing.payments.subscribed import subscriptions_of
 from billing.prices.money import parse_cents
 

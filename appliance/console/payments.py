@@ -12,8 +12,8 @@ from appliance.site.visitor import Visitor
 from appliance.till import Till
 from billing.database.db import Database
 from billing.errors import BillingError, NotFound
-from billing.payments.listing import OPEN_DISPUTES, accounts_of, count_troubles, payments_in, read_inbox
-from billing.payments.records import disputes_in, newest_payments, refunds_in
+from billing.payments.listing import OPEN_DISPUTES, accounts_of, count_troubles, read_inbox
+from billing.payments.records import disputes_in, newest_payments, payments_in, refunds_in
 
 HERE, WEBHOOKS = "/console/payments", "/console/webhooks"
 SHOWN = 100

@@ -16,8 +16,7 @@ from appliance.site.visitor import Visitor
 from appliance.texts import Say
 from billing.customers.accounts import LotRecord, get_account, list_lots
 from billing.database.db import Database
-from billing.payments.listing import refunds_of_account
-from billing.payments.records import Payment, Refund, payments_of, wallet
+from billing.payments.records import Payment, Refund, payments_of, refunds_of_account, wallet
 from billing.payments.refunds import Refunds
 from billing.payments.settling import OF_CREDIT
 from billing.payments.top_up import TopUps

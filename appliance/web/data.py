@@ -32,7 +32,7 @@ from billing.clock import Clock
 from billing.customers.accounts import get_account
 from billing.database import sales, tables
 from billing.database.db import Database
-from billing.payments.listing import refunds_of_account
+from billing.payments.records import refunds_of_account
 from billing.statements.period import Period, read_usage
 
 PIECE_BYTES = 1 << 16

@@ -14,7 +14,7 @@ from appliance.web.own_payment import own_payment
 from billing.customers.accounts import list_lots
 from billing.database.db import Database
 from billing.errors import Conflict
-from billing.payments.listing import refunds_of_account
+from billing.payments.records import refunds_of_account
 from billing.payments.refunds import Refunds
 
 

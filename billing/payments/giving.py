@@ -15,7 +15,9 @@ from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, contained
 from billing.ids import new_id, vat_cause
 from billing.ledger import lots as fifo
 from billing.ledger.credit import open_lot, write_account
+from billing.payments import rows
 from billing.payments.plan_life import After, Bought, Told
+from billing.payments.rows import NewPayment
 from billing.payments.subscribed import RUNNING, Subscription
 from billing.plans.entitlements import NO_PLAN, Entitled, moved
 from billing.store.port import (
@@ -33,7 +35,6 @@ from billing.store.port import (
     Transfer,
 )
 
-ACTOR = "appliance"
 UNWANTED = "the plan is over"
 PAYMENTS_OF_INVOICES = UUID("5b0c2a6e-6f0f-5c77-9d5a-0d2f6e9b7a11")
 LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
@@ -44,19 +45,6 @@ SET version_id = $3, next_version_id = $4, state = $5, stripe_id = $6, cancels =
     period_start = $9, period_end = $10, grace_until = $11, ended_at = $12, end_reason = $13, written = $2 + 1
 WHERE id = $1 AND written = $2
 RETURNING id
-"""
-_PAYMENT = """
-INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents, gross_cents, vat_code,
-                     vat_basis_points, buyer, created_at, paid_at, intent, invoice, lot_id, subscription_id,
-                     version_id, failure, period_start, period_end)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        $21)
-"""
-_REFUND = """
-INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
-                    created_at)
-SELECT $2, id, 'taken', value_nanodollars, net_cents, vat_cents, gross_cents, $3, failure, created_at
-FROM payment WHERE id = $1 AND gross_cents > 0
 """
 
 
@@ -192,31 +180,26 @@ async def _write_payment(
     payment_id = payment_of(invoice.id)
     paid_at = invoice.paid_at or now
     period = (invoice.period_start if bought.kind == "plan" else paid_at, bought.until)
-    await transaction.fetch(
-        _PAYMENT,
-        payment_id,
-        row.account_id,
-        bought.kind,
-        "credited" if bought.wanted else "unwanted",
-        quote.value,
-        quote.net,
-        quote.vat,
-        quote.gross,
-        quote.code,
-        quote.basis_points,
-        msgspec.json.encode(buyer).decode(),
-        now,
-        paid_at,
-        invoice.intent,
-        invoice.id,
-        None if lot is None else lot.id,
-        row.id,
-        bought.version.id,
-        None if bought.wanted else UNWANTED,
-        *(period if bought.wanted else (None, None)),
+    new = NewPayment(
+        id=payment_id,
+        account_id=row.account_id,
+        kind=bought.kind,
+        state="credited" if bought.wanted else "unwanted",
+        quote=quote,
+        buyer=buyer,
+        created_at=now,
+        paid_at=paid_at,
+        intent=invoice.intent,
+        invoice=invoice.id,
+        lot_id=None if lot is None else lot.id,
+        subscription_id=row.id,
+        version_id=bought.version.id,
+        period=period if bought.wanted else (None, None),
+        failure=None if bought.wanted else UNWANTED,
     )
+    await rows.write(transaction.fetch, new)
     if not bought.wanted:
-        await transaction.fetch(_REFUND, payment_id, new_id(now), ACTOR)
+        await rows.give_back(transaction.fetch, payment_id, new_id(now), now)
 
 
 def _notice(row: Subscription, told: Told) -> Notice:
@@ -233,7 +216,9 @@ def _notice(row: Subscription, told: Told) -> Notice:
 def _entry(row: Subscription, told: Told) -> AuditEntry:
     version = row.next_version or row.version
     subject = f"{version.plan}, version {version.id}"
-    return AuditEntry(ACTOR, f"plan {told.became}", row.account_id, subject, row.end_reason or "as Stripe says")
+    return AuditEntry(
+        rows.ACTOR, f"plan {told.became}", row.account_id, subject, row.end_reason or "as Stripe says"
+    )
 
 
 async def tell_grace_ends(connection: AsyncConnection, row: Subscription, now: datetime) -> None:

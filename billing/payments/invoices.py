@@ -10,22 +10,20 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
-from billing.database import sales
 from billing.database.db import Database, execute, fetch
 from billing.documents.document import Document, Kind
 from billing.documents.reading import read_document
 from billing.documents.settled import SETTLED
-from billing.documents.vat import NANODOLLARS_PER_CENT, contained
+from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, contained
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.ledger.credit import Credit
 from billing.payments.customers import Customers
 from billing.payments.provider import Provider
-from billing.payments.rows import note_page
+from billing.payments.rows import NewPayment, note_expired, note_page, on, write
 from billing.payments.settling import INVOICE, pays_invoice
 from billing.prices.money import format_dollars
 
@@ -43,7 +41,6 @@ ORDER BY d.due_on, d.id
 """Of an account or of all: as ``Unpaid``, ``left_cents`` last."""
 _LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
 _KNOWN = "SELECT account_id, document_id, gross_cents, state IN ('ordered', 'open') FROM payment WHERE id = $1"
-_REFUSED = "UPDATE payment SET state = 'expired', failure = $2 WHERE id = $1 AND state = 'ordered'"
 
 
 class Unpaid(msgspec.Struct, frozen=True):
@@ -151,7 +148,7 @@ class BankTransfers:
             await self._credit.pay_receivable(invoice.account_id, nanodollars, payment_id, actor, also=also)
         except Conflict as error:
             async with self._database.begin() as connection:
-                await execute(connection, _REFUSED, payment_id, str(error))
+                await note_expired(connection, payment_id, str(error))
             raise
         async with self._database.begin() as connection:
             rest = [one for one in await unpaid(connection, invoice.account_id) if one.id == invoice.id]
@@ -173,20 +170,15 @@ async def _noted(
 ) -> None:
     """The payment's row; it pays nothing yet. The tax is in it in proportion."""
     vat = contained(cents, invoice.vat_basis_points) if invoice.vat_cents else 0
-    values = {
-        "id": payment_id,
-        "account_id": invoice.account_id,
-        "kind": INVOICE,
-        "way": way,
-        "state": "ordered",
-        "value_nanodollars": cents * NANODOLLARS_PER_CENT,
-        "net_cents": cents - vat,
-        "vat_cents": vat,
-        "gross_cents": cents,
-        "vat_code": invoice.vat_code,
-        "vat_basis_points": invoice.vat_basis_points,
-        "buyer": msgspec.to_builtins(invoice.buyer),
-        "created_at": now,
-        "document_id": invoice.id,
-    }
-    await connection.execute(insert(sales.payment).values(values))
+    value = cents * NANODOLLARS_PER_CENT
+    new = NewPayment(
+        id=payment_id,
+        account_id=invoice.account_id,
+        kind=INVOICE,
+        way=way,
+        quote=Quote(value, cents - vat, vat, cents, invoice.vat_code, invoice.vat_basis_points, ""),
+        buyer=invoice.buyer,
+        created_at=now,
+        document_id=invoice.id,
+    )
+    await write(on(connection), new)

@@ -1,6 +1,6 @@
-"""What was paid and what is in trouble, of many payments at once: for pages that list them. Reads alone."""
+"""What is in trouble and what waits, in numbers, for the operator's pages. Reads alone."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -9,13 +9,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database.sales import dispute, payment, refund, stripe_event, stripe_mark
-from billing.documents.buyers import Buyer
-from billing.payments.records import Dispute, Payment, Refund
 
 OPEN_DISPUTES = ("inquiry", "open")
-_PAYMENT = [payment.c[name] for name in Payment.__struct_fields__]
-_REFUND = [refund.c[name] for name in Refund.__struct_fields__]
-_DISPUTE = [dispute.c[name] for name in Dispute.__struct_fields__]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +33,6 @@ class InboxState:
     webhook_at: datetime | None
     refused_at: datetime | None
     swept_until: datetime | None
-
-
-async def payments_in(connection: AsyncConnection, *states: str, limit: int) -> Sequence[Payment]:
-    """Of all accounts, newest first."""
-    query = select(*_PAYMENT).where(payment.c.state.in_(states)).order_by(payment.c.created_at.desc()).limit(limit)
-    rows = (await connection.execute(query)).mappings()
-    return [Payment(**dict(row) | {"buyer": Buyer(**row["buyer"])}) for row in rows]
-
-
-async def refunds_of_account(connection: AsyncConnection, account_id: int, limit: int) -> Sequence[Refund]:
-    """Newest first."""
-    query = select(*_REFUND).join_from(refund, payment).where(payment.c.account_id == account_id)
-    rows = await connection.execute(query.order_by(refund.c.created_at.desc()).limit(limit))
-    return [Refund(*row) for row in rows]
-
-
-async def disputes_of_account(connection: AsyncConnection, account_id: int, limit: int) -> Sequence[Dispute]:
-    """Newest first."""
-    query = select(*_DISPUTE).join_from(dispute, payment).where(payment.c.account_id == account_id)
-    rows = await connection.execute(query.order_by(dispute.c.opened_at.desc()).limit(limit))
-    return [Dispute(*row) for row in rows]
 
 
 async def accounts_of(connection: AsyncConnection, payment_ids: Collection[UUID]) -> Mapping[UUID, int]:

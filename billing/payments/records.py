@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import sales
@@ -146,16 +146,17 @@ async def payment_by(connection: AsyncConnection, **where: str | int) -> Payment
 
 async def payments_of(connection: AsyncConnection, account_id: int, limit: int = 100) -> Sequence[Payment]:
     """Newest first."""
-    table = sales.payment
-    query = select(*_PAYMENT).where(table.c.account_id == account_id)
-    rows = await connection.execute(query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit))
-    return [_payment(row) for row in rows]
+    return await _payments(connection, sales.payment.c.account_id == account_id, limit=limit)
 
 
 async def newest_payments(connection: AsyncConnection, limit: int = 100) -> Sequence[Payment]:
     """Of all accounts, newest first."""
-    rows = await connection.execute(select(*_PAYMENT).order_by(sales.payment.c.created_at.desc()).limit(limit))
-    return [_payment(row) for row in rows]
+    return await _payments(connection, limit=limit)
+
+
+async def payments_in(connection: AsyncConnection, *states: str, limit: int) -> Sequence[Payment]:
+    """Of all accounts, newest first."""
+    return await _payments(connection, sales.payment.c.state.in_(states), limit=limit)
 
 
 async def refund(connection: AsyncConnection, id_: UUID, *, locked: bool = False) -> Refund:
@@ -172,6 +173,13 @@ async def refunds_of(connection: AsyncConnection, payment_id: UUID) -> Sequence[
     table = sales.refund
     query = select(*_REFUND).where(table.c.payment_id == payment_id).order_by(table.c.created_at, table.c.id)
     return [Refund(*row) for row in await connection.execute(query)]
+
+
+async def refunds_of_account(connection: AsyncConnection, account_id: int, limit: int) -> Sequence[Refund]:
+    """Newest first."""
+    query = select(*_REFUND).join(sales.payment).where(sales.payment.c.account_id == account_id)
+    rows = await connection.execute(query.order_by(sales.refund.c.created_at.desc()).limit(limit))
+    return [Refund(*row) for row in rows]
 
 
 async def refunds_in(connection: AsyncConnection, *states: str, limit: int = 100) -> Sequence[Refund]:
@@ -193,6 +201,13 @@ async def disputes_of(connection: AsyncConnection, payment_id: UUID) -> Sequence
     return [Dispute(*row) for row in await connection.execute(query)]
 
 
+async def disputes_of_account(connection: AsyncConnection, account_id: int, limit: int) -> Sequence[Dispute]:
+    """Newest first."""
+    query = select(*_DISPUTE).join(sales.payment).where(sales.payment.c.account_id == account_id)
+    rows = await connection.execute(query.order_by(sales.dispute.c.opened_at.desc()).limit(limit))
+    return [Dispute(*row) for row in rows]
+
+
 async def disputes_in(connection: AsyncConnection, *states: str, limit: int = 100) -> Sequence[Dispute]:
     """The one that must be answered first comes first."""
     table = sales.dispute
@@ -204,6 +219,14 @@ async def wallet(connection: AsyncConnection, account_id: int) -> Wallet:
     """An empty one where there is none."""
     row = (await connection.execute(select(*_WALLET).where(sales.wallet.c.account_id == account_id))).one_or_none()
     return Wallet(account_id) if row is None else Wallet(*row)
+
+
+async def _payments(
+    connection: AsyncConnection, *conditions: ColumnElement[bool], limit: int
+) -> Sequence[Payment]:
+    table = sales.payment.c
+    query = select(*_PAYMENT).where(*conditions).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
+    return [_payment(row) for row in await connection.execute(query)]
 
 
 def _payment(row: Row[Any]) -> Payment:

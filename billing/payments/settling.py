@@ -10,14 +10,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
-from billing.database.db import Database, execute, fetch
+from billing.database.db import Database, fetch
 from billing.documents.settled import SETTLED
 from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError, Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Also, AlsoOfAccount, Credit
-from billing.payments import life, records
-from billing.payments.notices import tell_owner
+from billing.payments import records, rows
 from billing.payments.provider import (
     CURRENCY,
     CheckoutSeen,
@@ -28,7 +27,7 @@ from billing.payments.provider import (
     Provider,
 )
 from billing.payments.records import Payment
-from billing.payments.rows import keep_card
+from billing.payments.wallets import keep_card, pause
 from billing.prices.money import format_dollars
 from billing.store.port import Lot, Transaction
 
@@ -40,29 +39,11 @@ OVER = ("requires_payment_method", "canceled")
 """Of an intent: the try has failed. On a page, its customer may still try another card."""
 NO_CREDIT = "the account takes no credit"
 
-_CREDITED = """
-UPDATE payment SET state = 'credited', paid_at = $2, lot_id = $3, failure = NULL, intent = coalesce(intent, $4)
-WHERE id = $1 AND state IN ('ordered', 'open', 'failed', 'expired')
-"""
-_STATE = "SELECT state FROM payment WHERE id = $1 FOR UPDATE"
-_UNWANTED = """
-WITH paid AS (
-    UPDATE payment SET state = 'unwanted', paid_at = $2, failure = $4, intent = coalesce(intent, $5)
-    WHERE id = $1 AND state IN ('ordered', 'open', 'failed', 'expired')
-    RETURNING id, value_nanodollars, net_cents, vat_cents, gross_cents
-)
-INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
-                    created_at)
-SELECT $3, id, 'taken', value_nanodollars, net_cents, vat_cents, gross_cents, 'appliance', $4, $6 FROM paid
-"""
 _LEFT_OF_INVOICE = f"""
 SELECT d.gross_cents - coalesce(s.cents, 0), p.gross_cents
 FROM payment p JOIN document d ON d.id = p.document_id LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
 WHERE p.id = $1
 """
-_OVER = "UPDATE payment SET state = $2, failure = $3, intent = coalesce(intent, $4) WHERE id = $1"
-_NOTED = "UPDATE payment SET failure = $2 WHERE id = $1 AND failure IS DISTINCT FROM $2"
-_PAUSE = "UPDATE wallet SET paused = $2 WHERE account_id = $1"
 
 
 class Mismatch(BillingError):
@@ -112,15 +93,10 @@ class Settling:
     ) -> None:
         """Keeps what Stripe calls it, in case that whoever made it was killed before it was noted."""
         async with self._database.begin() as connection:
-            known = await fetch(connection, "SELECT kind, checkout FROM payment WHERE id = $1", payment_id)
+            known = await fetch(connection, "SELECT kind FROM payment WHERE id = $1", payment_id)
             if not known or known[0].kind not in (*OF_CREDIT, INVOICE):
                 return
-            if checkout is not None:
-                query = "UPDATE payment SET checkout = $2 WHERE id = $1 AND checkout IS NULL"
-                await execute(connection, query, payment_id, checkout)
-            if intent is not None:
-                query = "UPDATE payment SET intent = $2 WHERE id = $1 AND intent IS NULL"
-                await execute(connection, query, payment_id, intent)
+            await rows.note_ids(connection, payment_id, checkout, intent)
         await self.settle(payment_id)
 
     async def _known(self, payment_id: UUID) -> tuple[Payment, str | None]:
@@ -145,7 +121,7 @@ class Settling:
     async def _paid(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
         if different := differences(payment, intent, customer):
             async with self._database.begin() as connection:
-                await execute(connection, _NOTED, payment.id, different)
+                await rows.note_difference(connection, payment.id, different)
             raise Mismatch(f"payment {payment.id} is paid, but {different}")
         await self._keep_card(payment, intent, customer)
         paid_at = intent.paid_at or self._clock()
@@ -174,7 +150,7 @@ class Settling:
         """Noted with the refund that the worker makes of it."""
         now = self._clock()
         async with self._database.begin() as connection:
-            await execute(connection, _UNWANTED, payment.id, paid_at, new_id(now), NO_CREDIT, intent, now)
+            await rows.note_unwanted(rows.on(connection), payment.id, paid_at, NO_CREDIT, intent, new_id(now), now)
 
     async def _over(self, payment: Payment, state: str, failure: str | None, intent: IntentSeen | None) -> None:
         async with self._database.begin() as connection:
@@ -209,18 +185,9 @@ async def over(
     now: datetime,
 ) -> None:
     """Not paid. A top-up that failed is the last one before its owner has looked."""
-    ((before,),) = await fetch(connection, _STATE, payment.id)
-    if not life.may("payment", before, state):
-        return
-    await execute(connection, _OVER, payment.id, state, failure, intent)
-    if payment.kind == "top_up" and state == "failed":
+    noted = await rows.note_over(connection, payment.id, state, failure, intent)
+    if noted and payment.kind == "top_up" and state == "failed":
         await pause(connection, payment.account_id, failure or "declined", f"top-up {payment.id}", now)
-
-
-async def pause(connection: AsyncConnection, account_id: int, code: str, subject: str, now: datetime) -> None:
-    """No top-up of the account until its owner resumes it. ``code`` is Stripe's of the decline, or ours."""
-    await execute(connection, _PAUSE, account_id, code)
-    await tell_owner(connection, account_id, "top_up_paused", subject, {"code": code}, now)
 
 
 def differences(payment: Payment, intent: IntentSeen, customer: str | None) -> str | None:
@@ -239,10 +206,8 @@ def differences(payment: Payment, intent: IntentSeen, customer: str | None) -> s
 
 def _credits(payment_id: UUID, paid_at: datetime, intent: str) -> Also:
     async def also(transaction: Transaction, lot: Lot) -> None:
-        ((state,),) = await transaction.fetch(_STATE, payment_id)
-        if state != "credited":
-            life.require("payment", state, "credited")
-            await transaction.fetch(_CREDITED, payment_id, paid_at, lot.id, intent)
+        if await rows.may_be_credited(transaction.fetch, payment_id):
+            await rows.note_credited(transaction.fetch, payment_id, paid_at, lot.id, intent)
 
     return also
 
@@ -251,13 +216,11 @@ def pays_invoice(payment_id: UUID, paid_at: datetime, intent: str | None) -> Als
     """Raises Conflict if not so much of the invoice is left, in the transaction that lowers what is owed."""
 
     async def also(transaction: Transaction) -> None:
-        ((state,),) = await transaction.fetch(_STATE, payment_id)
-        if state == "credited":
+        if not await rows.may_be_credited(transaction.fetch, payment_id):
             return
-        life.require("payment", state, "credited")
         ((left, asked),) = await transaction.fetch(_LEFT_OF_INVOICE, payment_id)
         if asked > left:
             raise Conflict(f"of the invoice {format_dollars(left * NANODOLLARS_PER_CENT)} is left to be paid")
-        await transaction.fetch(_CREDITED, payment_id, paid_at, None, intent)
+        await rows.note_credited(transaction.fetch, payment_id, paid_at, None, intent)
 
     return also

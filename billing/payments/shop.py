@@ -8,13 +8,10 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 from uuid import UUID
 
-from msgspec.structs import asdict
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.customers.accounts import Account, get_account
-from billing.database import sales
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, quote
@@ -23,7 +20,7 @@ from billing.ledger.credit import MOST_BALANCE
 from billing.payments.customers import Customers
 from billing.payments.provider import Provider
 from billing.payments.records import Payment, payment
-from billing.payments.rows import note_page
+from billing.payments.rows import NewPayment, note_page, on, write
 from billing.payments.settling import Settling
 from billing.prices.money import format_dollars
 
@@ -171,19 +168,13 @@ async def order(
     save_card: bool = False,
 ) -> None:
     """The row of a payment for credit that is about to be asked for."""
-    values = {
-        "id": payment_id,
-        "account_id": account_id,
-        "kind": kind,
-        "state": "ordered",
-        "value_nanodollars": quoted.value,
-        "net_cents": quoted.net,
-        "vat_cents": quoted.vat,
-        "gross_cents": quoted.gross,
-        "vat_code": quoted.code,
-        "vat_basis_points": quoted.basis_points,
-        "buyer": asdict(buyer),
-        "created_at": now,
-        "save_card": save_card,
-    }
-    await connection.execute(insert(sales.payment).values(values))
+    new = NewPayment(
+        id=payment_id,
+        account_id=account_id,
+        kind=kind,
+        quote=quoted,
+        buyer=buyer,
+        created_at=now,
+        save_card=save_card,
+    )
+    await write(on(connection), new)

@@ -8,10 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from billing.clock import Clock
 from billing.database import sales
-from billing.database.db import Database, execute, fetch
+from billing.database.db import Database, fetch
 from billing.errors import BillingError, DatabaseUnavailable
 from billing.payments.inbox import mark, marked, store
 from billing.payments.provider import Provider
+from billing.payments.rows import note_expired
 from billing.payments.settling import Settling
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ WHERE state IN ('ordered', 'open') AND created_at < $1
   AND kind IN ('credit', 'top_up', 'invoice') AND way = 'stripe'
 ORDER BY created_at LIMIT $2
 """
-_EXPIRE = "UPDATE payment SET state = 'expired' WHERE id = $1 AND state = 'ordered' AND checkout IS NULL"
 _PAYMENT_OF = "SELECT intent, id FROM payment WHERE intent = ANY($1::text[])"
 
 
@@ -76,7 +76,7 @@ class Sweep:
             payment = await self._settling.settle(payment_id)
         if closes and payment.state == "ordered" and payment.kind != "top_up":
             async with self._database.begin() as connection:
-                await execute(connection, _EXPIRE, payment_id)
+                await note_expired(connection, payment_id)
             return True
         return payment.state not in ("ordered", "open")
 

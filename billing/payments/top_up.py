@@ -12,18 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.customers.accounts import Entry, get_account, record
-from billing.database.db import Database, execute, fetch
+from billing.database.db import Database, fetch
 from billing.documents.buyers import buyer_of
 from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing, quote
 from billing.errors import BillingError, Conflict, DatabaseUnavailable
 from billing.ids import new_id
-from billing.payments import records
+from billing.payments import records, wallets
 from billing.payments.customers import Customers
 from billing.payments.notices import tell_owner
 from billing.payments.provider import Declined, EventSeen, Gone, PaymentsRefused, Provider
 from billing.payments.records import Payment, Wallet
-from billing.payments.rows import keep_card
-from billing.payments.settling import Settling, over, pause
+from billing.payments.settling import Settling, over
 from billing.payments.shop import CREDIT, Bounds, NoBuyer, NotForSale, order, require_for_sale, require_today
 
 log = logging.getLogger(__name__)
@@ -47,16 +46,6 @@ _OF_ACCOUNT = "SELECT id FROM payment WHERE kind = 'top_up' AND state = 'ordered
 _THIS_MONTH = """
 SELECT coalesce(sum(gross_cents), 0)::bigint AS cents FROM payment
 WHERE account_id = $1 AND kind = 'top_up' AND state NOT IN ('failed', 'expired') AND created_at >= $2
-"""
-_RESUME = "UPDATE wallet SET paused = NULL WHERE account_id = $1"
-_FORGET_CARD = """
-UPDATE wallet SET card = NULL, card_label = NULL, below_nanodollars = NULL, top_up_cents = NULL,
-    ceiling_cents = NULL, paused = NULL
-WHERE account_id = $1
-"""
-_RULE = """
-UPDATE wallet SET below_nanodollars = $2, top_up_cents = $3, ceiling_cents = $4, paused = NULL
-WHERE account_id = $1
 """
 
 
@@ -110,9 +99,9 @@ class TopUps:
         cards = await self._provider.cards(wallet.customer)
         async with self._database.begin() as connection:
             if cards:
-                await keep_card(connection, account_id, cards[0])
+                await wallets.keep_card(connection, account_id, cards[0])
             else:
-                await execute(connection, _FORGET_CARD, account_id)
+                await wallets.forget_card(connection, account_id)
             return await records.wallet(connection, account_id)
 
     async def card_changed(self, event: EventSeen) -> None:
@@ -128,7 +117,7 @@ class TopUps:
         wallet = await self.wallet(account_id)
         now = self._clock()
         async with self._database.begin() as connection:
-            await execute(connection, _FORGET_CARD, account_id)
+            await wallets.forget_card(connection, account_id)
             await record(connection, Entry(now, actor, "card removed", account_id, "top-up", "-"))
         if wallet.customer is not None:
             for card in await self._provider.cards(wallet.customer):
@@ -154,21 +143,21 @@ class TopUps:
                 raise NotForSale("the ceiling of a month must allow one top-up")
             if (await records.wallet(connection, account_id)).card is None:
                 raise Conflict("there is no card to charge")
-            await execute(connection, _RULE, account_id, below_nanodollars, top_up_cents, ceiling_cents)
+            await wallets.set_rule(connection, account_id, below_nanodollars, top_up_cents, ceiling_cents)
             await record(connection, Entry(self._clock(), actor, "top-up set", account_id, "top-up", "-"))
             return await records.wallet(connection, account_id)
 
     async def stop(self, account_id: int, actor: str) -> Wallet:
         """No more top-ups; the card stays."""
         async with self._database.begin() as connection:
-            await execute(connection, _RULE, account_id, None, None, None)
+            await wallets.set_rule(connection, account_id, None, None, None)
             await record(connection, Entry(self._clock(), actor, "top-up stopped", account_id, "top-up", "-"))
             return await records.wallet(connection, account_id)
 
     async def resume(self, account_id: int, actor: str) -> Wallet:
         """After a pause, by the customer."""
         async with self._database.begin() as connection:
-            await execute(connection, _RESUME, account_id)
+            await wallets.resume(connection, account_id)
             await record(connection, Entry(self._clock(), actor, "top-up resumed", account_id, "top-up", "-"))
             return await records.wallet(connection, account_id)
 
@@ -233,7 +222,7 @@ class TopUps:
             assert wallet.ceiling_cents is not None
             buyer = await buyer_of(connection, account_id)
             if buyer is None:
-                await pause(connection, account_id, "no_buyer", f"no buyer {now.isoformat()}", now)
+                await wallets.pause(connection, account_id, "no_buyer", f"no buyer {now.isoformat()}", now)
                 return None
             quoted = quote(wallet.top_up_cents, buyer, self._taxing, is_credit=True)
             if await _spent(connection, account_id, now) + quoted.gross > wallet.ceiling_cents:
