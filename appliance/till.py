@@ -26,9 +26,8 @@ from billing.payments.sweep import Sweep
 from billing.payments.top_up import TopUps
 from billing.payments.upkeep import Upkeep
 from billing.plans.catalog import Plan
+from billing.prices.money import CENTS_PER_DOLLAR
 from billing.store.postgres import PostgresStore
-
-CENTS_PER_DOLLAR = 100
 
 
 @dataclass(frozen=True, slots=True)

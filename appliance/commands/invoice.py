@@ -13,11 +13,10 @@ from appliance.commands.owing import act_on_debts
 from appliance.commands.session import actor, dollars, fail, print_json, print_table, settings, transact
 from billing.clock import system_clock
 from billing.database.db import Database
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError
 from billing.ledger.credit import Credit
 from billing.payments.invoices import BankTransfers, Unpaid, unpaid
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.postgres import PostgresStore
 
 app = typer.Typer(help="Invoices of postpaid accounts.", no_args_is_help=True)

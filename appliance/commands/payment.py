@@ -9,10 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AsJson, resolve
 from appliance.commands.session import actor, print_json, print_table, transact
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.payments import records
 from billing.payments.records import Payment
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 app = typer.Typer(help="Look at payments, and at what Stripe told.", no_args_is_help=True)
 

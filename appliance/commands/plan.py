@@ -12,11 +12,10 @@ from appliance.commands.session import print_json, print_table, settings, transa
 from billing.database import sales
 from billing.payments.subscribed import RUNNING
 from billing.plans.versions import newest_versions
-from billing.prices.money import decimal, format_dollars
+from billing.prices.money import CENTS_PER_DOLLAR, decimal, format_dollars
 
 app = typer.Typer(help="Look at the plans.", no_args_is_help=True)
 
-CENTS_PER_DOLLAR = 100
 COLUMNS = {
     "plan": "PLAN", "version": "VERSION", "since": "SINCE", "price": "A MONTH", "allowance": "ALLOWANCE",
     "when_used_up": "THEN", "models": "MODELS", "on_offer": "ON OFFER", "subscribers": "HAVE IT",

@@ -8,10 +8,9 @@ import typer
 from appliance.commands.account import AsJson, Reason
 from appliance.commands.payment import PaymentId, describe
 from appliance.commands.session import actor, fail, print_json, print_table, transact
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.payments import records
 from billing.payments.records import Refund
-from billing.prices.money import format_dollars, parse_cents
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars, parse_cents
 
 app = typer.Typer(help="Pay back, and see to what could not be paid back.", no_args_is_help=True)
 

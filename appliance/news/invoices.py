@@ -9,10 +9,9 @@ from babel.dates import format_date
 from appliance.identity.letters import Site
 from appliance.mail.letter import Letter
 from appliance.texts import Say, locale_of
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.payments.notices import TO_OPERATOR
 from billing.payments.reminding import REMINDER, STOPPED
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 Body = Mapping[str, Any]
 Writer = Callable[[Body, Say, str], Letter]

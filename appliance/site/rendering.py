@@ -14,10 +14,9 @@ from appliance.settings import Settings
 from appliance.site.static import Static
 from appliance.site.visitor import Visitor
 from appliance.texts import locale_of
-from billing.prices.money import NANODOLLARS_PER_DOLLAR, format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 GIB = 1 << 30
-NANODOLLARS_PER_CENT = NANODOLLARS_PER_DOLLAR // 100
 
 
 class Render(Protocol):

@@ -178,7 +178,7 @@ class PlanPages:
 
     async def cancel(self, _: Request, visitor: Visitor) -> Response:
         account_id = visitor.person.account_id
-        return await self._acted(visitor, "canceled", lambda: self._subscriptions.cancel(account_id))
+        return await self._acted(visitor, "cancelled", lambda: self._subscriptions.cancel(account_id))
 
     async def resume(self, _: Request, visitor: Visitor) -> Response:
         account_id = visitor.person.account_id
@@ -257,5 +257,5 @@ def _done(say: Say) -> dict[str, str]:
         "upgraded": say("Your plan is changed."),
         "planned": say("Your plan changes at its next renewal."),
         "kept": say("Your plan goes on as it is."),
-        "canceled": say("Your plan is cancelled."),
+        "cancelled": say("Your plan is cancelled."),
     }

@@ -10,7 +10,7 @@ from billing.database.db import Database
 from billing.documents.crediting import InvoiceCrediting
 from billing.documents.invoicing import Invoicing
 from billing.ledger.credit import Credit
-from billing.payments.reminding import Reminding, Terms
+from billing.payments.reminding import Patience, Reminding
 from billing.store.postgres import PostgresStore
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ class InvoicingJob:
         office = office_of(settings, database, clock)
         self._invoicing = Invoicing(database, office, credit, clock, invoice_days=section.invoice_days)
         self._crediting = InvoiceCrediting(database, office, clock)
-        terms = Terms(section.reminder_days, section.stop_days)
-        self._reminding = Reminding(database, standings, terms, clock)
+        patience = Patience(section.reminder_days, section.stop_days)
+        self._reminding = Reminding(database, standings, patience, clock)
 
     async def run_once(self) -> None:
         posted = await self._invoicing.run_once()

@@ -7,7 +7,7 @@ from appliance.worker.metrics import WorkerMetrics
 from billing.clock import Clock
 from billing.database.db import Database
 from billing.payments.provider import PaymentsRefused, PaymentsUnavailable, Provider
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.proof.takings import UNDER_WAY, Difference, compare_takings
 from billing.statements import closing
 from billing.statements.period import Period
@@ -59,4 +59,4 @@ def describe(difference: Difference) -> str:
 
 def cents(amount: int) -> str:
     """In dollars."""
-    return format_dollars(amount * 10_000_000)
+    return format_dollars(amount * NANODOLLARS_PER_CENT)

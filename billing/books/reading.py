@@ -17,7 +17,7 @@ from billing.books.vouchers import (
     AtStripe,
     Lost,
     LotSold,
-    Posted,
+    PostedDocument,
     Receivable,
     Settled,
     Voucher,
@@ -291,8 +291,8 @@ class _Reader:
         return [vouchers.of_receivable(one) for one in receivable] + [vouchers.of_stripe(one) for one in stripe]
 
 
-def _posted(document: Document, about: Any) -> Posted:
-    return Posted(document, about.sold, about.elsewhere, about.refunds)
+def _posted(document: Document, about: Any) -> PostedDocument:
+    return PostedDocument(document, about.sold, about.elsewhere, about.refunds)
 
 
 def _net(document: Document) -> int:

@@ -13,7 +13,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from billing.books.chart import Account, sales_account
 from billing.documents.document import Document, Kind
-from billing.documents.vat import NANODOLLARS_PER_CENT, VOUCHER, rounded
+from billing.documents.vat import VOUCHER, rounded
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.statements.period import Period
 
 ONE = Decimal(1)
@@ -56,7 +57,7 @@ class Voucher:
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class PostedDocument:
     """A document, with what its payment, or that of the one which it takes back, was for.
 
     ``elsewhere``: the money came or went by a bank, not by Stripe. ``refunds``: it took money back.
@@ -169,7 +170,7 @@ def balanced(entries: Iterable[Entry], rest: Account | None = None) -> Sequence[
     return kept
 
 
-def of_document(posted: Posted) -> Voucher:
+def of_document(posted: PostedDocument) -> Voucher:
     document, rate = posted.document, rate_of(posted.document)
     gross, vat = hundredths(document.gross_cents, rate), hundredths(document.vat_cents, rate)
     sign = -1 if document.kind is Kind.CREDIT_NOTE else 1
@@ -187,14 +188,14 @@ def of_document(posted: Posted) -> Voucher:
     return Voucher(f"D-{document.name}", document.issued_at.date(), "sales", text, entries, document.name)
 
 
-def _sold_to(posted: Posted) -> Account:
+def _sold_to(posted: PostedDocument) -> Account:
     document = posted.document
     if posted.sold not in (*PLANS, "invoice", "usage"):
         return Account.PREPAID
     return sales_account(document.vat_code, document.vat_basis_points)
 
 
-def _money_of(posted: Posted) -> Account:
+def _money_of(posted: PostedDocument) -> Account:
     match posted.document.kind:
         case Kind.INVOICE:
             return Account.RECEIVABLE

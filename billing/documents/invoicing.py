@@ -21,15 +21,14 @@ from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.document import Draft, Exchanged, Kind, Line
 from billing.documents.posting import Office, Posted, exchanged, note_on, post
 from billing.documents.settled import SETTLED
-from billing.documents.vat import NANODOLLARS_PER_CENT, quote
+from billing.documents.vat import quote
 from billing.ids import new_id
 from billing.ledger.credit import Credit
-from billing.statements.period import Period
+from billing.prices.money import NANODOLLARS_PER_CENT
+from billing.statements.period import SETTLING, Period
 
 log = logging.getLogger(__name__)
 
-SETTLING = timedelta(hours=1)
-"""After a month, until its last requests are settled."""
 BEFORE_DELETION = timedelta(days=1)
 
 # What each account used beyond its credit in the months that are over, since the last that has a row.

@@ -16,11 +16,9 @@ from billing.database.db import Database, fetch
 from billing.documents.buyers import Buyer
 from billing.documents.document import Draft, Kind, Line
 from billing.documents.posting import Office, Posted, exchanged, note_on, post
-from billing.documents.vat import NANODOLLARS_PER_CENT, VOUCHER, contained, rounded, rule_for
-from billing.statements.period import Period
-
-SETTLING = timedelta(hours=1)
-"""After a month, until its last requests are settled."""
+from billing.documents.vat import VOUCHER, contained, rounded, rule_for
+from billing.prices.money import NANODOLLARS_PER_CENT
+from billing.statements.period import SETTLING, Period
 
 # What each account used of such credit until the end of a month, and until its beginning.
 _USED = """

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import msgspec
 
 from billing.documents.buyers import Buyer
+from billing.prices.money import NANODOLLARS_PER_CENT
 
 BASIS_POINTS = 10_000
-NANODOLLARS_PER_CENT = 10_000_000
 VOUCHER = "voucher"
 """The code of a sale of credit on which tax falls when it is used."""
 

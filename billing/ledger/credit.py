@@ -93,13 +93,6 @@ class Credit:
         entry = AuditEntry(actor, "credit granted", account_id, format_dollars(amount), reason)
         return await self._open(new, now, entry)
 
-    async def allowance(
-        self, account_id: int, amount: int, period_end: datetime, cause: UUID, *, stops: bool
-    ) -> Lot:
-        """A plan's usage for a period. ``stops``: until its end nothing else is spent, else credits follow it."""
-        new = NewLot(cause, account_id, Source.ALLOWANCE, "plan", amount, period_end)
-        return await self._open(new, self._clock(), stops_until=period_end if stops else None)
-
     async def refund(
         self,
         lot_id: int,
@@ -387,7 +380,6 @@ class Credit:
         new: NewLot,
         now: datetime,
         entry: AuditEntry | None = None,
-        stops_until: datetime | None = None,
         vat: int = 0,
         also: Also | None = None,
     ) -> Lot:
@@ -402,7 +394,6 @@ class Credit:
             if vat:
                 payments, owed_to_the_state = await _house(transaction, "payments", "vat")
                 changes.transfers = [Transfer(vat_cause(new.cause), payments, owed_to_the_state, vat, "vat")]
-            after = replace(after, stops_until=stops_until or account.stops_until)
             await write_account(transaction, changes, after)
             return lot if also is None else await _also(transaction, lot.id, also)
 

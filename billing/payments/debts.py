@@ -11,12 +11,12 @@ from billing.clock import Clock
 from billing.database.db import Database, fetch
 from billing.documents.document import Document
 from billing.documents.settled import SETTLED
-from billing.documents.vat import NANODOLLARS_PER_CENT, contained
+from billing.documents.vat import contained
 from billing.errors import Conflict
 from billing.ids import new_id
 from billing.ledger.credit import AlsoOfAccount, Credit
 from billing.payments.invoices import UNPAID, invoice_named, left_of
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Transaction
 
 # What is credited of an invoice, the tax in it, and whether that came on top of its prices.

@@ -16,7 +16,6 @@ from sqlalchemy.dialects.postgresql import insert
 from billing.clock import Clock
 from billing.database import sales
 from billing.database.db import Database, fetch
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError, Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Also, AlsoOfAccount, Credit, Unsent
@@ -28,13 +27,14 @@ from billing.payments.provider import DisputeSeen, EventSeen, Provider
 from billing.payments.records import Dispute, Payment, Refund
 from billing.payments.refunds import FAILED
 from billing.payments.settling import INVOICE
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.store.port import End, Lot, Transaction
 
 log = logging.getLogger(__name__)
 
 Ask = Callable[..., Awaitable[Sequence[Any]]]
 """A statement in a transaction, and its rows."""
-RUNNING = (End.EXPIRY, End.FORFEITURE)
+UNDISPUTED = (End.EXPIRY, End.FORFEITURE)
 """Ends of a lot that nobody has paid back or contested."""
 
 _STATE = "SELECT state FROM dispute WHERE id = $1 FOR UPDATE"
@@ -50,7 +50,7 @@ RETURNING id
 BY_THE_BANK = "the payer's bank took the money before"
 
 
-class Unknown(BillingError):
+class UnknownDispute(BillingError):
     """A dispute of a payment of ours that is not credited yet."""
 
 
@@ -67,7 +67,10 @@ class Disputes:
         self._clock = clock
 
     async def settle(self, event: EventSeen) -> None:
-        """Brings ours to what Stripe says now. Raises Unknown; Conflict while requests claim a part of the lot."""
+        """Brings ours to what Stripe says now.
+
+        Raises UnknownDispute; Conflict while requests claim a part of the lot.
+        """
         seen = await self._provider.dispute(event.object)
         if not await is_ours(self._database, self._provider, seen.intent):
             log.warning("%s is a dispute of a payment that is none of ours", seen.id)
@@ -84,7 +87,7 @@ class Disputes:
         async with self._database.begin() as connection:
             payment = None if seen.intent is None else await records.payment_by(connection, intent=seen.intent)
             if payment is None or payment.state not in ("credited", "unwanted"):
-                raise Unknown(f"{seen.id} is a dispute of no payment that is credited here")
+                raise UnknownDispute(f"{seen.id} is a dispute of no payment that is credited here")
             cause = new_id(self._clock())
             new = Dispute(
                 seen.id, payment.id, cause, "inquiry", seen.cents, seen.reason, seen.opened_at, seen.due_at, None
@@ -120,7 +123,7 @@ class Disputes:
         end = await self._end_of(payment)
         if state == "lost" and payment.state == "credited":
             await self._lose(payment, dispute, unsent, end, moved, of_lot)
-        elif state == "open" and payment.lot_id is not None and end in RUNNING:
+        elif state == "open" and payment.lot_id is not None and end in UNDISPUTED:
             await self._credit.open_dispute(payment.lot_id, also=of_lot)
         elif state == "won" and payment.lot_id is not None and end == End.DISPUTE:
             await self._credit.win_dispute(payment.lot_id, also=of_lot)
@@ -181,7 +184,7 @@ class Disputes:
                 payment.lot_id, value, dispute.cause, vat=vat, unsent=unsent, also=moved
             )
         else:
-            if end in RUNNING:
+            if end in UNDISPUTED:
                 await self._credit.open_dispute(payment.lot_id)
             await self._credit.lose_dispute(
                 payment.lot_id, value, cause=dispute.cause, vat=vat, unsent=unsent, also=of_lot

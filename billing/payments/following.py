@@ -29,7 +29,7 @@ from billing.payments.plan_life import (
     EXPIRED,
     OVER,
     SECOND,
-    Sold,
+    PlanPrice,
     follow,
     without_stripe,
 )
@@ -222,7 +222,11 @@ class Following:
         return sorted(new, key=lambda one: (one.paid_at or now, one.id))
 
     async def _changed(
-        self, row: Subscription, seen: SubscriptionSeen, paid: Sequence[InvoiceSeen], prices: Mapping[str, Sold]
+        self,
+        row: Subscription,
+        seen: SubscriptionSeen,
+        paid: Sequence[InvoiceSeen],
+        prices: Mapping[str, PlanPrice],
     ) -> SubscriptionSeen:
         """After a difference that was paid flat, by an invoice of its own: the price that it was paid for."""
         now = self._clock()

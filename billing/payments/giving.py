@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import tables
 from billing.documents.buyers import Buyer
-from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, contained, rule_for
+from billing.documents.vat import Quote, Taxing, contained, rule_for
 from billing.ids import new_id, vat_cause
 from billing.ledger import lots as fifo
 from billing.ledger.credit import open_lot, write_account
@@ -20,6 +20,7 @@ from billing.payments.plan_life import After, Bought, Told
 from billing.payments.rows import NewPayment
 from billing.payments.subscribed import RUNNING, Subscription
 from billing.plans.entitlements import NO_PLAN, Entitled, moved
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.store.port import (
     Allowance,
     AuditEntry,

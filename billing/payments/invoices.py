@@ -17,7 +17,7 @@ from billing.database.db import Database, execute, fetch
 from billing.documents.document import Document, Kind
 from billing.documents.reading import read_document
 from billing.documents.settled import SETTLED
-from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, contained
+from billing.documents.vat import Quote, contained
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.ledger.credit import Credit
@@ -25,12 +25,12 @@ from billing.payments.customers import Customers
 from billing.payments.provider import Provider
 from billing.payments.rows import NewPayment, note_expired, note_page, on, write
 from billing.payments.settling import INVOICE, pays_invoice
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 UNPAID = f"""
 SELECT d.id, d.account_id, d.series, d.number, d.due_on, d.gross_cents, least(
     d.gross_cents - coalesce(s.cents, 0),
-    ceil(a.owed_nanodollars::numeric / 10000000)
+    ceil(a.owed_nanodollars::numeric / {NANODOLLARS_PER_CENT})
 )::bigint AS left_cents
 FROM document d JOIN account a ON a.id = d.account_id
 LEFT JOIN ({SETTLED}) s ON s.document_id = d.id

@@ -27,7 +27,7 @@ CANCELLED, NOT_PAID, EXPIRED, CLOSED_ACCOUNT, SECOND, BY_OPERATOR, AT_STRIPE, CO
 """Why a subscription has ended."""
 
 
-class Sold(msgspec.Struct, frozen=True):
+class PlanPrice(msgspec.Struct, frozen=True):
     """A Price at Stripe: a month of a version for ``cents``, with the tax that its buyers pay."""
 
     version: Version
@@ -69,7 +69,7 @@ def follow(
     row: Subscription,
     seen: SubscriptionSeen,
     paid: Sequence[InvoiceSeen],
-    prices: Mapping[str, Sold],
+    prices: Mapping[str, PlanPrice],
     now: datetime,
     grace: timedelta,
     *,
@@ -124,7 +124,7 @@ def extra_allowance(old: Version, new: Version, paid: int, difference: int) -> i
 
 
 def _buy(
-    row: Subscription, invoice: InvoiceSeen, prices: Mapping[str, Sold], now: datetime, *, refused: bool
+    row: Subscription, invoice: InvoiceSeen, prices: Mapping[str, PlanPrice], now: datetime, *, refused: bool
 ) -> tuple[Subscription, Bought]:
     kind = "plan" if invoice.why in BEGINNINGS else "upgrade"
     until = invoice.period_end
@@ -145,7 +145,7 @@ def _buy(
     return row, Bought(invoice, new.version, kind, True, new.version.allowance, until)
 
 
-def _like(new: Sold, old: Version, prices: Mapping[str, Sold]) -> int:
+def _like(new: PlanPrice, old: Version, prices: Mapping[str, PlanPrice]) -> int:
     """What the old version cost with the same tax."""
     costs = [sold.cents for sold in prices.values() if sold.version.id == old.id] or [old.cents]
     return min(costs, key=lambda cents: abs(cents * new.version.cents - new.cents * old.cents))
@@ -167,7 +167,7 @@ def _closed(row: Subscription, reason: str, now: datetime) -> tuple[Subscription
 
 
 def _as_stripe_says(
-    row: Subscription, seen: SubscriptionSeen, prices: Mapping[str, Sold], grace: timedelta
+    row: Subscription, seen: SubscriptionSeen, prices: Mapping[str, PlanPrice], grace: timedelta
 ) -> Subscription:
     sold = prices.get(seen.price)
     planned = None if sold is None or sold.version.id == row.version.id else sold.version

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from billing.database import sales
 from billing.database.db import Database
-from billing.payments.plan_life import Sold
+from billing.payments.plan_life import PlanPrice
 from billing.payments.provider import Provider
 from billing.plans.catalog import FIRST_LANGUAGE
 from billing.plans.versions import Version, version_of
@@ -28,7 +28,7 @@ async def price_for(database: Database, provider: Provider, version: Version, ce
     return made
 
 
-async def sold_at(database: Database, prices: Collection[str], version: Version) -> dict[str, Sold]:
+async def sold_at(database: Database, prices: Collection[str], version: Version) -> dict[str, PlanPrice]:
     """What those of the prices stand for that are ours, and all prices of the version."""
     table = sales.plan_price
     query = select(table.c.price, table.c.version_id, table.c.cents).where(
@@ -36,4 +36,4 @@ async def sold_at(database: Database, prices: Collection[str], version: Version)
     )
     async with database.begin() as connection:
         rows = (await connection.execute(query)).all()
-        return {price: Sold(await version_of(connection, id_), cents) for price, id_, cents in rows}
+        return {price: PlanPrice(await version_of(connection, id_), cents) for price, id_, cents in rows}

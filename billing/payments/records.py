@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import sales
 from billing.documents.buyers import Buyer
-from billing.documents.vat import NANODOLLARS_PER_CENT, contained
+from billing.documents.vat import contained
 from billing.errors import NotFound
+from billing.prices.money import NANODOLLARS_PER_CENT
 
 OF_PLAN = ("plan", "upgrade")
 

@@ -17,7 +17,7 @@ from billing.clock import Clock
 from billing.customers.accounts import Entry, record
 from billing.database import sales
 from billing.database.db import Database, execute, fetch
-from billing.documents.vat import NANODOLLARS_PER_CENT, parts
+from billing.documents.vat import parts
 from billing.errors import BillingError, Conflict, DatabaseUnavailable
 from billing.ids import new_id
 from billing.ledger.credit import Credit, Kept
@@ -27,7 +27,7 @@ from billing.payments.ours import is_ours
 from billing.payments.provider import EventSeen, Gone, PaymentsRefused, Provider, RefundSeen
 from billing.payments.records import Payment, Refund
 from billing.payments.settling import OF_CREDIT
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Lot, Transaction
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ WHERE id = $1
 _TRIES = "SELECT tries FROM refund WHERE id = $1"
 
 
-class Unknown(BillingError):
+class UnknownRefund(BillingError):
     """A refund that was made at Stripe and not here: nothing has left the account for it."""
 
 
@@ -190,7 +190,10 @@ class Refunds:
                 return refund
 
     async def settle(self, event: EventSeen) -> None:
-        """Of an event about a refund. Raises Unknown for one of a payment of ours that was not asked for here."""
+        """Of an event about a refund.
+
+        Raises UnknownRefund for one of a payment of ours that was not asked for here.
+        """
         seen = await self._provider.refund_seen(event.object)
         async with self._database.begin() as connection:
             query = "SELECT id FROM refund WHERE stripe_id = $1 OR id = $2 OR $1 = ANY(past_ids)"
@@ -199,7 +202,9 @@ class Refunds:
             log.warning("%s gave back a payment that is none of ours", seen.id)
             return
         if not known:
-            raise Unknown(f"{seen.id} was refunded at Stripe and not here: nothing has left the account for it")
+            raise UnknownRefund(
+                f"{seen.id} was refunded at Stripe and not here: nothing has left the account for it"
+            )
         async with self._database.begin() as connection:
             refund = await records.refund(connection, known[0].id)
         if refund.state == "asked" or seen.id in refund.past_ids:

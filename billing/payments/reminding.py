@@ -30,7 +30,7 @@ _STATUS = "SELECT status FROM account WHERE id = $1"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Patience:
     """Days after an invoice's due day. Of payment: until it is due."""
 
     reminder_days: int
@@ -58,10 +58,10 @@ def stopped_for(reason: str) -> str | None:
 class Reminding:
     """Raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database, standings: Standings, terms: Terms, clock: Clock) -> None:
+    def __init__(self, database: Database, standings: Standings, patience: Patience, clock: Clock) -> None:
         self._database = database
         self._standings = standings
-        self._terms = terms
+        self._patience = patience
         self._clock = clock
 
     async def run_once(self) -> Reminded:
@@ -69,7 +69,7 @@ class Reminding:
             open_ = await unpaid(connection)
             suspended = [row.id for row in await fetch(connection, _SUSPENDED)]
         reminders = sum([await self._remind(one) for one in open_])
-        late = [one for one in open_ if self._is_over(one, self._terms.stop_days)]
+        late = [one for one in open_ if self._is_over(one, self._patience.stop_days)]
         stopped = sum([await self._stop(one) for one in late])
         debtors = {one.account_id for one in late}
         resumed = sum([await self._resume(id_) for id_ in suspended if id_ not in debtors])
@@ -79,7 +79,7 @@ class Reminding:
         return invoice.due_on + timedelta(days=days) < self._clock().date()
 
     async def _remind(self, one: Unpaid) -> bool:
-        if not self._is_over(one, self._terms.reminder_days):
+        if not self._is_over(one, self._patience.reminder_days):
             return False
         async with self._database.begin() as connection:
             if await _is_told(connection, one, REMINDER):
@@ -118,7 +118,7 @@ class Reminding:
         return True
 
     def _body(self, one: Unpaid) -> dict[str, object]:
-        stops_on = one.due_on + timedelta(days=self._terms.stop_days)
+        stops_on = one.due_on + timedelta(days=self._patience.stop_days)
         return {
             "account_id": one.account_id, "document": one.id, "name": one.name, "left_cents": one.left_cents,
             "due_on": one.due_on.isoformat(), "stops_on": stops_on.isoformat(),

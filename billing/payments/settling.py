@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.clock import Clock
 from billing.database.db import Database, fetch
 from billing.documents.settled import SETTLED
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError, Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Also, AlsoOfAccount, Credit
@@ -28,7 +27,7 @@ from billing.payments.provider import (
 )
 from billing.payments.records import Payment
 from billing.payments.wallets import keep_card, pause
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Lot, Transaction
 
 OF_CREDIT = ("credit", "top_up")

@@ -14,7 +14,7 @@ from billing.clock import Clock
 from billing.customers.accounts import Account, get_account
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import Buyer, buyer_of
-from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, quote
+from billing.documents.vat import Quote, Taxing, quote
 from billing.errors import BillingError, Conflict, NotFound
 from billing.ledger.credit import MOST_BALANCE
 from billing.payments.customers import Customers
@@ -22,7 +22,7 @@ from billing.payments.provider import Provider
 from billing.payments.records import Payment, payment
 from billing.payments.rows import NewPayment, note_page, on, write
 from billing.payments.settling import Settling
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 DAY = timedelta(days=1)
 CREDIT = "Credit"

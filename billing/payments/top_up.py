@@ -14,7 +14,7 @@ from billing.clock import Clock
 from billing.customers.accounts import Entry, get_account, record
 from billing.database.db import Database, fetch
 from billing.documents.buyers import buyer_of
-from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing, quote
+from billing.documents.vat import Taxing, quote
 from billing.errors import BillingError, Conflict, DatabaseUnavailable
 from billing.ids import new_id
 from billing.payments import records, wallets
@@ -24,6 +24,7 @@ from billing.payments.provider import Declined, EventSeen, Gone, PaymentsRefused
 from billing.payments.records import Payment, Wallet
 from billing.payments.settling import Settling, over
 from billing.payments.shop import CREDIT, Bounds, NoBuyer, NotForSale, order, require_for_sale, require_today
+from billing.prices.money import NANODOLLARS_PER_CENT
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from billing.plans.entitlements import Terms
-from billing.prices.money import parse_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, parse_dollars
 
 CURRENCY = "usd"
-NANODOLLARS_PER_CENT = 10_000_000
 MOST_CENTS = 99_999_999
 """As much as Stripe charges at once."""
 FIRST_LANGUAGE = "en"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from billing.documents.vat import NANODOLLARS_PER_CENT
+from billing.prices.money import NANODOLLARS_PER_CENT
 
 CREDITED, UNWANTED = "credited", "unwanted"
 OF_CREDIT = ("credit", "top_up")

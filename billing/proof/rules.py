@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.database.db import fetch
 from billing.database.sales import VAT_CAUSE
 from billing.database.tables import TRANSFERS
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.ids import lowest_id
+from billing.prices.money import NANODOLLARS_PER_CENT
 
 
 @dataclass(frozen=True, slots=True)

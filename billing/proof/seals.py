@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.database.db import execute, fetch
+from billing.statements.period import SETTLING
 
-SETTLING = timedelta(hours=1)
 ONE_DAY = timedelta(days=1)
 GENESIS = bytes(32)
 ROWS_A_FETCH = 5_000

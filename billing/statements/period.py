@@ -17,6 +17,8 @@ from billing.errors import NotFound
 from billing.ids import ID_SLACK, lowest_id
 
 ROWS_AT_ONCE = 10_000
+SETTLING = timedelta(hours=1)
+"""After a period, until all of it is written: longer than a request, or a transaction, takes."""
 
 
 class By(StrEnum):

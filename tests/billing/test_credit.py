@@ -14,6 +14,7 @@ from billing.ledger.lots import one_year_after
 from billing.ledger.sweep import Sweeper
 from billing.prices.pricing import Tokens
 from billing.store.port import End, Lot
+from tests.billing.allowances import allow
 from tests.billing.conftest import Bank, Customer
 
 DOLLAR = 10**9
@@ -155,8 +156,8 @@ async def test_a_plans_allowance_is_used_first_ends_with_its_period_and_then_sto
 ) -> None:
     customer = await bank.customer(DOLLAR)
     period_end = bank.clock.now + timedelta(days=30)
-    allowance = await bank.credit.allowance(
-        customer.account_id, WORST + 1000, period_end, uuid.uuid4(), stops=stops
+    allowance = await allow(
+        bank.store, bank.clock, customer.account_id, WORST + 1000, period_end, uuid.uuid4(), stops=stops
     )
     await use(customer, WORST)
     assert (await lot_now(bank, allowance)).remaining == 1000

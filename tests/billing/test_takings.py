@@ -10,11 +10,11 @@ import pytest
 from billing.database.db import execute
 from billing.ids import new_id, vat_cause
 from billing.payments.provider import MovementSeen
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.proof.takings import Takings, compare_takings
 from tests.billing.conftest import Bank, Customer
 
 DAY = date(2026, 1, 31)
-NANODOLLARS_PER_CENT = 10_000_000
 PAYMENT = """
 INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents, gross_cents, vat_code,
                      vat_basis_points, buyer, created_at, paid_at, intent)

@@ -16,8 +16,9 @@ from billing.documents.buyers import Buyer, Seller
 from billing.documents.document import Document, Exchanged
 from billing.documents.posting import Office, Posted, Posting, Sold
 from billing.documents.reading import read_document
-from billing.documents.vat import NANODOLLARS_PER_CENT, Quote, Taxing, VatRule, quote
+from billing.documents.vat import Quote, Taxing, VatRule, quote
 from billing.ids import new_id
+from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer, bank  # noqa: F401 -- a fixture
 
 NORWAY = VatRule("NO", None, 2500, "3")

@@ -11,11 +11,12 @@ from billing.database.db import fetch
 from billing.documents.exchange import Rate, enter_rate
 from billing.ids import new_id
 from billing.ledger.sweep import Sweeper
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Customer
 from tests.documents.conftest import ATHENS, OSLO, Shop
 
-CENT = 10_000_000
+CENT = NANODOLLARS_PER_CENT
 JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 10, 12, tzinfo=UTC) for month in (1, 2, 3))
 
 

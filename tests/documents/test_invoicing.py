@@ -19,12 +19,13 @@ from billing.documents.exchange import Rate, enter_rate
 from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Posted
 from billing.documents.statement import month_or_year, read_statement
-from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing
+from billing.documents.vat import Taxing
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.payments.debts import Debts
 from billing.payments.invoices import BankTransfers, unpaid
-from billing.payments.reminding import Reminded, Reminding, Terms, stopped_for, why_stopped
+from billing.payments.reminding import Patience, Reminded, Reminding, stopped_for, why_stopped
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Bank, Customer
@@ -59,8 +60,8 @@ class Company:
         ).run_once()
 
     async def remind(self) -> Reminded:
-        terms = Terms(reminder_days=7, stop_days=21)
-        return await Reminding(self.bank.database, self.bank.standings, terms, self.bank.clock).run_once()
+        patience = Patience(reminder_days=7, stop_days=21)
+        return await Reminding(self.bank.database, self.bank.standings, patience, self.bank.clock).run_once()
 
     async def pays(self, name: str, cents: int | None = None, on: date | None = None) -> int:
         """By bank; what is left, in cents."""

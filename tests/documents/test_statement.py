@@ -11,6 +11,7 @@ from billing.database.db import execute
 from billing.documents.statement import Sale, Statement, as_rows, month_or_year, read_statement
 from billing.ids import new_id
 from billing.statements.period import Period
+from tests.billing.allowances import allow
 from tests.documents import story
 from tests.documents.conftest import Shop
 from tests.documents.story import CENT, moves_at_stripe
@@ -75,7 +76,8 @@ async def test_what_is_deferred_was_bought(shop: Shop) -> None:
     customer, now = await shop.bank.customer(0), shop.bank.clock()
     await shop.sells(customer, 2500)
     until = now + timedelta(days=400)
-    await shop.bank.credit.allowance(customer.account_id, 700 * CENT, until, new_id(now), stops=False)
+    bank = shop.bank
+    await allow(bank.store, bank.clock, customer.account_id, 700 * CENT, until, new_id(now), stops=False)
     await shop.bank.credit.grant(customer.account_id, 50 * CENT, "sorry", new_id(now), "test")
     assert (await statement_of(shop, "2026-01")).deferred == (0, 2500 * CENT)
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.documents.buyers import Buyer
-from billing.documents.vat import NANODOLLARS_PER_CENT, VOUCHER, Taxing, VatRule, contained, quote, rule_for
+from billing.documents.vat import VOUCHER, Taxing, VatRule, contained, quote, rule_for
+from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, TAXING
 
 cents = st.integers(min_value=1, max_value=100_000_000)

@@ -23,6 +23,7 @@ from billing.payments.upkeep import Upkeep
 from billing.plans.catalog import Plan
 from billing.plans.entitlements import Terms
 from billing.plans.versions import publish
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.proof import rules
 from tests.billing.conftest import RATE, Bank, Customer, TurnedClock
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
@@ -147,7 +148,7 @@ class Shop:
             SELECT coalesce(sum(amount_nanodollars), 0)::bigint FROM transfer t
             JOIN ledger_account d ON d.id = t.debit_id WHERE d.kind = 'payments'"""
         async with self.bank.database.begin() as connection:
-            return int((await fetch(connection, query))[0][0]) // 10_000_000
+            return int((await fetch(connection, query))[0][0]) // NANODOLLARS_PER_CENT
 
     async def charged(self) -> int:
         """Cents that Stripe took from cards."""

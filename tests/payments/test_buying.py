@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from billing.database.db import fetch
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.ids import new_id
 from billing.payments.settling import Mismatch
 from billing.payments.shop import NoBuyer, NotForSale
+from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.payments.conftest import BACK, CARD, Counter
 
 DOLLAR = 10**9

@@ -6,11 +6,11 @@ import pytest
 
 from appliance.stripe_sandbox.disputes import decide, open_dispute
 from appliance.stripe_sandbox.hosted import Buyer as Payer
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict
 from billing.payments import records
 from billing.payments.disputes import state_of, way
 from billing.payments.records import Dispute, Payment
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Bank, Customer
 from tests.payments.conftest import BACK, CARD, EXCLUDING, INCLUDING, Counter, counter_of

@@ -11,10 +11,10 @@ from billing.customers.standing import Standings
 from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Office, Posted, Posting
 from billing.documents.reading import paid
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Customer

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from appliance.stripe_sandbox.refunds import fail
 from billing.charging.admission import Admitted
-from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing, VatRule, quote
+from billing.documents.vat import Taxing, VatRule, quote
 from billing.errors import Conflict
 from billing.payments import records
 from billing.payments.provider import EventSeen
 from billing.payments.records import Payment, Refund
 from billing.payments.refunds import _amounts
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from tests.payments.conftest import ADA, Counter
 

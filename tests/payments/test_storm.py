@@ -8,10 +8,10 @@ import pytest
 
 from appliance.stripe_sandbox.webhooks import signature
 from billing.database.db import fetch
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import BillingError
 from billing.payments.inbox import store
 from billing.payments.provider import BadSignature, EventSeen
+from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.conftest import Figure
 from tests.payments.conftest import BOUNDS, Counter
 from tests.stripe_sandbox.inprocess import SECRET

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database.db import fetch
-from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing
+from billing.documents.vat import Taxing
 from billing.errors import Conflict
+from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer
 from tests.conftest import Figure
 from tests.payments.conftest import bank

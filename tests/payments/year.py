@@ -30,12 +30,12 @@ from billing.payments import records
 from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
 from billing.payments.provider import BadSignature, Declined
 from billing.payments.records import Payment
-from billing.payments.reminding import Reminding, Terms
+from billing.payments.reminding import Patience, Reminding
 from billing.payments.shop import Bounds, NotForSale
 from billing.payments.stripe.adapter import StripeProvider
 from billing.payments.subscriptions.changes import NotPossible
 from billing.plans.catalog import Plan
-from billing.plans.entitlements import Terms as PlanTerms
+from billing.plans.entitlements import Terms
 from billing.plans.versions import publish
 from billing.prices.pricing import Tokens
 from billing.proof.reconciliation import Reading, reconcile
@@ -63,8 +63,8 @@ BUYERS = (
     Buyer("Max Mustermann", "Weg 5", "10115", "Berlin", "DE", business=False),
     Buyer("Grace Hopper", "Main St 6", "10001", "New York", "US", business=False),
 )
-SMALL = Plan("small", {"en": "Small"}, {}, 1000, 12 * DOLLAR, PlanTerms(requests_per_minute=600))
-LARGE = Plan("large", {"en": "Large"}, {}, 4000, 60 * DOLLAR, PlanTerms(requests_per_minute=6000, priority=5))
+SMALL = Plan("small", {"en": "Small"}, {}, 1000, 12 * DOLLAR, Terms(requests_per_minute=600))
+LARGE = Plan("large", {"en": "Large"}, {}, 4000, 60 * DOLLAR, Terms(requests_per_minute=6000, priority=5))
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Business:
         self._open_till()
         self.posting = Posting(bank.database, office, bank.clock)
         self.invoicing = Invoicing(bank.database, office, bank.credit, bank.clock, invoice_days=14)
-        self.reminding = Reminding(bank.database, bank.standings, Terms(7, 21), bank.clock)
+        self.reminding = Reminding(bank.database, bank.standings, Patience(7, 21), bank.clock)
         self.sweeper = Sweeper(bank.store, bank.clock)
         self.invoices = Invoices(bank.database, self.provider, bank.clock)
         self.transfers = BankTransfers(bank.database, bank.credit, bank.clock)

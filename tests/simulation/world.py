@@ -22,6 +22,7 @@ from billing.ledger.sweep import Sweeper
 from billing.prices.pricing import Tokens
 from billing.store.port import Changes
 from billing.store.port import Lot as RealLot
+from tests.billing.allowances import allow
 from tests.simulation.ground import Ground, keys_of
 from tests.simulation.memory import Crash
 from tests.simulation.model import (
@@ -131,7 +132,8 @@ class World:
     async def _allow(self, number: int, amount: int, days: int, stops: bool) -> int:
         cause, end = self._id(), self.now + days * DAY
         expires = EPOCH + timedelta(microseconds=end)
-        await self._allowed(self.credit.allowance(number, amount, expires, cause, stops=stops))
+        store = self.ground.store
+        await self._allowed(allow(store, self.clock, number, amount, expires, cause, stops=stops))
         if stops and await self.ground.opened(cause) is not None:
             self.model.accounts[number].stops_until = end
         return await self._opened(number, "allowance", amount, end, cause)

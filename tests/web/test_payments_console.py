@@ -150,7 +150,7 @@ async def test_what_stripe_told_is_seen_and_replayed(house: House, operator: Bro
 
 
 async def test_a_whole_story_of_a_customer_who_buys(house: House, ada: Browser) -> None:
-    """Credit, a refund that is refused and one that is not; a plan, dearer in the middle, and canceled."""
+    """Credit, a refund that is refused and one that is not; a plan, dearer in the middle, and cancelled."""
     number = await account_of(house)
     await buy(house, ada, 10)
     assert "$10.00" in (await ada.get("/dashboard")).words

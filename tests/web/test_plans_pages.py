@@ -104,8 +104,8 @@ async def test_a_cheaper_plan_begins_at_the_renewal_and_can_be_taken_back(house:
 async def test_whoever_cancels_keeps_the_plan_and_can_take_it_back(house: House, ada: Browser) -> None:
     await subscribe(house, ada, "starter")
     assert "You keep all of it until" in (await ada.get("/plan/cancel")).words
-    canceled = await ada.post("/plan/cancel")
-    assert "You have cancelled" in canceled.words
+    cancelled = await ada.post("/plan/cancel")
+    assert "You have cancelled" in cancelled.words
     assert await allowance(house) == 1200
     assert "Your plan goes on as it is" in (await ada.post("/plan/resume")).words
     assert (await ada.post("/plan/resume")).status == 409, "there is nothing to take back"
