@@ -1,8 +1,8 @@
 """What an account owes is lowered by the operator: he gives it up, or notes money that names no invoice.
 
 It goes to the account's invoices first, the one that is due first before the others, in whole cents; what is left
-of it lowers what is not invoiced yet, and is not asked for. Which invoice got what is kept, in the transaction
-that lowers the debt.
+of it lowers what is not invoiced yet, and is not asked for. Where less than a cent of an invoice is still owed, it
+is asked of nobody. Which invoice got what is kept, in the transaction that lowers the debt.
 """
 
 from uuid import UUID
@@ -33,6 +33,7 @@ _CREDIT = """
 INSERT INTO allocation (cause, document_id, cents, vat_cents, created_at, credited)
 VALUES ($1, $2, $3, $4, $5, true)
 """
+_OWED = "SELECT owed_nanodollars FROM account WHERE id = $1"
 _ALLOCATE = "INSERT INTO allocation (cause, document_id, cents, created_at) VALUES ($1, $2, $3, $4)"
 
 
@@ -86,13 +87,22 @@ class Debts:
         async def also(transaction: Transaction) -> None:
             if await transaction.moved(cause):
                 return
-            left = amount // NANODOLLARS_PER_CENT
-            for id_, *_, left_cents in await transaction.fetch(UNPAID, account_id):
+            invoices = await transaction.fetch(UNPAID, account_id)
+            ((owed,),) = await transaction.fetch(_OWED, account_id)
+            left = _to_allocate(amount, owed, sum(left_cents for *_, left_cents in invoices))
+            for id_, *_, left_cents in invoices:
                 if cents := min(left, left_cents):
                     await transaction.fetch(_ALLOCATE, cause, id_, cents, self._clock())
                 left -= cents
 
         return also
+
+
+def _to_allocate(amount: int, owed: int, asked_cents: int) -> int:
+    """Cents for invoices: whole ones, and one that is begun where they would ask for more than is owed then."""
+    whole, begun = divmod(amount, NANODOLLARS_PER_CENT)
+    asks_too_much = (asked_cents - whole) * NANODOLLARS_PER_CENT > owed - amount
+    return whole + bool(begun and asks_too_much)
 
 
 def _vat_in(invoice: Document, cents: int) -> int:

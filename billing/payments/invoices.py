@@ -30,11 +30,11 @@ from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 UNPAID = f"""
 SELECT d.id, d.account_id, d.series, d.number, d.due_on, d.gross_cents, least(
     d.gross_cents - coalesce(s.cents, 0),
-    ceil(a.owed_nanodollars::numeric / {NANODOLLARS_PER_CENT})
+    a.owed_nanodollars / {NANODOLLARS_PER_CENT}
 )::bigint AS left_cents
 FROM document d JOIN account a ON a.id = d.account_id
 LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
-WHERE d.kind = 'invoice' AND d.gross_cents > coalesce(s.cents, 0) AND a.owed_nanodollars > 0
+WHERE d.kind = 'invoice' AND d.gross_cents > coalesce(s.cents, 0) AND a.owed_nanodollars >= {NANODOLLARS_PER_CENT}
   AND ($1::bigint IS NULL OR d.account_id = $1)
 ORDER BY d.due_on, d.id
 """

@@ -343,6 +343,39 @@ async def test_what_is_forgiven_goes_to_the_oldest_invoice_and_the_rest_to_what_
     assert await company.bank.discrepancies() == []
 
 
+@pytest.mark.parametrize("last", [Company.forgives, Company.pays_for_nothing_named])
+async def test_a_part_of_a_cent_is_asked_of_nobody_and_what_is_left_can_be_paid(
+    company: Company, last: Callable[[Company, int], Awaitable[None]]
+) -> None:
+    clock = company.bank.clock
+    await company.uses(5 * REQUEST)
+    clock.now = at(2, 1, 2)
+    await company.invoice()
+    await company.forgives(NANODOLLARS_PER_CENT // 2)
+    assert await company.left() == {"1": 499}
+    assert await company.pays("1", 300) == 199
+    await last(company, 1_995_000_000)
+    assert (await company.left(), await company.owed()) == ({}, 0)
+    await company.uses(REQUEST)
+    assert await company.left() == {}, "nothing of the first is asked for again"
+    clock.now = at(3, 1, 2)
+    await company.invoice()
+    assert await company.left() == {"2": 100}
+    assert await company.pays("2") == 0
+    assert await company.bank.discrepancies() == []
+
+
+async def test_an_invoice_whose_account_owes_less_than_a_cent_is_not_asked_for(company: Company) -> None:
+    await company.uses(5 * REQUEST)
+    company.bank.clock.now = at(2, 1, 2)
+    await company.invoice()
+    await company.forgives(NANODOLLARS_PER_CENT // 2)
+    assert await company.pays("1") == 0
+    assert await company.owed() == NANODOLLARS_PER_CENT // 2
+    company.bank.clock.now = at(6, 1)
+    assert await company.remind() == Reminded(0, 0, 0)
+
+
 @pytest.mark.parametrize("taxing", [TAXING, ON_TOP], ids=["included", "on top"])
 async def test_an_invoice_that_is_wrong_is_credited_with_its_tax_and_what_is_left_is_paid(
     shop: Shop, taxing: Taxing
