@@ -97,7 +97,8 @@ def open_till(
     """``handlers`` are of events that others than those who sell follow."""
     days = settings.billing.refund_days
     offer = offer_of(settings)
-    return till(database, provider, settings.taxing, bounds_of(settings), clock, days, handlers, offer)
+    term = timedelta(days=settings.payments.invoice_days)
+    return till(database, provider, settings.taxing, bounds_of(settings), clock, days, handlers, offer, term)
 
 
 def till(
@@ -109,13 +110,14 @@ def till(
     refund_days: int,
     handlers: Mapping[str, Handler] | None = None,
     offer: Offer = Offer(),
+    invoice_term: timedelta = timedelta(days=14),
 ) -> Till:
     store = PostgresStore(database)
     credit = Credit(store, clock, refund_days=refund_days)
     following = Following(database, store, provider, taxing, offer.grace, clock)
     settling = Settling(database, provider, credit, clock)
     refunds = Refunds(database, provider, credit, clock)
-    disputes = Disputes(database, provider, credit, following, clock)
+    disputes = Disputes(database, provider, credit, following, clock, invoice_term)
     top_ups = TopUps(database, provider, settling, taxing, bounds, clock)
 
     async def settle_page(event: EventSeen) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.console.customers import account_of, actor
 from appliance.papers.papers import Papers
+from appliance.papers.wording import standing_of
 from appliance.site.audience import Audience
 from appliance.site.countries import country_name
 from appliance.site.forms import BadForm, number, read_form, uuid_of
@@ -21,6 +22,7 @@ from billing.customers.accounts import Account, get_account
 from billing.database.db import Database
 from billing.documents.buyers import buyer_of
 from billing.documents.reading import documents_of, read_document
+from billing.documents.settled import invoices_of
 from billing.errors import BillingError, NotFound
 from billing.ids import new_id
 from billing.payments.records import disputes_of_account, payment, payments_of, refunds_of_account, wallet
@@ -153,6 +155,7 @@ class CustomerBillingPages:
             disputes = await disputes_of_account(connection, account_id, SHOWN)
             plans = await subscriptions_of(connection, account_id, SHOWN)
             documents = await documents_of(connection, account_id, SHOWN)
+            invoices = await invoices_of(connection, account_id)
         return self._render(
             visitor,
             "customer-billing.html",
@@ -166,6 +169,8 @@ class CustomerBillingPages:
             disputes=disputes,
             plans=[one for one in plans if one.state != "ordered"],
             documents=documents,
+            invoices=invoices,
+            standing={id_: standing_of(state, visitor.say) for id_, state in invoices.items()},
             error=error,
             done=bool(done),
         )

@@ -38,7 +38,9 @@ class PaymentLetters:
         then = say("Until your bank shows it can take up to ten days.")
         return Letter(say("Your money is on its way back"), (sentence, then), self._credit(say))
 
-    def _dispute(self, body: Body, say: Say, _: str) -> Letter:
+    def _dispute(self, body: Body, say: Say, language: str) -> Letter:
+        if "invoice" in body:
+            return self._dispute_of_invoice(body, say, language)
         values = {"amount": format_dollars(body["amount_nanodollars"]), "service": self._site.name}
         subject, sentences = {
             "open": (
@@ -64,6 +66,36 @@ class PaymentLetters:
             ),
         }[body["state"]]
         return Letter(subject, sentences, self._credit(say))
+
+    def _dispute_of_invoice(self, body: Body, say: Say, language: str) -> Letter:
+        values = {
+            "amount": format_dollars(body["amount_nanodollars"]), "service": self._site.name,
+            "name": body["invoice"], "day": _day(body["pay_by"], language),
+        }  # fmt: skip
+        subject, sentences = {
+            "open": (
+                say("A payment is contested"),
+                (
+                    say("Your bank contests a payment of {amount} to {service}.", **values),
+                    say("It was for invoice {name}. Until that is decided, nothing is asked of you.", **values),
+                ),
+            ),
+            "won": (
+                say("A contested payment is settled"),
+                (
+                    say("Your bank no longer contests the payment of {amount} to {service}.", **values),
+                    say("Invoice {name} stays paid.", **values),
+                ),
+            ),
+            "lost": (
+                say("Invoice {name} is unpaid again", **values),
+                (
+                    say("Your bank took the payment of {amount} to {service} back.", **values),
+                    say("It was for invoice {name}, which is to be paid by {day} now.", **values),
+                ),
+            ),
+        }[body["state"]]
+        return Letter(subject, sentences, (say("Receipts and invoices"), self._site.url("/documents")))
 
     def _paused(self, body: Body, say: Say, _: str) -> Letter:
         why = {
@@ -96,7 +128,7 @@ class PaymentLetters:
             say("The bank's reason: {reason}", reason=body["why"]),
         ]
         if body["due_at"] is not None and state in ("inquiry", "open"):
-            day = format_date(datetime.fromisoformat(body["due_at"]), "long", locale=locale_of(language))
+            day = _day(body["due_at"], language)
             sentences.append(say("Answer it at Stripe before {day}.", day=day))
         return Letter(subject, tuple(sentences), (say("Console"), self._site.url("/console")))
 
@@ -111,3 +143,10 @@ class PaymentLetters:
 
     def _credit(self, say: Say) -> tuple[str, str]:
         return say("Overview"), self._site.url("/dashboard")
+
+
+def _day(moment: str | None, language: str) -> str:
+    """Of a day or a moment as ISO 8601 writes it; nothing for none."""
+    return (
+        "" if moment is None else format_date(datetime.fromisoformat(moment), "long", locale=locale_of(language))
+    )

@@ -18,6 +18,7 @@ from billing.documents.buyers import Buyer, Seller
 from billing.documents.document import Document, Kind
 from billing.documents.exchange import EXAMPLE_SOURCE
 from billing.documents.reading import Paid
+from billing.documents.settled import InvoiceState
 from billing.documents.vat import VOUCHER
 
 NORWAY = "NO"
@@ -58,22 +59,23 @@ class Paper:
 
 
 def lay_out(
-    document: Document, paid: Paid | None = None, corrects: str | None = None, left_cents: int | None = None
+    document: Document,
+    paid: Paid | None = None,
+    corrects: str | None = None,
+    state: InvoiceState | None = None,
 ) -> Paper:
     """``paid`` is what was until now, ``corrects`` the number of the document that it takes back.
 
-    ``left_cents`` of an invoice are to be paid: without it, what was not paid.
+    ``state`` is an invoice's.
     """
-    if left_cents is None and document.kind is Kind.INVOICE:
-        left_cents = document.gross_cents - (0 if paid is None else paid.cents)
-    return _Writer(document, paid, left_cents or 0, speaker(document.language)).paper(corrects)
+    return _Writer(document, paid, state, speaker(document.language)).paper(corrects)
 
 
 class _Writer:
-    def __init__(self, document: Document, paid: Paid | None, left_cents: int, say: Say) -> None:
+    def __init__(self, document: Document, paid: Paid | None, state: InvoiceState | None, say: Say) -> None:
         self._document = document
         self._paid = paid
-        self._left_cents = left_cents
+        self._state = state
         self._say = say
         self._locale = locale_of(document.language)
 
@@ -138,8 +140,8 @@ class _Writer:
             yield self._what_happened(), self._days(document.delivered_at, document.delivered_until)
         if corrects is not None:
             yield say("Takes back"), corrects
-        if document.due_on is not None:
-            yield say("To be paid by"), self._day(document.due_on)
+        if self._state is not None:
+            yield say("To be paid by"), self._day(self._state.due_on)
         if self._paid is not None:
             yield say("Paid by bank") if self._paid.by_bank else say("Paid"), self._day(self._paid.at)
 
@@ -174,20 +176,32 @@ class _Writer:
             yield document.note
         if document.kind is Kind.USAGE:
             yield say("Paid with credit: nothing is to be paid.")
+        elif self._state is not None and self._state.left_cents < document.gross_cents:
+            yield " ".join(self._standing(self._state))
         elif self._paid is not None:
-            if self._left_cents <= 0:
-                yield say("Paid. Thank you.")
-            else:
-                parts = {"paid": self._amount(self._paid.cents), "rest": self._amount(self._left_cents)}
-                yield say("Paid until now: {paid} USD. To be paid: {rest} USD.", **parts)
-        elif document.kind is Kind.INVOICE and self._left_cents < document.gross_cents:
-            yield say("To be paid: {rest} USD.", rest=self._amount(self._left_cents))
-        if document.seller.bank_account and self._left_cents > 0:
+            yield say("Paid. Thank you.")
+        if document.seller.bank_account and self._state is not None and self._state.left_cents:
             yield say(
                 "By bank: pay to account {account}, and name invoice {number}.",
                 account=document.seller.bank_account,
                 number=document.name,
             )
+
+    def _standing(self, state: InvoiceState) -> Iterable[str]:
+        say = self._say
+        if state.paid_cents == state.gross_cents:
+            yield say("Paid. Thank you.")
+            return
+        if state.paid_cents:
+            yield say("Paid: {amount} USD.", amount=self._amount(state.paid_cents))
+        if state.credited_cents:
+            yield say("Credited: {amount} USD.", amount=self._amount(state.credited_cents))
+        if state.forgiven_cents:
+            yield say("Forgiven: {amount} USD.", amount=self._amount(state.forgiven_cents))
+        if state.left_cents:
+            yield say("To be paid: {rest} USD.", rest=self._amount(state.left_cents))
+        else:
+            yield say("Nothing is to be paid.")
 
     def _amount(self, cents: int) -> str:
         return format_decimal(Decimal(cents) / 100, format="#,##0.00", locale=self._locale)

@@ -4,6 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.papers.paper import Paper, lay_out
 from billing.documents import reading
+from billing.documents.settled import invoice_state
 
 
 class Papers:
@@ -19,8 +20,7 @@ class Papers:
         corrects = None
         if document.corrects_id is not None:
             corrects = (await reading.read_document(connection, document.corrects_id)).name
-        left = await reading.left_to_pay(connection, document.id)
-        return lay_out(document, paid, corrects, left)
+        return lay_out(document, paid, corrects, await invoice_state(connection, document.id))
 
     def pdf(self, paper: Paper) -> bytes:
         """Takes a tenth of a second."""

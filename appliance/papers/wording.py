@@ -10,6 +10,7 @@ from appliance.identity.tables import person
 from appliance.texts import ENGLISH, Say, locale_of, speaker
 from billing.documents.document import Document, Kind
 from billing.documents.posting import Sold
+from billing.documents.settled import InvoiceState
 from billing.plans.catalog import in_language
 from billing.prices.money import format_dollars
 
@@ -70,6 +71,21 @@ def title_of(kind: Kind, say: Say) -> str:
         Kind.CREDIT_NOTE: say("Credit note"),
         Kind.USAGE: say("Credit used"),
     }[kind]
+
+
+def standing_of(state: InvoiceState, say: Say) -> str:
+    """What became of an invoice, as lists of documents say it; nothing of one that is unpaid as a whole."""
+    parts = (
+        (state.paid_cents, say("Paid"), say("Partly paid")),
+        (state.credited_cents, say("Credited"), say("Partly credited")),
+        (state.forgiven_cents, say("Forgiven"), say("Partly forgiven")),
+    )
+    said = [(whole, partly) for cents, whole, partly in parts if cents]
+    if len(said) == 1 and not state.left_cents:
+        return said[0][0]
+    return ", ".join(
+        partly if place == 0 else partly[0].lower() + partly[1:] for place, (_, partly) in enumerate(said)
+    )
 
 
 def month_of(period: str, language: str) -> str:

@@ -1,14 +1,13 @@
 """Receipts, invoices and credit notes: the list, and each as a page and a PDF. Their owner always reads them."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
 from appliance.papers.papers import Papers
-from appliance.papers.wording import title_of
+from appliance.papers.wording import standing_of, title_of
 from appliance.site.audience import Audience
 from appliance.site.forms import BadForm, number, read_form, uuid_of
 from appliance.site.pages import NothingHere, Routes, go
@@ -21,9 +20,9 @@ from billing.clock import Clock
 from billing.database.db import Database
 from billing.documents.document import Document
 from billing.documents.reading import documents_of, read_document, related
+from billing.documents.settled import InvoiceState, invoice_state, invoices_of
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
-from billing.payments.invoices import unpaid
 from billing.payments.settling import Mismatch
 
 HERE = "/documents"
@@ -32,11 +31,12 @@ SHOWN = 500
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """``left_cents`` of an invoice are to be paid; ``is_late``: its day is over."""
+    """``state`` is an invoice's, ``stands`` says it in words; ``is_late``: its day is over."""
 
     document: Document
     title: str
-    left_cents: int
+    state: InvoiceState | None
+    stands: str
     is_late: bool
 
 
@@ -75,8 +75,9 @@ class DocumentPages:
         account_id = visitor.person.account_id
         async with self._database.begin() as connection:
             found = await documents_of(connection, account_id, SHOWN)
-            left = {one.id: one.left_cents for one in await unpaid(connection, account_id)}
-        return self._render(visitor, "documents.html", listed=[self._listed(one, left, visitor) for one in found])
+            invoices = await invoices_of(connection, account_id)
+        listed = [self._listed(one, invoices.get(one.id), visitor) for one in found]
+        return self._render(visitor, "documents.html", listed=listed)
 
     async def document(self, request: Request, visitor: Visitor) -> Response:
         document_id, account_id = _number(request), visitor.person.account_id
@@ -84,11 +85,11 @@ class DocumentPages:
             async with self._database.begin() as connection:
                 document = await read_document(connection, document_id, account_id)
                 paper = await self._papers.paper(connection, document_id, account_id)
-                left = {one.id: one.left_cents for one in await unpaid(connection, account_id)}
+                state = await invoice_state(connection, document_id)
                 others = await related(connection, document_id)
         except NotFound:
             raise NothingHere from None
-        listed = self._listed(document, left, visitor)
+        listed = self._listed(document, state, visitor)
         order = new_id(self._clock())
         return self._render(visitor, "document.html", paper=paper, listed=listed, others=others, order=order)
 
@@ -144,9 +145,10 @@ class DocumentPages:
         named = {"content-disposition": f"attachment; filename={paper.file_name}"}
         return Response(content, 200, named, "application/pdf")
 
-    def _listed(self, one: Document, left: Mapping[int, int], visitor: Visitor) -> Listed:
-        is_late = one.id in left and one.due_on is not None and one.due_on < self._clock().date()
-        return Listed(one, title_of(one.kind, visitor.say), left.get(one.id, 0), is_late)
+    def _listed(self, one: Document, state: InvoiceState | None, visitor: Visitor) -> Listed:
+        stands = "" if state is None else standing_of(state, visitor.say)
+        is_late = state is not None and state.left_cents > 0 and state.due_on < self._clock().date()
+        return Listed(one, title_of(one.kind, visitor.say), state, stands, is_late)
 
 
 def _number(request: Request) -> int:

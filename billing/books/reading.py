@@ -89,7 +89,7 @@ SELECT t.cause, t.kind, a.account_id, t.amount, t.created_at
 FROM {_MOVED} t JOIN ledger_account a ON a.id = t.side
 WHERE t.kind IN ('payment', 'write_off') AND t.created_at < $1
     AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.id = t.cause)
-    AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.cause = t.cause AND a.credited)
+    AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.cause = t.cause AND a.kind = 'credited')
 ORDER BY t.created_at, t.cause
 """
 _PAYOUTS = f"""

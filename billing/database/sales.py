@@ -220,9 +220,10 @@ dispute = Table(
     moment("opened_at"),
     moment("due_at", nullable=True),
     moment("closed_at", nullable=True),
+    Column("pay_by", Date),
     CheckConstraint("state IN ('inquiry', 'open', 'won', 'lost', 'closed')", name="state"),
     comment="a payment that its payer's bank contests; id is Stripe's; cause: of its transfers when it is lost;"
-    " an inquiry moves no money",
+    " an inquiry moves no money; pay_by: until when the invoice whose payment is lost is to be paid anew",
 )
 
 stripe_event = Table(
@@ -347,12 +348,13 @@ allocation = Table(
     Column("cause", Uuid, primary_key=True),
     Column("document_id", ForeignKey("document.id"), primary_key=True, index=True),
     Column("cents", BigInteger, nullable=False),
-    Column("credited", Boolean, nullable=False, server_default="false"),
+    Column("kind", Text, nullable=False),
     Column("vat_cents", BigInteger, nullable=False, server_default="0"),
     moment("created_at"),
     CheckConstraint("cents > 0 AND vat_cents BETWEEN 0 AND cents", name="amounts"),
+    CheckConstraint("kind IN ('credited', 'forgiven', 'paid')", name="kind"),
     comment="append-only: what went to an invoice of a debt that was given up, or of money that named no invoice;"
-    " cause is the transfer's; credited: there is a credit note of it, with vat_cents",
+    " cause is the transfer's; credited: there is a credit note of it, with vat_cents; paid: by such money",
 )
 
 exchange_rate = Table(

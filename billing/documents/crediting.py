@@ -16,7 +16,8 @@ from billing.documents.reading import read_document
 
 _CREDITED = """
 SELECT a.cause, a.document_id, a.cents, a.vat_cents, a.created_at FROM allocation a
-WHERE a.credited AND NOT EXISTS (SELECT 1 FROM document d WHERE d.cause = a.cause) ORDER BY a.created_at, a.cause
+WHERE a.kind = 'credited' AND NOT EXISTS (SELECT 1 FROM document d WHERE d.cause = a.cause)
+ORDER BY a.created_at, a.cause
 """
 _LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
 _POSTED = "SELECT 1 FROM document WHERE cause = $1"

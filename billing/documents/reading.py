@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.database import sales
 from billing.database.db import fetch
 from billing.documents.document import SANDBOX_SERIES, Document
-from billing.documents.settled import SETTLED
 from billing.errors import NotFound
 
 _COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
@@ -30,10 +29,6 @@ FROM (
     WHERE id = (SELECT payment_id FROM document WHERE id = $1) AND state IN ('credited', 'unwanted')
 ) part
 HAVING sum(cents) > 0 OR bool_or(kind <> 'invoice')
-"""
-_LEFT = f"""
-SELECT greatest(0, d.gross_cents - coalesce(s.cents, 0)) AS cents
-FROM document d LEFT JOIN ({SETTLED}) s ON s.document_id = d.id WHERE d.id = $1 AND d.kind = 'invoice'
 """
 _AROUND = """
 SELECT id, series, number FROM document
@@ -95,12 +90,6 @@ async def paid(connection: AsyncConnection, id_: int) -> Paid | None:
     """None if nothing was."""
     rows = await fetch(connection, _PAID, id_)
     return Paid(rows[0].at, rows[0].cents, rows[0].by_bank) if rows else None
-
-
-async def left_to_pay(connection: AsyncConnection, id_: int) -> int | None:
-    """US cents; None of what is no invoice."""
-    rows = await fetch(connection, _LEFT, id_)
-    return rows[0].cents if rows else None
 
 
 async def related(connection: AsyncConnection, id_: int) -> Sequence[Related]:

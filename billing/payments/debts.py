@@ -23,18 +23,18 @@ from billing.store.port import Transaction
 _CREDITED = """
 SELECT coalesce(sum(cents), 0)::bigint AS cents, coalesce(sum(vat_cents), 0)::bigint AS vat_cents,
     EXISTS (SELECT 1 FROM invoiced_month WHERE document_id = $1 AND vat_cause IS NOT NULL) AS on_top
-FROM allocation WHERE document_id = $1 AND credited
+FROM allocation WHERE document_id = $1 AND kind = 'credited'
 """
 _FREE = f"""
 SELECT d.gross_cents - coalesce(s.cents, 0) FROM document d LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
 WHERE d.id = $1
 """
 _CREDIT = """
-INSERT INTO allocation (cause, document_id, cents, vat_cents, created_at, credited)
-VALUES ($1, $2, $3, $4, $5, true)
+INSERT INTO allocation (cause, document_id, cents, vat_cents, created_at, kind)
+VALUES ($1, $2, $3, $4, $5, 'credited')
 """
 _OWED = "SELECT owed_nanodollars FROM account WHERE id = $1"
-_ALLOCATE = "INSERT INTO allocation (cause, document_id, cents, created_at) VALUES ($1, $2, $3, $4)"
+_ALLOCATE = "INSERT INTO allocation (cause, document_id, cents, created_at, kind) VALUES ($1, $2, $3, $4, $5)"
 
 
 class Debts:
@@ -46,11 +46,11 @@ class Debts:
         self._clock = clock
 
     async def paid(self, account_id: int, amount: int, cause: UUID, actor: str) -> None:
-        also = self._to_invoices(account_id, amount, cause)
+        also = self._to_invoices(account_id, amount, cause, "paid")
         await self._credit.pay_receivable(account_id, amount, cause, actor, also=also)
 
     async def forgive(self, account_id: int, amount: int, cause: UUID, actor: str, reason: str) -> None:
-        also = self._to_invoices(account_id, amount, cause)
+        also = self._to_invoices(account_id, amount, cause, "forgiven")
         await self._credit.write_off(account_id, amount, cause, actor, reason, also=also)
 
     async def credit_invoice(self, name: str, cents: int | None, actor: str, reason: str) -> int:
@@ -83,7 +83,7 @@ class Debts:
         )  # fmt: skip
         return amount
 
-    def _to_invoices(self, account_id: int, amount: int, cause: UUID) -> AlsoOfAccount:
+    def _to_invoices(self, account_id: int, amount: int, cause: UUID, kind: str) -> AlsoOfAccount:
         async def also(transaction: Transaction) -> None:
             if await transaction.moved(cause):
                 return
@@ -92,7 +92,7 @@ class Debts:
             left = _to_allocate(amount, owed, sum(left_cents for *_, left_cents in invoices))
             for id_, *_, left_cents in invoices:
                 if cents := min(left, left_cents):
-                    await transaction.fetch(_ALLOCATE, cause, id_, cents, self._clock())
+                    await transaction.fetch(_ALLOCATE, cause, id_, cents, self._clock(), kind)
                 left -= cents
 
         return also

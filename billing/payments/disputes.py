@@ -7,15 +7,18 @@ plan ends the plan, with the rest of its allowance: docs/decisions/0036-plans.md
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, timedelta
 from functools import partial
 from typing import Any
 
 from msgspec.structs import asdict
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.database import sales
 from billing.database.db import Database, fetch
+from billing.documents.reading import read_document
 from billing.errors import BillingError, Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Also, AlsoOfAccount, Credit, Unsent
@@ -39,7 +42,7 @@ UNDISPUTED = (End.EXPIRY, End.FORFEITURE)
 
 _STATE = "SELECT state FROM dispute WHERE id = $1 FOR UPDATE"
 _MOVE = """
-UPDATE dispute SET state = $2, due_at = $3,
+UPDATE dispute SET state = $2, due_at = $3, pay_by = $5,
     closed_at = CASE WHEN $2 IN ('won', 'lost', 'closed') THEN $4::timestamptz END
 WHERE id = $1 RETURNING id
 """
@@ -55,16 +58,26 @@ class UnknownDispute(BillingError):
 
 
 class Disputes:
-    """Raises DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused."""
+    """Raises DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused.
+
+    ``invoice_term``: so long an invoice is unpaid again before it is due, once its payment is lost.
+    """
 
     def __init__(
-        self, database: Database, provider: Provider, credit: Credit, following: Following, clock: Clock
+        self,
+        database: Database,
+        provider: Provider,
+        credit: Credit,
+        following: Following,
+        clock: Clock,
+        invoice_term: timedelta,
     ) -> None:
         self._database = database
         self._provider = provider
         self._credit = credit
         self._following = following
         self._clock = clock
+        self._invoice_term = invoice_term
 
     async def settle(self, event: EventSeen) -> None:
         """Brings ours to what Stripe says now.
@@ -99,6 +112,8 @@ class Disputes:
 
     async def _step(self, payment: Payment, dispute: Dispute, seen: DisputeSeen, state: str) -> None:
         now = self._clock()
+        owed_again = state == "lost" and payment.kind == INVOICE and payment.state == "credited"
+        pay_by = (now.astimezone(UTC) + self._invoice_term).date() if owed_again else None
         unsent = await self._unsent(payment, dispute) if state == "lost" else []
         if await self._is(dispute, state):
             return
@@ -109,7 +124,7 @@ class Disputes:
             if before == state:
                 return
             life.require("dispute", before, state)
-            await ask(_MOVE, dispute.id, state, seen.due_at, now)
+            await ask(_MOVE, dispute.id, state, seen.due_at, now, pay_by)
             ids = [one.id for one in unsent]
             if ids and len(await ask(_TAKEN_BY_BANK, ids, BY_THE_BANK)) < len(ids):
                 raise Conflict(f"a refund of payment {payment.id} has come further meanwhile")
@@ -208,7 +223,18 @@ class Disputes:
             body = amount | {"account": payment.account_id, "why": seen.reason, "due_at": due}
             await tell_operator(connection, "dispute", subject, body, now)
             if state in ("open", "won", "lost"):
-                await tell_owner(connection, payment.account_id, "dispute", subject, amount, now)
+                body = amount | await _of_invoice(connection, payment, seen.id)
+                await tell_owner(connection, payment.account_id, "dispute", subject, body, now)
+
+
+async def _of_invoice(connection: AsyncConnection, payment: Payment, dispute_id: str) -> dict[str, object]:
+    """What its owner is told besides, if the payment is of an invoice."""
+    if payment.document_id is None or payment.state != "credited":
+        return {}
+    invoice = await read_document(connection, payment.document_id)
+    dispute = await records.dispute(connection, dispute_id)
+    pay_by = None if dispute is None or dispute.pay_by is None else dispute.pay_by.isoformat()
+    return {"invoice": invoice.name, "pay_by": pay_by}
 
 
 def state_of(status: str) -> str:

@@ -16,7 +16,7 @@ from billing.clock import Clock
 from billing.database.db import Database, execute, fetch
 from billing.documents.document import Document, Kind
 from billing.documents.reading import read_document
-from billing.documents.settled import SETTLED
+from billing.documents.settled import INVOICES
 from billing.documents.vat import Quote, contained
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
@@ -28,15 +28,8 @@ from billing.payments.settling import INVOICE, pays_invoice
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 UNPAID = f"""
-SELECT d.id, d.account_id, d.series, d.number, d.due_on, d.gross_cents, least(
-    d.gross_cents - coalesce(s.cents, 0),
-    a.owed_nanodollars / {NANODOLLARS_PER_CENT}
-)::bigint AS left_cents
-FROM document d JOIN account a ON a.id = d.account_id
-LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
-WHERE d.kind = 'invoice' AND d.gross_cents > coalesce(s.cents, 0) AND a.owed_nanodollars >= {NANODOLLARS_PER_CENT}
-  AND ($1::bigint IS NULL OR d.account_id = $1)
-ORDER BY d.due_on, d.id
+SELECT id, account_id, series, number, due_on, due_again_at, gross_cents, left_cents FROM ({INVOICES}) invoice
+WHERE left_cents > 0 AND ($1::bigint IS NULL OR account_id = $1) ORDER BY due_on, id
 """
 """Of an account or of all: as ``Unpaid``, ``left_cents`` last."""
 _LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
@@ -44,7 +37,10 @@ _KNOWN = "SELECT account_id, document_id, gross_cents, state IN ('ordered', 'ope
 
 
 class Unpaid(msgspec.Struct, frozen=True):
-    """An invoice of which ``left_cents`` are to be paid: no more than its account owes at all."""
+    """An invoice of which ``left_cents`` are to be paid: no more than its account owes at all.
+
+    ``due_again_at``: when a bank took a payment of it back for good, which gave it another ``due_on``.
+    """
 
     id: int
     account_id: int
@@ -52,6 +48,7 @@ class Unpaid(msgspec.Struct, frozen=True):
     due_on: date
     gross_cents: int
     left_cents: int
+    due_again_at: datetime | None = None
 
 
 async def unpaid(connection: AsyncConnection, account_id: int | None = None) -> Sequence[Unpaid]:
@@ -59,7 +56,7 @@ async def unpaid(connection: AsyncConnection, account_id: int | None = None) -> 
     return [
         Unpaid(
             row.id, row.account_id, f"{row.series}-{row.number}" if row.series else str(row.number), row.due_on,
-            row.gross_cents, row.left_cents,
+            row.gross_cents, row.left_cents, row.due_again_at,
         )
         for row in await fetch(connection, UNPAID, account_id)
     ]  # fmt: skip

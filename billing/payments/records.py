@@ -1,7 +1,7 @@
 """What is kept of payments, refunds, disputes and wallets, as it is read."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +21,7 @@ OF_PLAN = ("plan", "upgrade")
 class Payment(msgspec.Struct, frozen=True):
     """``state`` is of ``life.PAYMENT``. ``failure``: why it is not paid, or why it is paid and not credited.
 
-    ``save_card``: its page keeps the card for top-ups.
+    ``save_card``: its page keeps the card for top-ups. ``document_id`` is of the invoice that it pays.
     """
 
     id: UUID
@@ -44,6 +44,8 @@ class Payment(msgspec.Struct, frozen=True):
     subscription_id: UUID | None
     failure: str | None
     save_card: bool = False
+    way: str = "stripe"
+    document_id: int | None = None
 
     @property
     def is_of_plan(self) -> bool:
@@ -89,7 +91,10 @@ class Refund(msgspec.Struct, frozen=True):
 
 
 class Dispute(msgspec.Struct, frozen=True):
-    """``state`` is of ``life.DISPUTE``; ``cents`` is what the bank contests, tax included."""
+    """``state`` is of ``life.DISPUTE``; ``cents`` is what the bank contests, tax included.
+
+    ``pay_by``: until when the invoice whose payment is lost is to be paid anew.
+    """
 
     id: str
     payment_id: UUID
@@ -100,6 +105,7 @@ class Dispute(msgspec.Struct, frozen=True):
     opened_at: datetime
     due_at: datetime | None
     closed_at: datetime | None
+    pay_by: date | None = None
 
 
 class Wallet(msgspec.Struct, frozen=True):

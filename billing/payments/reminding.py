@@ -1,6 +1,7 @@
 """Invoices that are not paid in time: a reminder, then no more is served until they are.
 
 Each step is taken once for an invoice: an operator who lets the account go on in spite of it is not overruled.
+Where a bank took the payment back for good, the invoice is due anew, and each step may be taken once more.
 """
 
 import logging
@@ -23,7 +24,8 @@ APPLIANCE = "appliance"
 REMINDER, STOPPED = "invoice_reminder", "invoice_stop"
 PAID = "all invoices that were due are paid"
 _STOPPED_BEFORE = """
-SELECT 1 FROM audit WHERE account_id = $1 AND action = 'account suspended' AND actor = $2 AND reason = $3 LIMIT 1
+SELECT 1 FROM audit WHERE account_id = $1 AND action = 'account suspended' AND actor = $2 AND reason = $3
+    AND ($4::timestamptz IS NULL OR at >= $4) LIMIT 1
 """
 _SUSPENDED = "SELECT id FROM account WHERE status = 'suspended' ORDER BY id"
 _STATUS = "SELECT status FROM account WHERE id = $1"
@@ -84,13 +86,14 @@ class Reminding:
         async with self._database.begin() as connection:
             if await _is_told(connection, one, REMINDER):
                 return False
-            await tell_owner(connection, one.account_id, REMINDER, one.name, self._body(one), self._clock())
+            body, now = self._body(one), self._clock()
+            await tell_owner(connection, one.account_id, REMINDER, _subject(one), body, now)
         return True
 
     async def _stop(self, one: Unpaid) -> bool:
         reason = why_stopped(one.name)
         async with self._database.begin() as connection:
-            if await fetch(connection, _STOPPED_BEFORE, one.account_id, APPLIANCE, reason):
+            if await fetch(connection, _STOPPED_BEFORE, one.account_id, APPLIANCE, reason, one.due_again_at):
                 return False
             ((status,),) = await fetch(connection, _STATUS, one.account_id)
         if status != "active":
@@ -100,7 +103,7 @@ class Reminding:
         except Conflict:
             return False
         async with self._database.begin() as connection:
-            await tell_operator(connection, STOPPED, one.name, self._body(one), self._clock())
+            await tell_operator(connection, STOPPED, _subject(one), self._body(one), self._clock())
         log.warning("account %d is suspended: invoice %s is unpaid", one.account_id, one.name)
         return True
 
@@ -127,4 +130,9 @@ class Reminding:
 
 async def _is_told(connection: AsyncConnection, one: Unpaid, kind: str) -> bool:
     query = "SELECT 1 FROM notice WHERE kind = $1 AND account_id = $2 AND subject = $3"
-    return bool(await fetch(connection, query, kind, one.account_id, one.name))
+    return bool(await fetch(connection, query, kind, one.account_id, _subject(one)))
+
+
+def _subject(one: Unpaid) -> str:
+    """Of its notices, which come once for each."""
+    return one.name if one.due_again_at is None else f"{one.name} due {one.due_on}"

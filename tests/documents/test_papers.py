@@ -22,6 +22,7 @@ from billing.documents.document import Document, Exchanged, Kind, Line
 from billing.documents.exchange import EXAMPLE, EXAMPLE_SOURCE
 from billing.documents.posting import Sold
 from billing.documents.reading import Paid
+from billing.documents.settled import InvoiceState
 from tests.documents.conftest import ATHENS, OSLO, SELLER, Shop
 
 ACCENT = "#1f5fbf"
@@ -38,6 +39,11 @@ def posted(**changes: object) -> Document:
         "id": 1, "number": 1047, "issued_at": MOMENT,
     }  # fmt: skip
     return Document(**values | changes)  # type: ignore[arg-type]
+
+
+def stands(**changes: int | date) -> InvoiceState:
+    """An invoice of 25 dollars; unpaid, without."""
+    return replace(InvoiceState(2500, 0, 0, 0, 2500, date(2026, 12, 11)), **changes)
 
 
 def text_of(content: bytes) -> str:
@@ -71,7 +77,7 @@ def test_an_invoice_in_norwegian_to_a_business_abroad() -> None:
         kind=Kind.INVOICE, buyer=ATHENS, language="nb", due_on=date(2026, 12, 11), period="2026-11", vat_cents=0,
         vat_basis_points=0, vat_code="52", gross_cents=2000, note="Outside the scope of Norwegian VAT",
     )  # fmt: skip
-    text = of(lay_out(invoice))
+    text = of(lay_out(invoice, state=stands(gross_cents=2000, left_cents=2000, due_on=date(2026, 12, 11))))
     for said in ("Faktura", "Γιώργος AE", "Αθήνα", "Hellas", "EL123456789", "november 2026", "Forfall",
                  "11. desember 2026", "Merverdiavgift 0 % 0,00", "Outside the scope", "USD 20,00"):  # fmt: skip
         assert said in text
@@ -82,15 +88,14 @@ def test_an_invoice_says_where_it_is_paid_by_bank_until_it_is_paid() -> None:
     seller = replace(SELLER, bank_account="NO93 8601 1117 947")
     invoice = posted(kind=Kind.INVOICE, seller=seller, series="AB", due_on=date(2026, 12, 11))
     where = "By bank: pay to account NO93 8601 1117 947, and name invoice AB-1047."
-    assert where in of(lay_out(invoice))
-    partly = of(lay_out(invoice, Paid(MOMENT, 1000, by_bank=True), left_cents=500))
-    assert "Paid until now: 10.00 USD. To be paid: 5.00 USD." in partly, "ten dollars were credited"
-    assert where in partly
-    assert "To be paid: 5.00 USD." in of(lay_out(invoice, left_cents=500))
-    assert "By bank" not in of(lay_out(invoice, Paid(MOMENT, 2500, by_bank=True)))
-    assert "By bank" not in of(lay_out(invoice, left_cents=0))
+    assert where in of(lay_out(invoice, state=stands()))
+    partly = stands(paid_cents=1000, credited_cents=1000, left_cents=500)
+    assert where in of(lay_out(invoice, Paid(MOMENT, 1000, by_bank=True), state=partly))
+    whole = stands(paid_cents=2500, left_cents=0)
+    assert "By bank" not in of(lay_out(invoice, Paid(MOMENT, 2500, by_bank=True), state=whole))
+    assert "By bank" not in of(lay_out(invoice, state=stands(credited_cents=2500, left_cents=0)))
     assert "By bank" not in of(lay_out(posted(seller=seller), PAID)), "a receipt is paid"
-    assert "By bank" not in of(lay_out(replace(invoice, seller=SELLER)))
+    assert "By bank" not in of(lay_out(replace(invoice, seller=SELLER), state=stands()))
 
 
 def test_a_credit_note_names_what_it_takes_back() -> None:
@@ -154,11 +159,40 @@ def test_the_page_says_the_same_and_escapes_what_people_typed() -> None:
 
 def test_an_invoice_says_what_is_paid_of_it_and_how() -> None:
     invoice = posted(kind=Kind.INVOICE, due_on=date(2026, 12, 11), period="2026-11")
-    part, whole = (of(lay_out(invoice, Paid(MOMENT, cents, by_bank=True))) for cents in (1000, 2500))
-    assert "Paid until now: 10.00 USD. To be paid: 15.00 USD." in part
+    part, whole = (
+        of(
+            lay_out(
+                invoice, Paid(MOMENT, cents, by_bank=True), state=stands(paid_cents=cents, left_cents=2500 - cents)
+            )
+        )
+        for cents in (1000, 2500)
+    )
+    assert "Paid: 10.00 USD. To be paid: 15.00 USD." in part
     assert "Thank you" not in part
     assert "Paid by bank 27 November 2026" in whole
     assert "Paid. Thank you." in whole
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"credited_cents": 2500}, "Credited: 25.00 USD. Nothing is to be paid."),
+        ({"forgiven_cents": 2500}, "Forgiven: 25.00 USD. Nothing is to be paid."),
+        (
+            {"paid_cents": 1000, "credited_cents": 900, "forgiven_cents": 600},
+            "Paid: 10.00 USD. Credited: 9.00 USD. Forgiven: 6.00 USD. Nothing is to be paid.",
+        ),
+        (
+            {"credited_cents": 1000, "left_cents": 1500},
+            "Credited: 10.00 USD. To be paid: 15.00 USD.",
+        ),
+    ],
+)
+def test_an_invoice_that_is_not_to_be_paid_says_why(parts: dict[str, int], said: str) -> None:
+    invoice = posted(kind=Kind.INVOICE, due_on=date(2026, 12, 11), period="2026-11")
+    text = of(lay_out(invoice, state=stands(**({"left_cents": 0} | parts))))
+    assert said in text
+    assert "Thank you" not in text
 
 
 async def test_it_comes_by_mail_with_its_pdf(shop: Shop) -> None:

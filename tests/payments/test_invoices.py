@@ -8,6 +8,7 @@ from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.books.chart import Account
 from billing.books.reading import read_books
 from billing.customers.standing import Standings
+from billing.database.db import fetch
 from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Office, Posted, Posting
 from billing.documents.reading import paid
@@ -15,6 +16,7 @@ from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
 from billing.prices.money import NANODOLLARS_PER_CENT
+from billing.payments.reminding import Reminded, Reminding, Terms
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Customer
@@ -23,6 +25,7 @@ from tests.payments.conftest import CARD, Counter, bank, counter
 from tests.payments.test_disputes import DISPUTED, decided
 
 __all__ = ["bank", "counter"]
+TERMS = Terms(reminder_days=7, stop_days=21)
 
 
 def office_of(counter: Counter) -> Office:
@@ -114,6 +117,42 @@ async def test_what_was_paid_by_bank_meanwhile_is_paid_back_to_the_card(counter:
     assert {one.kind: one.stripe_cents for one in found.groups} == {"invoice": 1000, "refund": -1000}
 
 
+async def reminded(counter: Counter) -> Reminded:
+    standings = Standings(counter.bank.store, counter.bank.clock)
+    return await Reminding(counter.database, standings, TERMS, counter.bank.clock).run_once()
+
+
+async def test_what_the_bank_took_back_has_a_new_term_and_then_the_same_steps(counter: Counter) -> None:
+    """The invoice was long due, its reader reminded and stopped, when it was paid."""
+    clock = counter.bank.clock
+    ada, invoice = await owes(counter)
+    clock.turn(days=60)
+    assert await reminded(counter) == Reminded(1, 1, 0)
+    counter.sandbox.pay_session(await page_of(counter, ada, invoice), Payer(DISPUTED))
+    clock.turn(minutes=1)
+    await counter.hear()
+    assert await reminded(counter) == Reminded(0, 0, 1)
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    clock.turn(days=20)
+    await decided(counter, row, won=False)
+    due = clock().date() + timedelta(days=14)
+    async with counter.database.begin() as connection:
+        (again,) = await unpaid(connection)
+        told = await fetch(connection, "SELECT body FROM notice WHERE kind = 'dispute' ORDER BY id DESC LIMIT 1")
+    assert (again.due_on, again.left_cents) == (due, 1000)
+    assert (told[0].body["invoice"], told[0].body["pay_by"]) == (invoice.name, due.isoformat())
+    days = {}
+    for _ in range(50):
+        done = await reminded(counter)
+        if done != Reminded(0, 0, 0):
+            days[clock().date()] = done
+        clock.turn(days=1)
+    assert days == {due + timedelta(days=8): Reminded(1, 0, 0), due + timedelta(days=22): Reminded(0, 1, 0)}
+    counter.sandbox.pay_session(await page_of(counter, ada, invoice), Payer(CARD))
+    await counter.hear()
+    assert await reminded(counter) == Reminded(0, 0, 1)
+
+
 async def test_a_payment_that_the_bank_takes_back_is_owed_again(counter: Counter) -> None:
     ada, invoice = await owes(counter)
     counter.sandbox.pay_session(await page_of(counter, ada, invoice), Payer(DISPUTED))
@@ -126,7 +165,8 @@ async def test_a_payment_that_the_bank_takes_back_is_owed_again(counter: Counter
     assert await closing(counter) == {Account.RECEIVABLE: 1000, Account.SALES: -800, Account.VAT: -200}
     async with counter.database.begin() as connection:
         assert await paid(connection, invoice.id) is None
-        assert await unpaid(connection) == [invoice]
+        (again,) = await unpaid(connection)
+    assert (again.name, again.left_cents) == (invoice.name, 1000)
     await page_of(counter, ada, invoice)
     counter.bank.clock.turn(days=32)
     office = office_of(counter)

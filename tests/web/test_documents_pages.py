@@ -5,11 +5,11 @@ from datetime import timedelta
 from io import BytesIO
 from zipfile import ZipFile
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from billing.database import sales
 from billing.database.tables import account
-from billing.documents.vat import Taxing, VatRule
+from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing, VatRule
 from billing.ids import new_id
 from tests.documents.conftest import ABROAD, NORWAY
 from tests.web.conftest import Browser, House
@@ -125,6 +125,36 @@ async def test_an_invoice_says_until_when_and_that_it_is_late(house: House) -> N
     assert "This invoice was due on" in (await ada.get(document_path(listed.text))).words
 
 
+async def test_the_lists_say_what_became_of_an_invoice(house: House) -> None:
+    ada, operator = house.browser(), house.browser("198.51.100.1")
+    await ada.sign_up()
+    await operator.become_operator()
+    number = await account_of(house)
+    await invoice(house, number, days=14)
+    told = []
+    for cents, kind in ((2_500, "forgiven"), (4_000, "credited"), (3_500, "paid")):
+        await allocated(house, number, cents, kind)
+        told.append((await ada.get("/documents")).words)
+        assert kind in (await operator.get(f"/console/customers/{number}/billing")).words
+    assert "Partly forgiven" in told[0]
+    assert "Partly credited, partly forgiven" in told[1]
+    assert "Partly paid, partly credited, partly forgiven" in told[2]
+
+
+async def test_an_invoice_that_is_credited_as_a_whole_is_not_called_paid(house: House) -> None:
+    ada = house.browser()
+    await ada.sign_up()
+    await invoice(house, await account_of(house), days=14)
+    await allocated(house, await account_of(house), 10_000, "credited")
+    listed = await ada.get("/documents")
+    assert "Credited" in listed.words
+    assert "Paid" not in listed.words
+    page = await ada.get(document_path(listed.text))
+    assert "Credited: 100.00 USD. Nothing is to be paid." in page.words
+    await ada.post("/account/language", {"language": "nb"})
+    assert "Kreditert" in (await ada.get("/documents")).words
+
+
 async def test_an_invoice_whose_button_is_pressed_twice_has_one_page_to_pay_on(house: House) -> None:
     ada, mallory = house.browser(), house.browser("198.51.100.1")
     await ada.sign_up()
@@ -193,6 +223,16 @@ async def invoice(house: House, account_id: int, days: int) -> None:
         await connection.execute(insert(sales.document).values(row))
         owes = update(account).where(account.c.id == account_id).values(owed_nanodollars=100 * 10**9)
         await connection.execute(owes)
+
+
+async def allocated(house: House, account_id: int, cents: int, kind: str) -> None:
+    """So much of the account's invoice is not to be paid any more."""
+    values = {"cause": new_id(house.clock()), "cents": cents, "kind": kind, "created_at": house.clock()}
+    async with house.database.begin() as connection:
+        row = values | {"document_id": select(sales.document.c.id).scalar_subquery()}
+        await connection.execute(insert(sales.allocation).values(row))
+        less = account.c.owed_nanodollars - cents * NANODOLLARS_PER_CENT
+        await connection.execute(update(account).where(account.c.id == account_id).values(owed_nanodollars=less))
 
 
 async def downloaded(browser: Browser) -> dict[str, list[dict[str, object]]]:

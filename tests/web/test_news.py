@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from appliance.identity.letters import Site
 from appliance.news.invoices import InvoiceLetters
+from appliance.news.payments import PaymentLetters
 from appliance.news.telling import notice_ends
 from appliance.texts import speaker
 from billing.customers.accounts import find_account
@@ -127,3 +128,14 @@ async def test_an_unpaid_invoice_is_reminded_of_in_the_owners_language_and_the_o
     said = InvoiceLetters(Site("Service", "https://site.test")).kinds["operator:invoice_stop"]
     letter = said(body, speaker("en"), "en")
     assert letter.subject == f"Account {number} is stopped: invoice AB-12 is not paid"
+
+
+def test_who_contested_the_payment_of_an_invoice_is_told_until_when_to_pay_it_now() -> None:
+    said = PaymentLetters(Site("Service", "https://site.test")).kinds["dispute"]
+    body = {"state": "lost", "amount_nanodollars": 10**10, "invoice": "AB-12", "pay_by": "2026-12-15"}
+    letter = said(body, speaker("en"), "en")
+    assert letter.subject == "Invoice AB-12 is unpaid again"
+    assert "It was for invoice AB-12, which is to be paid by 15 December 2026 now." in letter.paragraphs
+    assert letter.link == ("Receipts and invoices", "https://site.test/documents")
+    letter = said(body | {"state": "open", "pay_by": None}, speaker("nb"), "nb")
+    assert "Den gjaldt faktura AB-12." in letter.paragraphs[1]

@@ -213,6 +213,7 @@ CREATE TABLE dispute (
     opened_at timestamptz NOT NULL,
     due_at timestamptz,
     closed_at timestamptz,
+    pay_by DATE,
     CONSTRAINT pk_dispute PRIMARY KEY (id),
     CONSTRAINT ck_dispute_state CHECK (state IN ('inquiry', 'open', 'won', 'lost', 'closed')),
     CONSTRAINT fk_dispute_payment_id FOREIGN KEY(payment_id) REFERENCES payment (id),
@@ -220,7 +221,7 @@ CREATE TABLE dispute (
 );
 CREATE INDEX ix_dispute_payment_id ON dispute (payment_id);
 COMMENT ON TABLE dispute IS
-    'a payment that its payer''s bank contests; id is Stripe''s; cause: of its transfers when it is lost; an inquiry moves no money';
+    'a payment that its payer''s bank contests; id is Stripe''s; cause: of its transfers when it is lost; an inquiry moves no money; pay_by: until when the invoice whose payment is lost is to be paid anew';
 
 CREATE TABLE stripe_event (
     id TEXT NOT NULL,
@@ -346,16 +347,17 @@ CREATE TABLE allocation (
     cause UUID NOT NULL,
     document_id BIGINT NOT NULL,
     cents BIGINT NOT NULL,
-    credited BOOLEAN DEFAULT 'false' NOT NULL,
+    kind TEXT NOT NULL,
     vat_cents BIGINT DEFAULT '0' NOT NULL,
     created_at timestamptz NOT NULL,
     CONSTRAINT pk_allocation PRIMARY KEY (cause, document_id),
     CONSTRAINT ck_allocation_amounts CHECK (cents > 0 AND vat_cents BETWEEN 0 AND cents),
+    CONSTRAINT ck_allocation_kind CHECK (kind IN ('credited', 'forgiven', 'paid')),
     CONSTRAINT fk_allocation_document_id FOREIGN KEY(document_id) REFERENCES document (id)
 );
 CREATE INDEX ix_allocation_document_id ON allocation (document_id);
 COMMENT ON TABLE allocation IS
-    'append-only: what went to an invoice of a debt that was given up, or of money that named no invoice; cause is the transfer''s; credited: there is a credit note of it, with vat_cents';
+    'append-only: what went to an invoice of a debt that was given up, or of money that named no invoice; cause is the transfer''s; credited: there is a credit note of it, with vat_cents; paid: by such money';
 
 CREATE TABLE carried_booking (
     ledger_account_id BIGINT NOT NULL,
