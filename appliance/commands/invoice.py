@@ -1,7 +1,6 @@
 """``appliance invoice``: what postpaid accounts have not paid yet, and what came by bank."""
 
-import asyncio
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -9,15 +8,12 @@ from msgspec import to_builtins
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AsJson, Reason
-from appliance.commands.owing import act_on_debts
-from appliance.commands.session import actor, dollars, fail, print_json, print_table, settings, transact
+from appliance.commands.owing import act_on_debts, act_on_invoices
+from appliance.commands.session import actor, dollars, fail, print_json, print_table, transact
 from billing.clock import system_clock
-from billing.database.db import Database
-from billing.errors import BillingError
-from billing.ledger.credit import Credit
+from billing.payments.bank_refunds import BankRefunds
 from billing.payments.invoices import BankTransfers, Unpaid, unpaid
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
-from billing.store.postgres import PostgresStore
 
 app = typer.Typer(help="Invoices of postpaid accounts.", no_args_is_help=True)
 
@@ -49,10 +45,11 @@ def paid(
 ) -> None:
     """Note a payment that came by bank. One by card is noted by itself."""
     cents = _cents(amount)
-    try:
-        left = asyncio.run(_note(number, on.date(), cents))
-    except (BillingError, ValueError) as error:
-        raise fail(str(error)) from None
+    left = act_on_invoices(
+        lambda database, credit: BankTransfers(database, credit, system_clock).note(
+            number, on.date(), cents, actor()
+        )
+    )
     rest = "paid" if left is None else f"{_dollars(left.left_cents)} is left"
     typer.echo(f"invoice {number}: {rest}")
 
@@ -69,20 +66,28 @@ def credit(
     typer.echo(f"{_dollars(credited)} of invoice {number} credited")
 
 
+@app.command("paid-back")
+def paid_back(
+    number: Annotated[str, typer.Argument(help="As it is written on the invoice.")],
+    on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Day on which you paid it back.")],
+    reason: Reason,
+    amount: Annotated[str | None, typer.Option(help="In dollars, with tax; all that came without it.")] = None,
+) -> None:
+    """Note what you paid back by bank of what came by bank. It is credited: the worker sends the credit note."""
+    cents = _cents(amount)
+    back = act_on_invoices(
+        lambda database, credit: BankRefunds(database, credit, system_clock).note(
+            number, on.date(), cents, actor(), reason
+        )
+    )
+    typer.echo(f"{_dollars(back)} of invoice {number} credited and paid back")
+
+
 def _cents(amount: str | None) -> int | None:
     given = None if amount is None else dollars(amount)
     if given is not None and given % NANODOLLARS_PER_CENT:
         raise fail(f"{amount} is finer than a cent")
     return None if given is None else given // NANODOLLARS_PER_CENT
-
-
-async def _note(number: str, on: date, cents: int | None) -> Unpaid | None:
-    database = Database(settings().sqlalchemy_url, application_name="appliance-cli", pool_size=1)
-    try:
-        credit = Credit(PostgresStore(database), system_clock)
-        return await BankTransfers(database, credit, system_clock).note(number, on, cents, actor())
-    finally:
-        await database.close()
 
 
 def _dollars(cents: int) -> str:

@@ -18,12 +18,16 @@ Result = TypeVar("Result")
 
 
 def act_on_debts(work: Callable[[Debts], Awaitable[Result]]) -> Result:
+    return act_on_invoices(lambda database, credit: work(Debts(database, credit, system_clock)))
+
+
+def act_on_invoices(work: Callable[[Database, Credit], Awaitable[Result]]) -> Result:
     """A BillingError or a ValueError ends the command."""
 
     async def run() -> Result:
         database = Database(settings().sqlalchemy_url, application_name="appliance-cli", pool_size=1)
         try:
-            return await work(Debts(database, Credit(PostgresStore(database), system_clock), system_clock))
+            return await work(database, Credit(PostgresStore(database), system_clock))
         finally:
             await database.close()
 

@@ -40,13 +40,15 @@ DOLLARS = "USD"
 _ABOUT = """
 SELECT d.id, coalesce(p.kind, op.kind, o.kind, d.kind) AS sold, p.lot_id,
     coalesce(r.state = 'otherwise' OR rp.way = 'bank' OR p.way = 'bank', false) AS elsewhere,
-    d.refund_id IS NOT NULL AS refunds, rp.lot_id AS refunded_lot_id, r.value_nanodollars AS refunded
+    d.refund_id IS NOT NULL AND rp.kind <> 'invoice' AS refunds,
+    rp.lot_id AS refunded_lot_id, r.value_nanodollars AS refunded
 FROM document d LEFT JOIN payment p ON p.id = d.payment_id
 LEFT JOIN refund r ON r.id = d.refund_id LEFT JOIN payment rp ON rp.id = r.payment_id
 LEFT JOIN document o ON o.id = d.corrects_id LEFT JOIN payment op ON op.id = o.payment_id
 WHERE d.issued_at < $1
 """
-# What came for invoices, and what went back: of a payment that was not wanted, or by the payer's bank.
+# What came for invoices, and what went back: of a payment that was not wanted, of an invoice that was wrong, or by
+# the payer's bank.
 _SETTLED = """
 SELECT id::text, account_id, paid_at, paid_at AS at, gross_cents AS cents, document_id, way = 'bank' AS elsewhere
 FROM payment WHERE kind = 'invoice' AND state IN ('credited', 'unwanted') AND paid_at < $1
@@ -89,6 +91,7 @@ SELECT t.cause, t.kind, a.account_id, t.amount, t.created_at
 FROM {_MOVED} t JOIN ledger_account a ON a.id = t.side
 WHERE t.kind IN ('payment', 'write_off') AND t.created_at < $1
     AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.id = t.cause)
+    AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.id = t.cause)
     AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.cause = t.cause AND a.kind = 'credited')
 ORDER BY t.created_at, t.cause
 """

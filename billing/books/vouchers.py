@@ -60,7 +60,8 @@ class Voucher:
 class PostedDocument:
     """A document, with what its payment, or that of the one which it takes back, was for.
 
-    ``elsewhere``: the money came or went by a bank, not by Stripe. ``refunds``: it took money back.
+    ``elsewhere``: the money came or went by a bank, not by Stripe. ``refunds``: it took money back, which has no
+    voucher of its own.
     """
 
     document: Document

@@ -233,6 +233,7 @@ TRANSFERS = {
     "vat_refund": ("vat", "payments"),
     "vat_invoiced": ("receivable", "vat"),
     "vat_credited": ("vat", "receivable"),
+    "invoice_refund": ("receivable", "payments"),
 }
 
 transfer = Table(

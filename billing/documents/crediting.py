@@ -6,21 +6,53 @@ document.
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.database.db import Database, fetch
-from billing.documents.document import Draft, Kind, Line
+from billing.documents.document import Document, Draft, Kind, Line
 from billing.documents.posting import Office, Posted, post
 from billing.documents.reading import read_document
+from billing.documents.vat import contained
 
 _CREDITED = """
 SELECT a.cause, a.document_id, a.cents, a.vat_cents, a.created_at FROM allocation a
 WHERE a.kind = 'credited' AND NOT EXISTS (SELECT 1 FROM document d WHERE d.cause = a.cause)
 ORDER BY a.created_at, a.cause
 """
+# What of an invoice is credited, with the tax in it, and whether that came on top of its prices.
+_UNTIL_NOW = """
+SELECT coalesce(sum(cents), 0)::bigint AS cents, coalesce(sum(vat_cents), 0)::bigint AS vat_cents,
+    EXISTS (SELECT 1 FROM invoiced_month WHERE document_id = $1 AND vat_cause IS NOT NULL) AS on_top
+FROM (
+    SELECT cents, vat_cents FROM allocation WHERE document_id = $1 AND kind = 'credited'
+    UNION ALL SELECT r.gross_cents, r.vat_cents FROM refund r JOIN payment p ON p.id = r.payment_id
+        WHERE p.document_id = $1 AND p.state = 'credited' AND r.state <> 'refused'
+) credited
+"""
 _LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
 _POSTED = "SELECT 1 FROM document WHERE cause = $1"
+
+
+class Credited(msgspec.Struct, frozen=True):
+    """Of an invoice, in cents, with the tax. ``on_top``: that came on top of its prices."""
+
+    cents: int
+    vat_cents: int
+    on_top: bool
+
+    def vat_of_next(self, invoice: Document, cents: int) -> int:
+        """The tax in so much more of it: all of it when all is credited, however many times that takes."""
+        until = self.cents + cents
+        whole = until == invoice.gross_cents or not invoice.vat_cents
+        return (invoice.vat_cents if whole else contained(until, invoice.vat_basis_points)) - self.vat_cents
+
+
+async def credited_of(connection: AsyncConnection, invoice: Document) -> Credited:
+    (row,) = await fetch(connection, _UNTIL_NOW, invoice.id)
+    return Credited(row.cents, row.vat_cents, row.on_top)
 
 
 class InvoiceCrediting:

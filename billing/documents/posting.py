@@ -39,12 +39,15 @@ WHERE p.state IN ('credited', 'unwanted') AND p.kind <> 'invoice'
     AND (p.paid_at, p.id) > ($1, $2)
 ORDER BY p.paid_at, p.id LIMIT $3
 """
-# Money that came for an invoice and was not wanted goes back; the invoice is as right as before.
+# Money that came for an invoice and was not wanted goes back; the invoice is as right as before. What was wanted
+# goes back when the invoice was wrong.
 _RETURNED = """
 SELECT r.id, d.id AS document_id, r.net_cents, r.vat_cents, r.gross_cents, r.done_at, r.created_at
 FROM refund r JOIN payment p ON p.id = r.payment_id
-JOIN document d ON d.payment_id = p.id AND d.kind = 'receipt'
-WHERE r.state IN ('done', 'otherwise')
+JOIN document d ON d.id = coalesce(
+    p.document_id, (SELECT id FROM document WHERE payment_id = p.id AND kind = 'receipt')
+)
+WHERE r.state IN ('done', 'otherwise') AND (p.kind <> 'invoice' OR p.state = 'credited')
     AND NOT EXISTS (SELECT 1 FROM document n WHERE n.refund_id = r.id)
 ORDER BY r.created_at, r.id LIMIT $1
 """

@@ -16,12 +16,15 @@ from billing.errors import NotFound
 
 _COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
 
-# An invoice is paid by payments that name it and no bank took back, a receipt by the payment that it is of.
+# An invoice is paid by payments that name it and did not go back, a receipt by the payment that it is of.
 _PAID = """
 SELECT max(paid_at) AS at, sum(cents)::bigint AS cents, bool_or(way = 'bank') AS by_bank
 FROM (
     SELECT kind, paid_at, way, gross_cents - (
         SELECT coalesce(sum(d.cents), 0) FROM dispute d WHERE d.payment_id = p.id AND d.state = 'lost'
+    ) - (
+        SELECT coalesce(sum(r.gross_cents), 0) FROM refund r
+        WHERE r.payment_id = p.id AND r.state NOT IN ('asked', 'refused')
     ) AS cents
     FROM payment p WHERE document_id = $1 AND state = 'credited'
     UNION ALL

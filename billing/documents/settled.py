@@ -22,6 +22,10 @@ FROM (
     UNION ALL SELECT document_id, kind, cents FROM allocation
     UNION ALL SELECT p.document_id, 'paid', -d.cents FROM dispute d JOIN payment p ON p.id = d.payment_id
         WHERE p.kind = 'invoice' AND p.state = 'credited' AND d.state = 'lost'
+    UNION ALL SELECT p.document_id, moved.how, moved.sign * r.gross_cents
+        FROM refund r JOIN payment p ON p.id = r.payment_id
+        CROSS JOIN (VALUES ('paid', -1), ('credited', 1)) AS moved (how, sign)
+        WHERE p.kind = 'invoice' AND p.state = 'credited' AND r.state NOT IN ('asked', 'refused')
 ) part GROUP BY 1
 """
 """A query of cents by invoice: ``cents`` are not to be paid any more. They were paid and not taken back by a bank,
@@ -51,7 +55,7 @@ WHERE ($1::bigint IS NULL OR account_id = $1) AND ($2::bigint IS NULL OR id = $2
 
 
 class InvoiceState(msgspec.Struct, frozen=True):
-    """Cents with tax. ``paid`` is what no bank took back; ``forgiven`` what was given up without a credit note.
+    """Cents with tax. ``paid`` is what did not go back; ``forgiven`` what was given up without a credit note.
 
     Their sum and what is left are the whole, but for a cent of which a part is not owed any more.
     """

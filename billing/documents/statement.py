@@ -134,12 +134,16 @@ class Disputed:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """By customers: what was used on account, its tax, and what lost disputes left; in nano-dollars."""
+    """By customers: what was used on account, its tax, and what lost disputes left; in nano-dollars.
+
+    ``paid_back`` is of invoices that were credited after they were paid: as much is in ``written_off``.
+    """
 
     opening: int
     used: int
     vat: int
     shortfalls: int
+    paid_back: int
     paid: int
     written_off: int
     closing: int
@@ -147,8 +151,8 @@ class Owed:
 
     @property
     def adds_up(self) -> bool:
-        came, gone = self.used + self.vat + self.shortfalls, self.paid + self.written_off
-        return self.opening + came - gone == self.closing == self.by_accounts
+        came = self.used + self.vat + self.shortfalls + self.paid_back
+        return self.opening + came - self.paid - self.written_off == self.closing == self.by_accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,13 +294,15 @@ def _disputed(house: _Sums, standing: Row[Any]) -> Disputed:
 
 
 def _owed(house: _Sums, standing: Row[Any]) -> Owed:
-    came, went = ("postpaid", "vat_invoiced", "shortfall"), ("payment", "write_off", "vat_credited")
+    came = ("postpaid", "vat_invoiced", "shortfall", "invoice_refund")
+    went = ("payment", "write_off", "vat_credited")
     opening = standing.owed_carried + house.net("before", came, went)
     return Owed(
         opening=opening,
         used=house["within", "postpaid"],
         vat=house["within", "vat_invoiced"],
         shortfalls=house["within", "shortfall"],
+        paid_back=house["within", "invoice_refund"],
         paid=house["within", "payment"],
         written_off=house["within", "write_off"] + house["within", "vat_credited"],
         closing=opening + house.net("within", came, went),

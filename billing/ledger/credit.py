@@ -62,6 +62,14 @@ class Unsent(NamedTuple):
     vat: int
 
 
+class PaidBack(NamedTuple):
+    """A part of an invoice that was paid and is credited; ``vat`` of it is not owed to the state any more."""
+
+    cause: UUID
+    amount: int
+    vat: int
+
+
 class Credit:
     """Amounts are nano-dollars. Raises NotFound, Conflict, DatabaseUnavailable; ValueError for a bad argument."""
 
@@ -195,17 +203,61 @@ class Credit:
             if also is not None:
                 await also(transaction)
 
-    async def owe_back(
-        self, account_id: int, amount: int, cause: UUID, *, vat: int = 0, also: AlsoOfAccount | None = None
+    async def give_back_invoiced(
+        self,
+        account_id: int,
+        parts: Sequence[PaidBack],
+        actor: str,
+        reason: str,
+        *,
+        also: AlsoOfAccount,
     ) -> None:
-        """The bank took a payment back of which no credit is left to take: the account owes it."""
+        """What was paid of an invoice goes back, as it is not owed after all: the account owes what it did."""
+        async with self._locked(account_id) as (transaction, account, now):
+            await also(transaction)
+            receivable = await transaction.ledger_account("receivable", account_id)
+            payments, written_off, state = await _house(transaction, "payments", "written_off", "vat")
+            changes = Changes(now)
+            for cause, amount, vat in parts:
+                _require_positive(amount)
+                if await transaction.moved(cause):
+                    continue
+                changes.transfers += [
+                    Transfer(cause, written_off, receivable, amount - vat, "write_off"),
+                    Transfer(cause, receivable, payments, amount, "invoice_refund"),
+                ]
+                if vat:
+                    changes.transfers.append(Transfer(cause, state, receivable, vat, "vat_credited"))
+                changes.audit.append(
+                    AuditEntry(actor, "invoice paid back", account_id, format_dollars(amount), reason)
+                )
+            await write_account(transaction, changes, account)
+
+    async def owe_back(
+        self,
+        account_id: int,
+        amount: int,
+        cause: UUID,
+        *,
+        vat: int = 0,
+        unsent: Sequence[Unsent] = (),
+        also: AlsoOfAccount | None = None,
+    ) -> None:
+        """The bank took a payment back of which no credit is left to take: the account owes it.
+
+        ``unsent`` are of an invoice that is credited: so much less is owed.
+        """
         _require_positive(amount)
         async with self._locked(account_id) as (transaction, account, now):
             if not await transaction.moved(cause):
+                covered = _covered(unsent, amount)
                 transfers = await _vat_back(transaction, cause, vat)
                 transfers += await _owed_back(transaction, account_id, cause, amount)
+                receivable = await transaction.ledger_account("receivable", account_id)
+                transfers += await _undone(transaction, unsent, receivable, "payment")
                 changes = Changes(now, transfers=transfers)
-                await write_account(transaction, changes, replace(account, owed=account.owed + amount))
+                owed = account.owed + amount - covered
+                await write_account(transaction, changes, replace(account, owed=owed))
             if also is not None:
                 await also(transaction)
 

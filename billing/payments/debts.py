@@ -8,10 +8,9 @@ is asked of nobody. Which invoice got what is kept, in the transaction that lowe
 from uuid import UUID
 
 from billing.clock import Clock
-from billing.database.db import Database, fetch
-from billing.documents.document import Document
+from billing.database.db import Database
+from billing.documents.crediting import credited_of
 from billing.documents.settled import SETTLED
-from billing.documents.vat import contained
 from billing.errors import Conflict
 from billing.ids import new_id
 from billing.ledger.credit import AlsoOfAccount, Credit
@@ -19,12 +18,6 @@ from billing.payments.invoices import UNPAID, invoice_named, left_of
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Transaction
 
-# What is credited of an invoice, the tax in it, and whether that came on top of its prices.
-_CREDITED = """
-SELECT coalesce(sum(cents), 0)::bigint AS cents, coalesce(sum(vat_cents), 0)::bigint AS vat_cents,
-    EXISTS (SELECT 1 FROM invoiced_month WHERE document_id = $1 AND vat_cause IS NOT NULL) AS on_top
-FROM allocation WHERE document_id = $1 AND kind = 'credited'
-"""
 _FREE = f"""
 SELECT d.gross_cents - coalesce(s.cents, 0) FROM document d LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
 WHERE d.id = $1
@@ -61,12 +54,17 @@ class Debts:
         cause = new_id(self._clock())
         async with self._database.begin() as connection:
             invoice = await invoice_named(connection, name)
-            left = await left_of(connection, invoice)
-            (before,) = await fetch(connection, _CREDITED, invoice.id)
+            try:
+                left = await left_of(connection, invoice)
+            except Conflict as error:
+                raise Conflict(
+                    f"{error}: note what you pay back by bank by `appliance invoice paid-back`"
+                ) from None
+            before = await credited_of(connection, invoice)
         amount = left if cents is None else cents
         if amount <= 0:
             raise ValueError("an amount must be above zero")
-        vat = _vat_in(invoice, before.cents + amount) - before.vat_cents
+        vat = before.vat_of_next(invoice, amount)
 
         async def also(transaction: Transaction) -> None:
             ((free,),) = await transaction.fetch(_FREE, invoice.id)
@@ -103,10 +101,3 @@ def _to_allocate(amount: int, owed: int, asked_cents: int) -> int:
     whole, begun = divmod(amount, NANODOLLARS_PER_CENT)
     asks_too_much = (asked_cents - whole) * NANODOLLARS_PER_CENT > owed - amount
     return whole + bool(begun and asks_too_much)
-
-
-def _vat_in(invoice: Document, cents: int) -> int:
-    """Of the first cents of it: all of its tax in all of it."""
-    if cents == invoice.gross_cents or not invoice.vat_cents:
-        return invoice.vat_cents
-    return contained(cents, invoice.vat_basis_points)

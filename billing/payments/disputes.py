@@ -7,9 +7,10 @@ plan ends the plan, with the rest of its allowance: docs/decisions/0036-plans.md
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from msgspec.structs import asdict
 from sqlalchemy.dialects.postgresql import insert
@@ -49,6 +50,11 @@ WHERE id = $1 RETURNING id
 _TAKEN_BY_BANK = """
 UPDATE refund SET state = 'refused', failure = $2 WHERE id = ANY($1::uuid[]) AND state IN ('taken', 'failed')
 RETURNING id
+"""
+# The invoice was credited with the refund: its credit note is posted all the same.
+_STAYS_CREDITED = """
+INSERT INTO allocation (cause, document_id, cents, vat_cents, kind, created_at)
+SELECT id, $2, gross_cents, vat_cents, 'credited', $3 FROM refund WHERE id = ANY($1::uuid[]) RETURNING cause
 """
 BY_THE_BANK = "the payer's bank took the money before"
 
@@ -125,9 +131,8 @@ class Disputes:
                 return
             life.require("dispute", before, state)
             await ask(_MOVE, dispute.id, state, seen.due_at, now, pay_by)
-            ids = [one.id for one in unsent]
-            if ids and len(await ask(_TAKEN_BY_BANK, ids, BY_THE_BANK)) < len(ids):
-                raise Conflict(f"a refund of payment {payment.id} has come further meanwhile")
+            if unsent:
+                await _taken_by_bank(ask, payment, [one.id for one in unsent], now)
 
         async def moved(transaction: Transaction) -> None:
             await write(transaction.fetch)
@@ -187,7 +192,7 @@ class Disputes:
         vat = dispute.cents * NANODOLLARS_PER_CENT - value if payment.vat_on_top else 0
         unsent = [Unsent(one.id, one.value_nanodollars, one.vat_on_top) for one in refunds]
         if payment.kind == INVOICE:
-            await self._credit.owe_back(payment.account_id, value, dispute.cause, also=moved)
+            await self._credit.owe_back(payment.account_id, value, dispute.cause, unsent=unsent, also=moved)
         elif payment.is_of_plan:
             await self._credit.give_back_plan(
                 payment.account_id, value, dispute.cause, vat=vat, unsent=unsent, also=moved
@@ -225,6 +230,13 @@ class Disputes:
             if state in ("open", "won", "lost"):
                 body = amount | await _of_invoice(connection, payment, seen.id)
                 await tell_owner(connection, payment.account_id, "dispute", subject, body, now)
+
+
+async def _taken_by_bank(ask: Ask, payment: Payment, refunds: Sequence[UUID], now: datetime) -> None:
+    if len(await ask(_TAKEN_BY_BANK, refunds, BY_THE_BANK)) < len(refunds):
+        raise Conflict(f"a refund of payment {payment.id} has come further meanwhile")
+    if payment.kind == INVOICE:
+        await ask(_STAYS_CREDITED, refunds, payment.document_id, now)
 
 
 async def _of_invoice(connection: AsyncConnection, payment: Payment, dispute_id: str) -> dict[str, object]:

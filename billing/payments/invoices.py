@@ -159,7 +159,7 @@ async def left_of(connection: AsyncConnection, invoice: Document) -> int:
     for one in await unpaid(connection, invoice.account_id):
         if one.id == invoice.id:
             return one.left_cents
-    raise Conflict(f"invoice {invoice.name} is paid")
+    raise Conflict(f"nothing of invoice {invoice.name} is left to be paid")
 
 
 async def _noted(

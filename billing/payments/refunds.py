@@ -17,22 +17,26 @@ from billing.clock import Clock
 from billing.customers.accounts import Entry, record
 from billing.database import sales
 from billing.database.db import Database, execute, fetch
+from billing.documents.crediting import credited_of
+from billing.documents.reading import read_document
 from billing.documents.vat import parts
 from billing.errors import BillingError, Conflict, DatabaseUnavailable
 from billing.ids import new_id
-from billing.ledger.credit import Credit, Kept
+from billing.ledger.credit import AlsoOfAccount, Credit, Kept, PaidBack
 from billing.payments import life, records
 from billing.payments.notices import tell_operator, tell_owner
 from billing.payments.ours import is_ours
 from billing.payments.provider import EventSeen, Gone, PaymentsRefused, Provider, RefundSeen
 from billing.payments.records import Payment, Refund
-from billing.payments.settling import OF_CREDIT
+from billing.payments.settling import INVOICE, OF_CREDIT
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Lot, Transaction
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 100
+STRIPE = "stripe"
+"""The way of what Stripe can give back."""
 CUSTOMER = "customer"
 """The actor of what customers ask for themselves."""
 BY_ITSELF = "the customer asked for it"
@@ -113,6 +117,7 @@ class Refunds:
         The same ``refund_id`` a second time gives nothing more back.
         """
         _require_reason(reason)
+        await self._require_by_stripe(payment_id)
         if refund_id is not None and (known := await self._known(refund_id, payment_id)) is not None:
             return known
         most = await self.most(payment_id)
@@ -212,6 +217,12 @@ class Refunds:
         if refund.stripe_id in (None, seen.id) or (refund.state == "failed" and seen.status not in FAILED):
             await self._follow(refund, seen)
 
+    async def _require_by_stripe(self, payment_id: UUID) -> None:
+        async with self._database.begin() as connection:
+            payment = await records.payment(connection, payment_id)
+        if payment.way != STRIPE:
+            raise Conflict("it came by bank: pay it back by bank, and note that by `appliance invoice paid-back`")
+
     async def _known(self, refund_id: UUID, payment_id: UUID) -> Refund | None:
         async with self._database.begin() as connection:
             known = await records.refunds_of(connection, payment_id)
@@ -240,7 +251,11 @@ class Refunds:
                 raise Conflict(f"payment {payment_id} is paid back already, or a part of it")
             if any(one.id == refund_id for one in await records.refunds_of(connection, payment_id)):
                 raise Conflict(f"refund {refund_id} is asked for already")
-            values = _amounts(payment, given.value, cents) | {
+            if payment.kind == INVOICE:
+                amounts = await _of_invoice(connection, payment, cents)
+            else:
+                amounts = _amounts(payment, given.value, cents)
+            values = amounts | {
                 "id": refund_id,
                 "payment_id": payment_id,
                 "state": "asked",
@@ -284,6 +299,8 @@ class Refunds:
             if payment.is_of_plan:
                 value = refund.value_nanodollars
                 await self._credit.give_back_plan(payment.account_id, value, refund.id, vat=vat, also=taken)
+            elif payment.kind == INVOICE:
+                await self._take_of_invoice(payment, refund, taken)
             elif payment.lot_id is None:
                 raise Conflict("nothing was bought with it that could be taken")
             elif refund.actor == CUSTOMER:
@@ -297,6 +314,17 @@ class Refunds:
                 )  # fmt: skip
         except Conflict as error:
             await self._move(refund, "refused", str(error))
+
+    async def _take_of_invoice(self, payment: Payment, refund: Refund, taken: AlsoOfAccount) -> None:
+        """The invoice is credited by it: nothing changes of what the account owes."""
+        async with self._database.begin() as connection:
+            assert payment.document_id is not None, "it pays an invoice"
+            invoice = await read_document(connection, payment.document_id)
+            credited = await credited_of(connection, invoice)
+        vat = refund.vat_cents * NANODOLLARS_PER_CENT if credited.on_top else 0
+        part = PaidBack(refund.id, refund.value_nanodollars, vat)
+        reason = f"invoice {invoice.name}: {refund.reason}"
+        await self._credit.give_back_invoiced(payment.account_id, [part], refund.actor, reason, also=taken)
 
     async def _send(self, payment: Payment, refund: Refund) -> None:
         if payment.intent is None:
@@ -367,7 +395,7 @@ class Refunds:
         """Whole cents: what is below one stays with the account."""
         if payment.state != "credited":
             return 0
-        if payment.is_of_plan:
+        if payment.is_of_plan or (payment.kind == INVOICE and payment.way == STRIPE):
             return payment.value_nanodollars // NANODOLLARS_PER_CENT
         if payment.lot_id is None:
             return 0
@@ -397,6 +425,19 @@ async def given_back(connection: AsyncConnection, payment: Payment) -> Given:
     value = sum(one.value_nanodollars for one in refunds if one.state in LEFT) // NANODOLLARS_PER_CENT
     taken = sum(payment.value_of(one.cents) for one in disputes if one.state in ("open", "lost"))
     return Given(value, max(0, payment.value_nanodollars // NANODOLLARS_PER_CENT - value - taken))
+
+
+async def _of_invoice(connection: AsyncConnection, payment: Payment, cents: int) -> dict[str, int]:
+    """As ``_amounts``, with so much tax that all of the invoice's is in all that is credited of it."""
+    assert payment.document_id is not None, "it pays an invoice"
+    invoice = await read_document(connection, payment.document_id)
+    vat = (await credited_of(connection, invoice)).vat_of_next(invoice, cents)
+    return {
+        "value_nanodollars": cents * NANODOLLARS_PER_CENT,
+        "net_cents": cents - vat,
+        "vat_cents": vat,
+        "gross_cents": cents,
+    }
 
 
 def _amounts(payment: Payment, given: int, cents: int) -> dict[str, int]:

@@ -130,7 +130,8 @@ def _taken(parts: Parts) -> Fault | None:
 
 def _credit_note(parts: Parts) -> Fault | None:
     if not parts["documents"]:
-        lacks = parts["state"] in ("done", "otherwise") and parts["payment_kind"] != "invoice"
+        unwanted_of_invoice = parts["payment_kind"] == "invoice" and parts["payment_state"] == UNWANTED
+        lacks = parts["state"] in ("done", "otherwise") and not unwanted_of_invoice
         return Fault("no document", may_come=True) if lacks else None
     if parts["state"] not in LEFT_THE_LEDGER:
         return Fault("a document of what was not refunded")

@@ -204,7 +204,7 @@ async def test_an_invoice_is_paid_in_parts_and_never_beyond_what_is_left(company
     with pytest.raises(NotFound, match="no invoice 7"):
         await company.pays("7")
     assert await company.pays(invoice.name) == 0
-    with pytest.raises(Conflict, match="is paid"):
+    with pytest.raises(Conflict, match="is left to be paid"):
         await company.pays(invoice.name, 1)
     assert await company.owed() == 0
     assert await company.bank.discrepancies() == []
@@ -334,7 +334,7 @@ async def test_what_is_forgiven_goes_to_the_oldest_invoice_and_the_rest_to_what_
         assert await company.left() == {"2": 300}
     await company.pays_for_nothing_named(6 * REQUEST)
     assert await company.left() == {}
-    with pytest.raises(Conflict, match="is paid"):
+    with pytest.raises(Conflict, match="is left to be paid"):
         await company.pays("1")
     clock.now = at(4, 1, 2)
     await company.invoice()
@@ -400,7 +400,7 @@ async def test_an_invoice_that_is_wrong_is_credited_with_its_tax_and_what_is_lef
     clock.now = at(2, 5)
     assert await company.pays(invoice.name) == 0
     assert await company.owed() == 0
-    with pytest.raises(Conflict, match="is paid"):
+    with pytest.raises(Conflict, match="is left to be paid"):
         await company.credits(invoice.name)
     async with company.bank.database.begin() as connection:
         await enter_rate(connection, "NOK", Rate(clock.now.date(), AT), "Norges Bank", clock.now)
@@ -442,7 +442,7 @@ async def test_a_whole_invoice_that_is_credited_is_asked_of_nobody(company: Comp
     assert (note.vat_cents, note.gross_cents) == (invoice.vat_cents, invoice.gross_cents)
     company.bank.clock.now = at(6, 1)
     assert await company.remind() == Reminded(0, 0, 0)
-    with pytest.raises(Conflict, match="is paid"):
+    with pytest.raises(Conflict, match="is left to be paid"):
         await company.pays(invoice.name)
     assert await company.bank.discrepancies() == []
 

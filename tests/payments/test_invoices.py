@@ -9,13 +9,17 @@ from billing.books.chart import Account
 from billing.books.reading import read_books
 from billing.customers.standing import Standings
 from billing.database.db import fetch
+from billing.documents.crediting import InvoiceCrediting
 from billing.documents.invoicing import Invoicing
 from billing.documents.posting import Office, Posted, Posting
 from billing.documents.reading import paid
+from billing.documents.settled import invoices_of
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
+from billing.payments import records
 from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
 from billing.prices.money import NANODOLLARS_PER_CENT
+from billing.payments.records import Payment
 from billing.payments.reminding import Reminded, Reminding, Terms
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
@@ -75,7 +79,7 @@ async def test_an_invoice_is_paid_by_card_and_lowers_what_is_owed_once(counter: 
         await counter.hear()
     assert (await ada.account()).owed_nanodollars == 0
     assert await counter.moved("payment") == 1000 * NANODOLLARS_PER_CENT
-    with pytest.raises(Conflict, match="is paid"):
+    with pytest.raises(Conflict, match="is left to be paid"):
         await page_of(counter, ada, invoice)
     with pytest.raises(NotFound):
         await page_of(counter, await counter.customer(), invoice)
@@ -178,3 +182,72 @@ async def test_a_payment_that_the_bank_takes_back_is_owed_again(counter: Counter
     assert await invoicing.run_once() == Posted(1, 0)
     async with counter.database.begin() as connection:
         assert [one.gross_cents for one in await unpaid(connection)] == [1000, 100]
+
+
+async def paid_by_card(counter: Counter, card: str = CARD) -> tuple[Customer, Payment]:
+    ada, invoice = await owes(counter)
+    counter.sandbox.pay_session(await page_of(counter, ada, invoice), Payer(card))
+    async with counter.database.begin() as connection:
+        (ordered,) = await records.payments_of(connection, ada.account_id)
+    payment = await counter.till.shop.look(ordered.id)
+    assert payment.state == "credited"
+    return ada, payment
+
+
+async def test_an_invoice_that_was_paid_by_card_is_credited_and_paid_back_to_the_card(counter: Counter) -> None:
+    counter.bank.clock.turn(minutes=1)
+    ada, payment = await paid_by_card(counter)
+    for cents in (400, None):
+        refund = await counter.till.refunds.by_operator(payment.id, "kari", "a wrong price", cents)
+        assert refund.state == "done"
+    with pytest.raises(Conflict):
+        await counter.till.refunds.by_operator(payment.id, "kari", "a wrong price", 1)
+    assert await posts(counter) == Posted(2, 0)
+    assert await closing(counter) == {}
+    assert (await ada.account()).owed_nanodollars == 0
+    async with counter.database.begin() as connection:
+        (state,) = (await invoices_of(connection, ada.account_id)).values()
+        assert (state.paid_cents, state.credited_cents, state.left_cents) == (0, 1000, 0)
+    day = counter.bank.clock().date()
+    movements = counter.provider.movements(counter.bank.clock() - timedelta(hours=1))
+    counter.bank.clock.turn(hours=1)
+    found = await compare_takings(counter.database, day, movements, counter.bank.clock)
+    assert found.differences == ()
+    assert {one.kind: one.stripe_cents for one in found.groups} == {"invoice": 1000, "refund": -1000}
+
+
+async def test_what_the_bank_takes_of_an_invoice_that_was_being_paid_back_is_not_owed(counter: Counter) -> None:
+    ada, payment = await paid_by_card(counter, DISPUTED)
+    counter.sandbox.trouble.refuse_next = 100
+    refund = await counter.till.refunds.by_operator(payment.id, "kari", "a wrong price")
+    assert refund.state == "taken"
+    counter.sandbox.trouble.refuse_next = 0
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    await counter.till.refunds.run_once()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    assert await counter.errors() == []
+    assert (await ada.account()).owed_nanodollars == 0
+    async with counter.database.begin() as connection:
+        assert (await records.refund(connection, refund.id)).state == "refused"
+        assert await unpaid(connection) == []
+    assert await posts(counter) == Posted(0, 0)
+    crediting = InvoiceCrediting(counter.database, office_of(counter), counter.bank.clock)
+    assert await crediting.run_once() == Posted(1, 0)
+    assert await closing(counter) == {}
+    day = counter.bank.clock().date()
+    movements = counter.provider.movements(counter.bank.clock() - timedelta(hours=1))
+    counter.bank.clock.turn(hours=1)
+    assert (await compare_takings(counter.database, day, movements, counter.bank.clock)).differences == ()
+
+
+async def test_what_came_by_bank_is_not_asked_of_stripe(counter: Counter) -> None:
+    ada, invoice = await owes(counter)
+    transfers = BankTransfers(counter.database, counter.bank.credit, counter.bank.clock)
+    await transfers.note(invoice.name, counter.bank.clock().date(), None, "kari")
+    async with counter.database.begin() as connection:
+        (payment,) = await records.payments_of(connection, ada.account_id)
+    with pytest.raises(Conflict, match="appliance invoice paid-back"):
+        await counter.till.refunds.by_operator(payment.id, "kari", "a wrong price")
+    assert await counter.till.refunds.most(payment.id) == 0

@@ -29,7 +29,7 @@ ALTER TABLE transfer
     ADD CONSTRAINT ck_transfer_kind
         CHECK (kind IN ('purchase', 'grant', 'allowance', 'usage', 'postpaid', 'expiry', 'forfeiture', 'refund',
                         'freeze', 'release', 'chargeback', 'shortfall', 'payment', 'write_off', 'plan', 'plan_refund',
-                        'vat', 'vat_refund', 'vat_invoiced', 'vat_credited'));
+                        'vat', 'vat_refund', 'vat_invoiced', 'vat_credited', 'invoice_refund'));
 """
 
 SALES = """
