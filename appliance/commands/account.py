@@ -14,15 +14,18 @@ from appliance.commands.session import (
     fail,
     print_json,
     print_table,
+    settings,
     transact,
 )
 from appliance.identity import sessions
 from appliance.identity.ending import end_everybodys_sessions, end_sessions_of
+from appliance.site.countries import countries
 from billing.clock import system_clock
 from billing.customers import accounts
 from billing.customers.accounts import Account, Entry
 from billing.customers.standing import Limits, Standings
 from billing.documents.buyers import Buyer, keep_buyer
+from billing.documents.vat import needs_tax_number
 from billing.prices.money import format_dollars
 from billing.store.port import Standing
 
@@ -192,10 +195,18 @@ def buyer(
     city: Annotated[str, typer.Option()],
     country: Annotated[str, typer.Option(help="Two letters: NO.")],
     business: Annotated[bool, typer.Option(help="A company, not a consumer.")] = True,
-    tax_number: Annotated[str | None, typer.Option(help="The company's own.")] = None,
+    tax_number: Annotated[
+        str | None,
+        typer.Option(help="VAT or organisation number; needed where a company buys without VAT for it."),
+    ] = None,
 ) -> None:
     """Who buys, as the account's next invoice says it. Customers say it themselves on the site."""
-    buying = Buyer(name, address, postal_code, city, country, business, tax_number)
+    number = " ".join((tax_number or "").split()) if business else ""
+    buying = Buyer(name, address, postal_code, city, country, business, number or None)
+    if country not in dict(countries("en")):
+        raise fail(f"there is no country {country}: two letters are expected, as ISO 3166 has them")
+    if buying.tax_number is None and needs_tax_number(buying, settings().taxing.rules):
+        raise fail(f"a business in {country} buys without VAT: its --tax-number is needed for that")
 
     async def work(connection: AsyncConnection) -> str:
         owner = await resolve(connection, account)

@@ -53,15 +53,19 @@ async def buyer_of(connection: AsyncConnection, account_id: int) -> Buyer | None
 
 
 async def keep_buyer(connection: AsyncConnection, account_id: int, buyer: Buyer, now: datetime) -> None:
-    """For the next document. Raises ValueError for a field that is empty or too long, or no country."""
+    """For the next document. Raises ValueError for a field that cannot stand on one, or no country."""
     texts = {name: getattr(buyer, name) for name in ("name", "address", "postal_code", "city")}
     for name, text in texts.items():
-        if not text.strip() or len(text) > FIELD_CHARACTERS:
-            raise ValueError(f"{name}: from 1 to {FIELD_CHARACTERS} characters are expected")
+        if not text.strip() or not _is_line(text):
+            raise ValueError(f"{name}: a line of 1 to {FIELD_CHARACTERS} characters is expected")
     if re.fullmatch("[A-Z]{2}", buyer.country) is None:
         raise ValueError("country: two letters are expected, as ISO 3166 has them")
-    if buyer.tax_number is not None and len(buyer.tax_number) > FIELD_CHARACTERS:
-        raise ValueError(f"tax_number: at most {FIELD_CHARACTERS} characters are expected")
+    if buyer.tax_number is not None and not _is_line(buyer.tax_number):
+        raise ValueError(f"tax_number: a line of at most {FIELD_CHARACTERS} characters is expected")
     values = {"account_id": account_id, "updated_at": now} | msgspec.structs.asdict(buyer)
     statement = insert(sales.buyer).values(values)
     await connection.execute(statement.on_conflict_do_update(index_elements=["account_id"], set_=values))
+
+
+def _is_line(text: str) -> bool:
+    return len(text) <= FIELD_CHARACTERS and text.isprintable()

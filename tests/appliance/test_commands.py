@@ -9,11 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from appliance import secrets
 from appliance.cli import app
-from appliance.settings import load_settings
+from appliance.settings import CONFIGS, load_settings
 from billing.clock import system_clock
 from billing.customers.keys import is_well_formed
 from billing.database.db import Database, execute
@@ -181,9 +182,27 @@ def test_who_buys_is_kept_and_on_record(run: Any) -> None:
     words = ("--name", "Alice AS", "--address", "Storgata 1", "--postal-code", "0155", "--city", "Oslo")
     assert "is set" in run("account", "buyer", "alice", *words, "--country", "NO").output
     assert "two letters" in run("account", "buyer", "alice", *words, "--country", "Norway").output
+    assert "no country XX" in run("account", "buyer", "alice", *words, "--country", "XX").output
     assert "name" in run("account", "buyer", "alice", *words, "--country", "NO", "--name", " ").output
     actions = [entry["action"] for entry in json.loads(run("account", "audit", "alice", "--json").output)]
     assert actions == ["buyer set"]
+
+
+def test_a_business_that_buys_without_tax_for_being_one_gives_its_number_by_command_too(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = yaml.safe_load((CONFIGS / "appliance.yaml").read_text())
+    document["vat"]["rules"].insert(0, {"country": "SE", "buyer": "business", "percent": "0", "code": "52"})
+    (tmp_path / "appliance.yaml").write_text(yaml.safe_dump(document))
+    monkeypatch.setenv("APPLIANCE_CONFIG", str(tmp_path / "appliance.yaml"))
+    run("account", "create", "alice")
+    words = ("--name", "Alice AB", "--address", "Storgatan 1", "--postal-code", "111 22", "--city", "Stockholm")
+    swedish = ("account", "buyer", "alice", *words, "--country", "SE")
+    assert "its --tax-number is needed" in run(*swedish).output
+    assert "its --tax-number is needed" in run(*swedish, "--tax-number", " ").output
+    assert "a line of" in run(*swedish, "--tax-number", "SE\x1b[2J").output
+    assert "is set" in run(*swedish, "--no-business").output
+    assert "is set" in run(*swedish, "--tax-number", " SE556677889901 ").output
 
 
 def test_standing_and_limits_by_command(run: Any) -> None:
