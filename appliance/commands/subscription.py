@@ -35,7 +35,7 @@ def show(account: AccountArgument, as_json: AsJson = False) -> None:
 def cancel(account: AccountArgument) -> None:
     """Cancel the account's plan: it ends with the period that is paid for."""
     owner = transact(lambda connection: resolve(connection, account))
-    after = _act(lambda plans: plans.cancel(owner.id))
+    after = _act(lambda plans: plans.cancel(owner.id, actor()))
     typer.echo(f"the plan {after.version.plan} of account {owner.id} ends on {after.period_end}")
 
 

@@ -72,7 +72,7 @@ class BankRefunds:
 
         async def also(transaction: Transaction) -> None:
             """Under the account's lock: whoever was faster has paid back a part of it."""
-            still = dict(await transaction.fetch(_LEFT, invoice.id))
+            still: dict[UUID, int] = {row[0]: row[1] for row in await transaction.fetch(_LEFT, invoice.id)}
             for part in parts:
                 if part.cents > still[part.payment_id]:
                     raise Conflict(f"of invoice {invoice.name} something was paid back meanwhile")

@@ -10,6 +10,7 @@ from appliance.doctor.asking import EVENTS
 from appliance.stripe_sandbox.control import carry_out
 from appliance.stripe_sandbox.hosted import Buyer as Payer
 from appliance.till import Offer, till
+from billing.customers.accounts import list_audit
 from billing.errors import Conflict
 from billing.payments import records
 from billing.payments.subscribed import Subscription
@@ -88,7 +89,7 @@ async def test_a_plan_begins_renews_and_ends_by_webhooks_alone(counter: Counter)
     ada, running = await on_a_plan(counter)
     plans = counter.till.subscriptions
     assert running.period_end is not None
-    await plans.cancel(ada.account_id)
+    await plans.cancel(ada.account_id, "kari")
     await plans.resume(ada.account_id)
     counter.bank.clock.now = running.period_end
     counter.bank.clock.turn(hours=2)
@@ -98,11 +99,16 @@ async def test_a_plan_begins_renews_and_ends_by_webhooks_alone(counter: Counter)
     assert renewed is not None
     assert renewed.period_start == running.period_end
     await plans.cancel(ada.account_id)
+    await plans.cancel(ada.account_id)
     counter.bank.clock.turn(days=32)
     counter.sandbox.catch_up()
     await counter.hear()
     assert await plans.running(ada.account_id) is None
     assert await counter.errors() == []
+    async with counter.database.begin() as connection:
+        trail = await list_audit(connection, ada.account_id)
+    asked = [one.actor for one in trail if one.action == "plan cancellation asked"]
+    assert asked == ["kari", "customer"], "and once for each time"
 
 
 async def test_no_refunds_are_issued_for_unused_portions_of_the_subscription_period(counter: Counter) -> None:

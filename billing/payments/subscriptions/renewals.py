@@ -1,6 +1,7 @@
 """What becomes of a plan at its next renewal: a plan that costs no more, or its end."""
 
 from billing.payments.plan_life import CANCELLED
+from billing.payments.settling import CUSTOMER
 from billing.payments.subscribed import Subscription, stripe_id_of
 from billing.payments.subscriptions.changes import NotPossible, require_changeable
 from billing.payments.subscriptions.running import Running
@@ -24,12 +25,14 @@ class Renewals(Running):
             raise NotPossible("no change is planned")
         return await self._renew_at(row, await self._costs.price_paid(row))
 
-    async def cancel(self, account_id: int) -> Subscription:
+    async def cancel(self, account_id: int, actor: str = CUSTOMER) -> Subscription:
         """At the period's end: terms, "you retain access through the end of the current billing cycle".
 
         At once if a renewal is not paid. Raises NotPossible.
         """
         row = await self._fresh(account_id)
+        if not row.cancels:
+            await self._on_record(row, actor, "plan cancellation asked", "-")
         if row.state == "past_due":
             return await self._following.end(row, CANCELLED)
         if row.cancels:

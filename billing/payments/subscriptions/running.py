@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from billing.clock import Clock
+from billing.customers.accounts import Entry, record
 from billing.database.db import Database
 from billing.payments.following import Following
 from billing.payments.provider import Provider
@@ -30,6 +31,12 @@ class Running:
         """What it ordered, newest first: the last hundred."""
         async with self._database.begin() as connection:
             return await subscriptions_of(connection, account_id)
+
+    async def _on_record(self, row: Subscription, actor: str, action: str, reason: str) -> None:
+        """Who asked for it: what becomes of it is on record as Stripe says."""
+        entry = Entry(self._clock(), actor, action, row.account_id, row.version.plan, reason)
+        async with self._database.begin() as connection:
+            await record(connection, entry)
 
     async def _required(self, account_id: int) -> Subscription:
         row = await self.running(account_id)

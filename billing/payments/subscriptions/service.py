@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy.dialects.postgresql import insert
-
 from billing.clock import Clock
-from billing.database import tables
 from billing.database.db import Database
 from billing.documents.vat import Taxing
 from billing.payments.following import Following
@@ -49,7 +46,5 @@ class Subscriptions(Orders, Upgrades, Renewals):
         if not reason.strip():
             raise ValueError("a reason is needed")
         row = await self._required(account_id)
-        entry = {"actor": actor, "action": "plan ended", "subject": row.version.plan, "reason": reason}
-        async with self._database.begin() as connection:
-            await connection.execute(insert(tables.audit).values(**entry, at=self._clock(), account_id=account_id))
+        await self._on_record(row, actor, "plan ended", reason)
         return await self._following.end(row, BY_OPERATOR)
