@@ -15,7 +15,7 @@ from billing.documents.vat import Quote, Taxing, contained, rule_for
 from billing.ids import new_id, vat_cause
 from billing.ledger import lots as fifo
 from billing.ledger.credit import open_lot, write_account
-from billing.payments import rows
+from billing.payments import life, rows
 from billing.payments.plan_life import After, Bought, Told
 from billing.payments.rows import NewPayment
 from billing.payments.subscribed import RUNNING, Subscription
@@ -70,6 +70,8 @@ async def write(
     ``buyer`` is there if anything is bought. Raises DatabaseUnavailable; Conflict if the account was closed since.
     """
     row = after.row
+    if row.state != before.state:
+        life.require("subscription", before.state, row.state)
     try:
         async with store.begin() as transaction:
             account = (await transaction.lock([row.account_id]))[row.account_id]

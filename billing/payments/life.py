@@ -1,6 +1,7 @@
-"""The life of a payment, of a refund and of a dispute, as state machines. Pure; docs/payments.md draws them.
+"""The life of a payment, a refund, a dispute and a plan, as state machines. Pure; docs/payments.md draws them.
 
-A step that is not here is not taken: ``require`` is asked under the row's lock before every change of a state.
+A step that is not here is not taken: ``require`` is asked before every change of a state, under the row's lock.
+Which step a plan takes, ``billing.payments.plan_life`` decides.
 """
 
 from collections.abc import Mapping
@@ -54,7 +55,22 @@ DISPUTE = (
     Step("open", "lost", "the bank decides for the payer"),
 )
 
-MACHINES: Mapping[str, tuple[Step, ...]] = {"payment": PAYMENT, "refund": REFUND, "dispute": DISPUTE}
+SUBSCRIPTION = (
+    Step("ordered", "active", "its first month is paid"),
+    Step("ordered", "past_due", "the first month is paid and the next is not, which we hear together"),
+    Step("ordered", "ended", "nobody paid, or the account takes no plan"),
+    Step("active", "past_due", "a renewal cannot be charged"),
+    Step("active", "ended", "the period is over and it was cancelled, or it was ended before"),
+    Step("past_due", "active", "the renewal is paid after all"),
+    Step("past_due", "ended", "the days of grace are over, or it was cancelled"),
+)
+
+MACHINES: Mapping[str, tuple[Step, ...]] = {
+    "payment": PAYMENT,
+    "refund": REFUND,
+    "dispute": DISPUTE,
+    "subscription": SUBSCRIPTION,
+}
 
 
 def require(machine: str, before: str, after: str) -> None:
