@@ -1,5 +1,6 @@
 """What the documentation names is there, and what is there it names."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -39,3 +40,26 @@ def test_every_file_that_the_documentation_links_or_names_exists() -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
         for name in re.findall(r"`((?:appliance|billing|serving|tests|configs)/[\w/]+\.\w+)", page.read_text()):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_every_function_that_the_documentation_names_with_its_file_is_defined_there() -> None:
+    named = {
+        (path, name)
+        for page in ROOT.glob("docs/**/*.md")
+        for path, names in re.findall(
+            r"`((?:appliance|billing|serving)/[\w/]+\.py)`:\s((?:`[\w.]+`(?:, | or )?)+)", page.read_text()
+        )
+        for name in re.findall(r"`([\w.]+)`", names)
+    }
+    assert len(named) > 20
+    assert {(path, name) for path, name in named if name not in defined_in(path)} == set()
+
+
+def defined_in(path: str) -> set[str]:
+    """Functions and classes of a file, and methods as ``Class.method``."""
+    top = ast.parse((ROOT / path).read_text()).body
+    classes = [node for node in top if isinstance(node, ast.ClassDef)]
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in top if isinstance(node, (*functions, ast.ClassDef))} | {
+        f"{one.name}.{node.name}" for one in classes for node in one.body if isinstance(node, functions)
+    }

@@ -12,8 +12,8 @@ from sqlalchemy import CheckConstraint
 from appliance.stripe_sandbox.disputes import decide, open_dispute
 from appliance.stripe_sandbox.errors import StripeError
 from appliance.stripe_sandbox.hosted import Buyer as Payer
-from billing.database import sales
 from billing.database.db import fetch
+from billing.database.tables import metadata
 from billing.errors import BillingError
 from billing.payments.life import MACHINES, may, picture
 from tests.billing.conftest import Customer
@@ -33,7 +33,7 @@ def test_the_page_draws_nothing_else() -> None:
 
 def test_every_state_of_a_machine_is_one_of_its_table() -> None:
     for machine in MACHINES:
-        table = sales.metadata.tables[machine]
+        table = metadata.tables[machine]
         states = {state for step in MACHINES[machine] for state in (step.before, step.after)}
         checks = [one for one in table.constraints if isinstance(one, CheckConstraint)]
         (rule,) = [str(check.sqltext) for check in checks if str(check.name).endswith("_state")]
