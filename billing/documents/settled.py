@@ -35,7 +35,9 @@ INVOICES = f"""
 SELECT d.id, d.account_id, d.series, d.number, d.gross_cents, greatest(d.due_on, again.pay_by) AS due_on,
     again.at AS due_again_at, coalesce(s.paid_cents, 0) AS paid_cents,
     coalesce(s.credited_cents, 0) AS credited_cents, coalesce(s.forgiven_cents, 0) AS forgiven_cents,
-    greatest(0, least(d.gross_cents - coalesce(s.cents, 0), a.owed_nanodollars / {NANODOLLARS_PER_CENT}))::bigint AS left_cents
+    greatest(
+        0, least(d.gross_cents - coalesce(s.cents, 0), a.owed_nanodollars / {NANODOLLARS_PER_CENT})
+    )::bigint AS left_cents
 FROM document d JOIN account a ON a.id = d.account_id
 LEFT JOIN ({SETTLED}) s ON s.document_id = d.id
 LEFT JOIN (

@@ -17,12 +17,11 @@ from billing.clock import Clock
 from billing.database.db import Database, fetch
 from billing.documents.crediting import credited_of
 from billing.documents.document import Document
-from billing.documents.vat import NANODOLLARS_PER_CENT
 from billing.errors import Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Credit, PaidBack
 from billing.payments.invoices import invoice_named
-from billing.prices.money import format_dollars
+from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Transaction
 
 _LEFT = """

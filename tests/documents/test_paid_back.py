@@ -12,9 +12,10 @@ from billing.documents.exchange import Rate, enter_rate
 from billing.documents.posting import Posted
 from billing.documents.settled import InvoiceState, invoices_of
 from billing.documents.statement import month_or_year, read_statement
-from billing.documents.vat import NANODOLLARS_PER_CENT, Taxing
+from billing.documents.vat import Taxing
 from billing.errors import Conflict, NotFound
 from billing.payments.bank_refunds import BankRefunds
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.proof.takings import compare_takings
 from tests.documents.conftest import TAXING, Shop
 from tests.documents.test_invoicing import ON_TOP, REQUEST, Company, at, company_of, owed_to_the_state

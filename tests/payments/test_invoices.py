@@ -18,9 +18,9 @@ from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.payments import records
 from billing.payments.invoices import BankTransfers, Invoices, Unpaid, unpaid
-from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.payments.records import Payment
-from billing.payments.reminding import Reminded, Reminding, Terms
+from billing.payments.reminding import Patience, Reminded, Reminding
+from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Customer
@@ -29,7 +29,7 @@ from tests.payments.conftest import CARD, Counter, bank, counter
 from tests.payments.test_disputes import DISPUTED, decided
 
 __all__ = ["bank", "counter"]
-TERMS = Terms(reminder_days=7, stop_days=21)
+PATIENCE = Patience(reminder_days=7, stop_days=21)
 
 
 def office_of(counter: Counter) -> Office:
@@ -123,7 +123,7 @@ async def test_what_was_paid_by_bank_meanwhile_is_paid_back_to_the_card(counter:
 
 async def reminded(counter: Counter) -> Reminded:
     standings = Standings(counter.bank.store, counter.bank.clock)
-    return await Reminding(counter.database, standings, TERMS, counter.bank.clock).run_once()
+    return await Reminding(counter.database, standings, PATIENCE, counter.bank.clock).run_once()
 
 
 async def test_what_the_bank_took_back_has_a_new_term_and_then_the_same_steps(counter: Counter) -> None:

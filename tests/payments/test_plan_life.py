@@ -14,7 +14,7 @@ from billing.payments.plan_life import (
     CANCELLED,
     CHANGES,
     CONTESTED,
-    Sold,
+    PlanPrice,
     extra_allowance,
     follow,
     without_stripe,
@@ -90,7 +90,7 @@ def test_whatever_stripe_says_every_step_is_one_of_its_life(
 ) -> None:
     start, end = NOW - timedelta(days=5), NOW + timedelta(days=25)
     seen = SubscriptionSeen("sub_1", status, "cus_1", "si_1", "price_1", start, end, cancels, row.id, None)
-    prices = {"price_1": Sold(PLAN, 1000)}
+    prices = {"price_1": PlanPrice(PLAN, 1000)}
     after = follow(row, seen, paid, prices, NOW, timedelta(days=7), closed=closed).row
     assert after.state == row.state or may("subscription", row.state, after.state)
     assert (after.state == "ended") == (after.ended_at is not None)
@@ -114,7 +114,7 @@ def test_every_step_of_its_life_is_taken_at_some_time() -> None:
             NOW if state == "past_due" else None, None, None, 3,
         )  # fmt: skip
         seen = SubscriptionSeen("sub_1", status, "cus_1", "si_1", "price_1", start, end, False, row.id, None)
-        after = follow(row, seen, paid, {"price_1": Sold(PLAN, 1000)}, NOW, timedelta(days=7), closed=None)
+        after = follow(row, seen, paid, {"price_1": PlanPrice(PLAN, 1000)}, NOW, timedelta(days=7), closed=None)
         taken.add((state, after.row.state))
     assert {step for step in taken if step[0] != step[1]} == {(step.before, step.after) for step in SUBSCRIPTION}
 
