@@ -10,9 +10,10 @@ import string
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -97,9 +98,7 @@ async def renew_playground_key(
     row = {"account_id": account_id, "name": PLAYGROUND, "purpose": PLAYGROUND, "created_at": now}
     statement = upsert(tables.api_key).values(**row, **secret)
     again = secret | {"revoked_at": None}
-    its_own = tables.api_key.c.purpose == PLAYGROUND
-    renewed = statement.on_conflict_do_update(index_elements=["account_id"], index_where=its_own, set_=again)
-    await connection.execute(renewed)
+    await connection.execute(statement.on_conflict_do_update(**_the_one(PLAYGROUND), set_=again))
     return text
 
 
@@ -128,11 +127,8 @@ async def renew_chat_key(
     key = {"hint": CHAT, "digest": chat_digest(pepper, subject), "expires_at": expires_at}
     row = {"account_id": account_id, "name": CHAT, "purpose": CHAT, "created_at": clock()}
     statement = upsert(tables.api_key).values(**row, **key)
-    its_own = tables.api_key.c.purpose == CHAT
     again = key | {"revoked_at": None}
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["account_id"], index_where=its_own, set_=again)
-    )
+    await connection.execute(statement.on_conflict_do_update(**_the_one(CHAT), set_=again))
 
 
 async def end_chat_key(connection: AsyncConnection, account_id: int) -> None:
@@ -205,6 +201,18 @@ async def limits_of_keys(connection: AsyncConnection, account_id: int) -> dict[i
     query = select(*(limit.c[name] for name in KeyLimits.__slots__)).join(key, key.c.id == limit.c.key_id)
     rows = (await connection.execute(query.where(key.c.account_id == account_id))).mappings()
     return {row["key_id"]: KeyLimits(**row) for row in rows}
+
+
+def _the_one(purpose: str) -> dict[str, Any]:
+    """Of an upsert: the index by which an account has one key of the purpose.
+
+    The purpose stands in the statement: PostgreSQL looks at a statement's values the first times alone, and then
+    finds no index for one that it does not see.
+    """
+    return {
+        "index_elements": ["account_id"],
+        "index_where": tables.api_key.c.purpose == literal_column(f"'{purpose}'"),
+    }
 
 
 def _hint(text: str) -> str:

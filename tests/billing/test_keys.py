@@ -64,6 +64,8 @@ async def test_an_account_has_one_key_for_its_own_pages_and_the_newest_is_good(b
     first, second = await renewed(), await renewed()
     assert await customer.refusal(key_digest=first) is Refusal.INVALID_KEY
     assert await customer.admitted(key_digest=second)
+    for _ in range(6):  # after some, the database plans a statement without a look at its values
+        second = await renewed()
     async with bank.database.begin() as connection:
         assert len(await keys.list_keys(connection, customer.account_id)) == 2
         await keys.end_playground_key(connection, customer.account_id)
@@ -88,6 +90,8 @@ async def test_an_account_has_one_key_for_its_chat_which_is_good_while_its_owner
     assert await customer.admitted(key_digest=digest)
     async with bank.database.begin() as connection:
         chat = [key for key in await keys.list_keys(connection, customer.account_id) if key.purpose == keys.CHAT]
+    for _ in range(6):
+        await renew()
     assert [(key.name, key.expires_at) for key in chat] == [("chat", end)]
     bank.clock.now = end
     assert await customer.refusal(key_digest=digest) is Refusal.INVALID_KEY
