@@ -8,7 +8,7 @@ from appliance.identity.tables import session
 from appliance.logs import note
 from billing.clock import Clock
 from billing.customers.accounts import Entry, get_account, record
-from billing.customers.keys import end_playground_keys
+from billing.customers.keys import end_chat_keys, end_playground_keys
 
 
 async def end_sessions_of(
@@ -24,6 +24,7 @@ async def end_everybodys_sessions(connection: AsyncConnection, actor: str, reaso
     """How many there were, operators' among them. Raises ValueError without a reason."""
     ended = await connection.execute(delete(session))
     await end_playground_keys(connection)
+    await end_chat_keys(connection)
     await record(connection, Entry(clock(), actor, "sessions ended", None, "everybody", reason))
     note("sessions-ended", account="everybody")
     return ended.rowcount

@@ -6,6 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity import credentials, inviting, joining, passkeys, sessions, throttle
+from appliance.identity.openid import grants, signing
 from appliance.identity.tables import person
 from appliance.mail import queue
 from billing.database.tables import account
@@ -17,7 +18,7 @@ async def forget(connection: AsyncConnection, now: datetime) -> list[str]:
     What hangs on a person goes with it, and so does mail that waits for them. It finds what an earlier run left:
     nothing depends on this one's end.
     """
-    for kept in (joining, inviting, credentials, sessions, passkeys, throttle, queue):
+    for kept in (joining, inviting, credentials, sessions, passkeys, throttle, queue, grants, signing):
         await kept.forget(connection, now)
     deleted = select(account.c.id).where(account.c.status == "deleted")
     statement = (

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import WrongCredentials
+from appliance.identity.openid import grants
+from appliance.identity.openid.tables import openid_grant
 from appliance.identity.origin import Origin
 from appliance.identity.tables import acceptance, authenticator, passkey, person, session
 from appliance.identity.tokens import digest, new_token
@@ -29,7 +32,8 @@ LIFETIMES = {
 }
 MOST_OF_ONE = 50
 """Sessions of one account. Beyond, the one that was used least recently ends."""
-_OF_SESSION = ("account_id", "seen_at", "incomplete")
+_OF_SESSION = ("account_id", "seen_at", "incomplete", "ends_at")
+_OF_PERSON = ("name", "email", "language", "subject")
 SEEN_EVERY = timedelta(minutes=1)
 """A page more often than that is not worth a write."""
 
@@ -51,6 +55,11 @@ class Signed:
     """There is a second factor, which was given if the session is not incomplete."""
     accepted: str | None
     """The newest version of the terms that the person accepted."""
+    subject: UUID
+    """What other programs know the person by."""
+    began_at: datetime
+    ends_at: datetime
+    """At the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,8 @@ class Session:
     seen_at: datetime
     network: str
     browser: str
+    chat: bool
+    """The chat is signed on by it."""
 
 
 async def begin(
@@ -118,25 +129,43 @@ async def complete(connection: AsyncConnection, session_id: int, account_id: int
 
 async def find(connection: AsyncConnection, token: str, now: datetime) -> Signed | None:
     """Whoever is signed in by the token. One that is over is none."""
-    columns = (person.c.name, person.c.email, person.c.language, account.c.role, account.c.status)
+    found = await _going_on(connection, session.c.digest == digest(token), now)
+    if found is None:
+        return None
+    signed, seen_at = found
+    if now - seen_at >= SEEN_EVERY:
+        await connection.execute(update(session).where(session.c.id == signed.session_id).values(seen_at=now))
+    return signed
+
+
+async def by_id(connection: AsyncConnection, session_id: int, now: datetime) -> Signed | None:
+    """Whose session it is, for a program that acts by it: that does not count as use of the site."""
+    found = await _going_on(connection, session.c.id == session_id, now)
+    return None if found is None else found[0]
+
+
+async def _going_on(
+    connection: AsyncConnection, which: ColumnElement[bool], now: datetime
+) -> tuple[Signed, datetime] | None:
+    """And when it was seen last."""
+    columns = (*(person.c[name] for name in _OF_PERSON), account.c.role, account.c.status)
     second = has_second_factor(session.c.account_id).label("second")
     newest = select(func.max(acceptance.c.terms)).where(acceptance.c.account_id == session.c.account_id)
     accepted = newest.scalar_subquery().label("accepted")
-    of_session = (session.c.id.label("session_id"), *(session.c[name] for name in _OF_SESSION))
+    named = (session.c.id.label("session_id"), session.c.created_at.label("began_at"))
+    of_session = (*named, *(session.c[name] for name in _OF_SESSION))
     query = (
         select(*of_session, *columns, second, accepted)
         .join(person, person.c.account_id == session.c.account_id)
         .join(account, account.c.id == session.c.account_id)
-        .where(session.c.digest == digest(token), session.c.ends_at > now)
+        .where(which, session.c.ends_at > now)
     )
     found = (await connection.execute(query)).mappings().one_or_none()
     if found is None or now - found["seen_at"] >= LIFETIMES[found["role"]].unused:
         return None
     row = dict(found)
-    if now - row.pop("seen_at") >= SEEN_EVERY:
-        seen = update(session).where(session.c.id == row["session_id"]).values(seen_at=now)
-        await connection.execute(seen)
-    return Signed(**row)
+    seen_at = row.pop("seen_at")
+    return Signed(**row), seen_at
 
 
 def has_second_factor(account_id: ColumnElement[int]) -> ColumnElement[bool]:
@@ -167,26 +196,32 @@ async def hold(connection: AsyncConnection, signed: Signed) -> str | None:
 
 async def of(connection: AsyncConnection, account_id: int, now: datetime) -> list[Session]:
     """Those that go on, the one used last first."""
-    columns = [session.c[name] for name in Session.__slots__]
-    query = select(*columns, account.c.role).join(account, account.c.id == session.c.account_id)
+    columns = [session.c[name] for name in Session.__slots__ if name in session.c]
+    chat = exists().where(openid_grant.c.session_id == session.c.id, openid_grant.c.generation > 0).label("chat")
+    query = select(*columns, chat, account.c.role).join(account, account.c.id == session.c.account_id)
     mine = query.where(session.c.account_id == account_id, session.c.ends_at > now)
     rows = [dict(row) for row in (await connection.execute(mine.order_by(session.c.seen_at.desc()))).mappings()]
     return [Session(**row) for row in rows if now - row["seen_at"] < LIFETIMES[row.pop("role")].unused]
 
 
 async def end(connection: AsyncConnection, account_id: int, session_id: int) -> None:
-    """One of the account's own; the key of its playground ends with it."""
+    """One of the account's own; the key of its playground ends with it, and the chat that is signed on by it."""
     mine = delete(session).where(session.c.account_id == account_id, session.c.id == session_id)
     ended = await connection.execute(mine)
     await end_playground_key(connection, account_id)
+    await grants.end_key_unless_signed_on(connection, account_id)
     if ended.rowcount:
         note("session-ended", session=session_id, account=account_id)
 
 
 async def end_all(connection: AsyncConnection, account_id: int, but: int | None = None) -> None:
-    """After a change of password, or of standing. ``but`` is the session in which it was changed."""
+    """After a change of password, or of standing. ``but`` is the session in which it was changed.
+
+    The chat ends everywhere: a session that goes on signs on again without a question.
+    """
     await connection.execute(delete(session).where(session.c.account_id == account_id, session.c.id != (but or 0)))
     await end_playground_key(connection, account_id)
+    await grants.end_all(connection, account_id)
     note("sessions-ended", account=account_id, but=but)
 
 

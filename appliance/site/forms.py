@@ -13,7 +13,7 @@ MOST_FIELDS = 40
 BODY_SECONDS = 10.0
 """Until a form is complete; a page that waits for one longer would keep a place from others."""
 MOST_DIGITS = 18
-_LOCAL = re.compile(r"/[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*(?:\?link=[A-Za-z0-9_-]+)?")
+_LOCAL = re.compile(r"/[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*(?:\?(?:link|request)=[A-Za-z0-9_-]+)?")
 
 
 class BadForm(Exception):
@@ -49,7 +49,9 @@ def proof(form: Mapping[str, str]) -> str:
 
 
 def local(path: str) -> str | None:
-    """A path of this site, perhaps with the token of a mail's link: nobody is sent to another by a link."""
+    """A path of this site, perhaps with the token of a mail's link, or with what the chat asked: nobody is sent to
+    another site by a link.
+    """
     return path if _LOCAL.fullmatch(path) else None
 
 

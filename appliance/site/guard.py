@@ -6,7 +6,7 @@ there is no TLS), and no page can make them say otherwise; so there is no token 
 no browser, and has no business with a form. (OWASP, "Cross-Site Request Forgery Prevention", fetch metadata.)
 """
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
 from fastapi.responses import PlainTextResponse
@@ -21,14 +21,15 @@ BODY_BYTES = 64 << 10
 
 
 class Guard:
-    """``api`` is the origin that the playground's page asks, ``checkout`` that of the pages to pay on.
+    """``api`` is the origin that the playground's page asks; ``leads_to`` are those to which a form may lead: the
+    pages to pay on, and the chat.
 
     ``transport`` says how browsers are to come.
     """
 
-    def __init__(self, app: App, api: str, checkout: str, transport: Headers) -> None:
+    def __init__(self, app: App, api: str, leads_to: Sequence[str], transport: Headers) -> None:
         self._app = app
-        self._headers = security_headers(api, checkout, transport)
+        self._headers = security_headers(api, leads_to, transport)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,15 +75,15 @@ def is_own(headers: MutableMapping[bytes, bytes]) -> bool:
     return host != b"" and headers.get(b"origin") in (b"https://" + host, b"http://" + host)
 
 
-def security_headers(api: str, checkout: str, transport: Headers) -> Iterable[tuple[bytes, bytes]]:
+def security_headers(api: str, leads_to: Sequence[str], transport: Headers) -> Iterable[tuple[bytes, bytes]]:
     """Nothing runs and nothing is loaded but from this site; what a page shows is kept by nobody.
 
-    A form may lead to ``checkout`` too: browsers hold a redirect after it to the same rule.
+    Browsers hold a redirect after a form to the same rule as the form.
     """
     policy = (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'",
         f"connect-src 'self' {api}",
-        f"form-action 'self' {checkout}", "base-uri 'none'", "frame-ancestors 'none'",
+        " ".join(("form-action 'self'", *leads_to)), "base-uri 'none'", "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
     )  # fmt: skip
     headers = {

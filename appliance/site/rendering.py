@@ -51,6 +51,7 @@ class Renderer:
         self._environment.globals.update(
             site=settings.site,
             sells=settings.sells,
+            chat=f"{settings.chat.address}/oauth/openid" if settings.chat.address else "",
             sandbox=f"{settings.stripe_sandbox_url}/sandbox" if settings.sandbox else "",
             static=static.url,
         )

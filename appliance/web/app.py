@@ -31,16 +31,20 @@ from appliance.identity.entering import Entering
 from appliance.identity.errors import TooManyTries
 from appliance.identity.first import First
 from appliance.identity.joining import Joining
+from appliance.identity.openid.client import Client
+from appliance.identity.openid.provider import OpenIdProvider
 from appliance.identity.origin import Origin
 from appliance.identity.passkeys import Passkeys
 from appliance.identity.passwords import OWASP, Cost, Passwords
 from appliance.identity.places import open_places
 from appliance.identity.proofs import Authenticators, Proofs
 from appliance.identity.second import SecondFactor
+from appliance.identity.sessions import Signed
 from appliance.identity.throttle import Throttle
 from appliance.inbox.messages import Inbox
 from appliance.papers.papers import Papers
 from appliance.settings import Settings
+from appliance.site.audience import Audience, refusal
 from appliance.site.forms import BadForm
 from appliance.site.guard import Guard
 from appliance.site.pages import NothingHere, Pages, audiences
@@ -64,6 +68,8 @@ from appliance.web.joining import JoiningPages
 from appliance.web.keys import KeyPages
 from appliance.web.legal import read_legal_texts
 from appliance.web.metrics import SiteMetrics
+from appliance.web.openid import OpenIdPages
+from appliance.web.openid_endpoints import OpenIdEndpoints
 from appliance.web.ordering import Ordering
 from appliance.web.plans import PlanPages
 from appliance.web.playground import PlaygroundPages
@@ -135,6 +141,7 @@ def site_app(
     entering = Entering(database, passwords, passkeys, throttle, devices, places, clock)
     joining = Joining(database, passwords, throttle, clock, invited=settings.site.sign_up == "invitation")
     sold = None if provider is None else open_till(settings, provider, database, clock)
+    sign_on = _sign_on(settings, database, legal.terms.version, pepper, clock)
     papers, ordering = Papers(settings.site.accent), Ordering(database, throttle, clock)
     for room in (
         FrontPages(render, legal, settings, declared, database, clock),
@@ -161,6 +168,7 @@ def site_app(
         CustomerBillingPages(render, database, papers, sold, settings.billing.refund_days, clock),
         PaymentPages(render, database, sold),
         SalesPages(render, database, clock),
+        *(() if sign_on is None else (OpenIdPages(render, sign_on, legal.terms.version, database, clock),)),
         *(() if sold is None else _shop(render, settings, sold, ordering, database, clock)),
     ):
         pages.add(room.routes())
@@ -168,11 +176,28 @@ def site_app(
     audiences(app)
     _answer_errors(app, render)
     beside = _Beside(app, static, metrics)
-    api, checkout = settings.api_url.removesuffix("/v1"), settings.checkout_origin
-    guarded = Guard(beside, api, checkout, settings.site_transport)
-    if sold is None:
-        return Site(guarded, app, database)
-    return Site(StripeWebhook(guarded, sold.inbox, metrics, settings.site_transport), app, database)
+    api, transport = settings.api_url.removesuffix("/v1"), settings.site_transport
+    leads_to = [settings.checkout_origin, *(() if sign_on is None else (settings.chat.address,))]
+    outside: App = Guard(beside, api, leads_to, transport)
+    if sign_on is not None:
+        outside = OpenIdEndpoints(outside, sign_on, metrics, transport, clock)
+    if sold is not None:
+        outside = StripeWebhook(outside, sold.inbox, metrics, transport)
+    return Site(outside, app, database)
+
+
+def _sign_on(
+    settings: Settings, database: Database, terms: str, pepper: bytes, clock: Clock
+) -> OpenIdProvider | None:
+    """None where there is no chat. Raises SecretsError."""
+    if not settings.chat.address:
+        return None
+    client = Client(settings.chat.address, secrets.read_chat(settings.secrets).client_secret)
+
+    def may(signed: Signed) -> bool:
+        return refusal(Audience.CUSTOMER, signed, terms) is None
+
+    return OpenIdProvider(database, client, settings.site_url, may, pepper, clock)
 
 
 def _shop(

@@ -20,6 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import IdentityError
+from appliance.identity.openid.tables import openid_grant
 from appliance.identity.tables import acceptance, authenticator, passkey, person, session
 from appliance.identity.throttle import Rate, Throttle
 from appliance.inbox.tables import message
@@ -40,11 +41,13 @@ MOST_REFUNDS = 10_000
 ONE_PERSON = Rate(3, timedelta(minutes=10))
 SECRET = frozenset({
     "digest", "password", "email_key", "secret", "wanted", "last_step", "credential", "public_key", "sign_count",
+    "challenge", "nonce",
 })  # fmt: skip
 """Of these there is a digest, a sealed text or a number, that says nothing of the person."""
 OF_A_PERSON = {
     "person": person, "acceptances": acceptance, "sessions": session, "second_factor": authenticator,
-    "passkeys": passkey, "messages": message, "keys": tables.api_key, "credit": tables.lot, "audit": tables.audit,
+    "passkeys": passkey, "chat": openid_grant, "messages": message,
+    "keys": tables.api_key, "credit": tables.lot, "audit": tables.audit,
     "notices": tables.notice, "sightings": sighting, "findings": finding, "buyer": sales.buyer,
     "card": sales.wallet, "plans": sales.subscription, "payments": sales.payment, "documents": sales.document,
 }  # fmt: skip
@@ -52,11 +55,12 @@ EXPLAINED = """This is all that is kept of you here.
 
 account.json
   account         your account: its standing, credit (nano-dollars, a billionth of a US dollar) and limits
-  person          your name, email address and language
+  person          your name, email address and language, and the random number by which the chat knows you
   acceptances     which versions of the terms you accepted, when, and from which address
   sessions        the browsers in which you are signed in; the network is the address cut short
   second_factor   whether there is an authenticator
   passkeys        how you named them, and when they were made and used; the secret part never leaves your device
+  chat            in which of the sessions you are signed on to the chat, and since when
   messages        what you wrote to us
   keys            your API keys, by their last characters; of a key itself only a digest is kept
   credit          each lot of credit: where it is from, when it ends, what is left

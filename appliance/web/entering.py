@@ -17,6 +17,9 @@ from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
 from billing.database.db import Database
 
+AGAIN = "again"
+"""In the address of the form: whoever is signed in is to prove it anew. The session before it ends."""
+
 
 class EnteringPages:
     def __init__(
@@ -48,7 +51,7 @@ class EnteringPages:
         )
 
     async def sign_in_form(self, request: Request, visitor: Visitor) -> Response:
-        if visitor.signed is not None:
+        if visitor.signed is not None and AGAIN not in request.query_params:
             return go(Refusal.IS_IN.value)
         then = local(request.query_params.get("next", "")) or ""
         return self._render(visitor, "sign-in.html", then=then, email="", error="")

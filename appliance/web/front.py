@@ -67,17 +67,19 @@ class FrontPages:
     async def terms(self, _: Request, visitor: Visitor) -> Response:
         return self._render(visitor, "legal.html", text=self._legal.terms)
 
-    async def new_terms(self, _: Request, visitor: Visitor) -> Response:
-        return self._render(visitor, "new-terms.html", version=self._legal.terms.version)
+    async def new_terms(self, request: Request, visitor: Visitor) -> Response:
+        then = local(request.query_params.get("next", "")) or ""
+        return self._render(visitor, "new-terms.html", version=self._legal.terms.version, then=then)
 
     async def accept(self, request: Request, visitor: Visitor) -> Response:
         """The version of now; one that was shown before it changed again is shown anew."""
-        version = (await read_form(request))["terms"]
+        form = await read_form(request)
+        version = form["terms"]
         if version == self._legal.terms.version:
             async with self._database.begin() as connection:
                 address = visitor.origin.address
                 await profile.accept(connection, visitor.person, version, address, self._clock())
-        return go("/dashboard")
+        return go(local(form["next"]) or "/dashboard")
 
     async def privacy(self, _: Request, visitor: Visitor) -> Response:
         return self._render(visitor, "legal.html", text=self._legal.privacy)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import appliance.identity.openid.tables
 import appliance.identity.tables
 import appliance.inbox.tables
 import appliance.mail.tables

@@ -8,6 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import appliance.identity.openid.tables
 import appliance.identity.tables
 import appliance.inbox.tables
 import appliance.mail.tables

@@ -1,9 +1,9 @@
 """``make clients``: other people's clients and suites against ``appliance up``; ``ARGS=langchain`` for some.
 
-Each suite gets its own environment below ``var/clients``, with the newest packages there are. ``ARGS=scripts`` is
-of another kind: TypeScript, in one exact version, reads the site's own scripts, without a system. What is skipped
-says why; anything that fails ends the command with status 1. Figures go to ``var/clients.json``, reports to
-``var/clients/*.xml``.
+Each suite gets its own environment below ``var/clients``, with the newest packages there are. Two are of another
+kind, in one exact version and without a system: ``scripts``, where TypeScript reads the site's own scripts, and
+``openid-client``, LibreChat's client of OpenID Connect, which our own tests drive. What is skipped says why; what
+fails ends the command with status 1. Figures go to ``var/clients.json``, reports to ``var/clients/*.xml``.
 """
 
 import json
@@ -21,6 +21,7 @@ from xml.etree import ElementTree as ET
 
 from tests.ports import free_port
 from tests.scenarios.system import System, running
+from tests.web.openid_clients import NODE_FOLDER
 
 SUITES = Path(__file__).parent / "suites"
 PLAIN_WORDS = Path(__file__).parents[2] / "appliance/gateway/plain_words.py"
@@ -28,6 +29,8 @@ SHAPES = Path(__file__).parent / "shapes"
 STATIC = Path(__file__).parents[2] / "appliance/web/static"
 NODE = "node"
 SCRIPTS = "scripts"
+OPENID_CLIENT, OPENID = "openid-client", "openid"
+WITHOUT_SYSTEM = (SCRIPTS, OPENID_CLIENT)
 ENVIRONMENTS = Path("var/clients").resolve()
 PYTHON_SUITES: Mapping[str, tuple[str, ...]] = {
     "openai": ("openai",),
@@ -52,12 +55,13 @@ class Outcome:
 
 
 def main(wanted: list[str]) -> int:
-    known = [SCRIPTS, *PYTHON_SUITES, *NODE_SUITES]
+    known = [*WITHOUT_SYSTEM, *PYTHON_SUITES, *NODE_SUITES]
     names = wanted or known
     if unknown := set(names) - set(known):
         raise SystemExit(f"there is no suite {', '.join(unknown)}: {', '.join(known)}")
-    outcomes = {name: outcome_of(name, {}) for name in names if name == SCRIPTS}
-    if clients := [name for name in names if name != SCRIPTS]:
+    installed = {NODE_FOLDER: str(ENVIRONMENTS / OPENID)}
+    outcomes = {name: outcome_of(name, installed) for name in names if name in WITHOUT_SYSTEM}
+    if clients := [name for name in names if name not in WITHOUT_SYSTEM]:
         with started() as system:
             environment = customer(system)
             outcomes |= {name: outcome_of(name, environment) for name in clients}
@@ -109,6 +113,18 @@ def prepare(name: str) -> list[str]:
         for file in STATIC.glob("*.js"):
             shutil.copy(file, folder / STATIC.name)
         return node_test(folder / "types.test.mjs")
+    if name == OPENID_CLIENT:
+        node_folder(OPENID)
+        return [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "npm",
+            "tests/web/test_openid_clients.py",
+            "--junitxml",
+        ]
     if name in NODE_SUITES:
         return node_test(node_folder(NODE) / NODE_SUITES[name])
     folder = ENVIRONMENTS / name

@@ -26,7 +26,7 @@ from appliance.identity.tables import authenticator
 from appliance.mail import queue
 from appliance.mail.letter import Letter
 from appliance.news.telling import tell
-from appliance.settings import Settings, load_settings
+from appliance.settings import ChatSettings, Settings, load_settings
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.web.app import Site, site_app
 from appliance.web.metrics import SiteMetrics
@@ -45,6 +45,7 @@ from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient
 from tests.stripe_sandbox.inprocess import settings as sandbox_settings
 
 ADDRESS = "https://site.example"
+CHAT = "https://chat.site.example"
 ACCENT = "#1f5fbf"
 PASSWORD = "correct horse battery staple"
 QUICK = Cost(passes=1, memory_kib=64, lanes=1)
@@ -101,6 +102,12 @@ class House:
         app = site_app(settings, self.metrics(), self.clock, QUICK, self.provider)
         return dataclasses.replace(self, settings=settings, site=app)
 
+    def without_chat(self) -> "House":
+        """The same house, started again by an operator who has none."""
+        settings = dataclasses.replace(self.settings, chat=ChatSettings())
+        app = site_app(settings, self.metrics(), self.clock, QUICK, self.provider)
+        return dataclasses.replace(self, settings=settings, site=app)
+
     @staticmethod
     def metrics() -> SiteMetrics:
         return SiteMetrics(CollectorRegistry())
@@ -116,6 +123,8 @@ class Page:
     text: str
     path: str
     """Where the browser is now."""
+    url: str = ""
+    """The same in full: it may be in the chat, of which nothing else is there."""
 
     @property
     def words(self) -> str:
@@ -143,7 +152,10 @@ class Browser:
 
     def __post_init__(self) -> None:
         transport = httpx.ASGITransport(self.house.site.app, raise_app_exceptions=False, client=(self.address, 1))
-        self.client = httpx.AsyncClient(transport=transport, base_url=ADDRESS, follow_redirects=True)
+        mounts = {CHAT: httpx.MockTransport(lambda _: httpx.Response(200))}
+        self.client = httpx.AsyncClient(
+            transport=transport, mounts=mounts, base_url=ADDRESS, follow_redirects=True
+        )
         self.client.headers["user-agent"] = "Firefox on Linux"
 
     async def get(self, path: str, **headers: str) -> Page:
@@ -206,7 +218,7 @@ class Browser:
 
 
 def _page(answer: httpx.Response) -> Page:
-    return Page(answer.status_code, answer.headers, answer.text, answer.url.path)
+    return Page(answer.status_code, answer.headers, answer.text, answer.url.path, str(answer.url))
 
 
 def token_of(link: str) -> str:
@@ -220,6 +232,7 @@ async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
     config.write_text(
         f"site: {{address: {ADDRESS}, company: Example AS, contact: help@site.example}}\n"
         "payments: {practice: true}\n"
+        f"chat: {{address: {CHAT}}}\n"
     )
     env = {
         "APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url, "APPLIANCE_CONFIG": str(config),

@@ -26,6 +26,7 @@ LETS_IN: Mapping[Audience, set[str]] = {
 }
 SEND_ON = ("/sign-in", "/sign-up", "/standing", "/terms/accept")
 """To the dashboard, whoever has no business there any more."""
+SIGN_OUT = ("/sign-out", "/openid/end-session")
 TURNED_AWAY = ("/sign-in", "/second-factor", "/standing", "/account/second-factor", "/dashboard")
 
 
@@ -100,7 +101,7 @@ async def test_an_operator_without_a_second_factor_is_sent_to_set_one_up(house: 
 def pages_of(house: House) -> Mapping[tuple[str, str], Audience]:
     """Signing out comes last: nobody is anybody after it."""
     found = audiences(house.site.pages)
-    return {one: found[one] for one in sorted(found, key=lambda one: one[1] == "/sign-out")}
+    return {one: found[one] for one in sorted(found, key=lambda one: one[1] in SIGN_OUT)}
 
 
 async def ask(browser: Browser, method: str, path: str, document: int = 0) -> Page:

@@ -8,7 +8,7 @@ import pytest
 
 from billing.payments.records import payments_of, wallet
 from billing.payments.subscriptions.changes import Preview
-from tests.web.conftest import Browser, House
+from tests.web.conftest import CHAT, Browser, House
 from tests.web.shopping import (
     DECLINED,
     WHO,
@@ -34,7 +34,7 @@ async def test_what_it_costs_is_shown_with_the_tax_before_anything_is_paid(house
     assert summary.path == "/credit/buy/2500"
     for told in ("$25.00", "VAT 25 %", "$5.00", "Ada King", "0155 Oslo"):
         assert told in summary.words, told
-    assert "form-action 'self' https://checkout.stripe.com;" in summary.headers["content-security-policy"]
+    assert f"form-action 'self' https://checkout.stripe.com {CHAT};" in summary.headers["content-security-policy"]
     await ada.post("/billing", WHO | {"country": "FR", "city": "Paris"})
     abroad = await ada.get("/credit/buy/2500")
     assert "VAT" not in abroad.words.replace("Norwegian VAT", "")
