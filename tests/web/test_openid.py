@@ -1,11 +1,15 @@
 """Signing on to the chat: who gets there, what the chat is told, and what ends it."""
 
+import asyncio
 import base64
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from io import BytesIO
 from urllib.parse import urlencode
+from zipfile import ZipFile
 
 import pytest
 from joserfc import jws, jwt
@@ -404,3 +408,48 @@ async def test_tokens_go_on_to_count_when_the_key_that_signs_is_another(house: H
     assert {one["kid"] for one in (await chat.client.get("/openid/keys")).json()["keys"]} == set(kids)
     for one in (old, new):
         assert (await chat.userinfo(one["access_token"])).status_code == 200
+
+
+async def test_a_sign_on_is_in_the_download_without_what_opens_it_and_goes_with_the_account(house: House) -> None:
+    ada, _, made = await signed_on(house)
+    with ZipFile(BytesIO((await ada.client.get("/account/data")).content)) as archive:
+        document = json.loads(archive.read("account.json"))
+    (kept,) = document["chat"]
+    assert kept["scope"] == "openid profile email"
+    assert not {"digest", "challenge", "nonce"} & set(kept)
+    assert document["person"][0]["subject"] == claims_of(made["id_token"])["sub"]
+    await ada.post("/account/delete", {"password": PASSWORD})
+    house.clock.turn(days=30)
+    await house.standings().delete(await account_of(house), "appliance")
+    async with house.database.begin() as connection:
+        await retention.forget(connection, house.clock())
+    assert await grants(house) == 0
+
+
+async def test_somebody_who_asks_for_a_refresh_and_is_signed_out_meanwhile_has_nothing(house: House) -> None:
+    ada, chat, made = await signed_on(house)
+    for _ in range(5):
+        refreshed, _ = await asyncio.gather(chat.refresh(made["refresh_token"]), ada.post("/sign-out"))
+        assert refreshed.status_code in (200, 400)
+        assert not await chat_is_good(house)
+        if refreshed.status_code == 200:
+            assert (await chat.refresh(refreshed.json()["refresh_token"])).status_code == 400
+        await ada.sign_in()
+        made = await chat.sign_on(ada)
+
+
+async def test_of_a_code_that_is_used_at_the_same_time_nothing_is_left(house: House) -> None:
+    ada, chat, _ = await signed_on(house)
+    code = await chat.code(ada)
+    answers = await asyncio.gather(*(chat.redeem(code) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 400, 400, 400]
+    (made,) = [answer.json() for answer in answers if answer.status_code == 200]
+    assert (await chat.refresh(made["refresh_token"])).status_code == 400
+
+
+async def test_tabs_that_refresh_at_the_same_time_stay_signed_on(house: House) -> None:
+    _, chat, made = await signed_on(house)
+    answers = await asyncio.gather(*(chat.refresh(made["refresh_token"]) for _ in range(4)))
+    (newest,) = {answer.json()["refresh_token"] for answer in answers}
+    house.clock.turn(minutes=5)
+    assert (await chat.refresh(newest)).status_code == 200
