@@ -14,6 +14,7 @@ from appliance.commands import (
     invoice,
     key,
     ledger,
+    librechat,
     models,
     payment,
     plan,
@@ -48,6 +49,7 @@ for name, group in (
     ("usage", usage.app),
     ("ledger", ledger.app),
     ("books", books.app),
+    ("librechat", librechat.app),
 ):
     app.add_typer(group, name=name)
 app.command()(reconcile)

@@ -15,6 +15,15 @@ from serving.files import write_new_secret
 SECRET_BYTES = 32
 SANDBOX = {"stripe_sandbox_key": "sk_test_", "stripe_sandbox_webhook": "whsec_"}
 """What each begins with, as Stripe's do."""
+LIBRECHAT_BYTES = {
+    "librechat_jwt_secret": SECRET_BYTES,
+    "librechat_jwt_refresh_secret": SECRET_BYTES,
+    "librechat_creds_key": SECRET_BYTES,
+    "librechat_creds_iv": 16,
+    "librechat_session_secret": SECRET_BYTES,
+    "librechat_metrics_secret": SECRET_BYTES,
+}
+"""How long LibreChat wants its own: for AES-256, a key of 32 bytes and a start of 16."""
 
 
 class SecretsError(Exception):
@@ -47,6 +56,18 @@ class ChatSecrets:
     client_secret: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class LibreChatSecrets:
+    """LibreChat's own, in hexadecimal: this system keeps them, and nothing of it uses them."""
+
+    jwt_secret: str = field(repr=False)
+    jwt_refresh_secret: str = field(repr=False)
+    creds_key: str = field(repr=False)
+    creds_iv: str = field(repr=False)
+    session_secret: str = field(repr=False)
+    metrics_secret: str = field(repr=False)
+
+
 def create(folder: Path) -> None:
     """Make the secrets that do not exist yet. One that exists is never touched."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,6 +75,8 @@ def create(folder: Path) -> None:
     for name in ("key_pepper", "cache_salt", "cluster_secret", "ray_token", "openid_client_secret"):
         write_new_secret(folder / name, secrets.token_hex(SECRET_BYTES) + "\n")
     write_new_secret(folder / "chat_service_key", generate_key() + "\n")
+    for name, length in LIBRECHAT_BYTES.items():
+        write_new_secret(folder / name, secrets.token_hex(length) + "\n")
     for name, beginning in SANDBOX.items():
         write_new_secret(folder / name, f"{beginning}{secrets.token_hex(SECRET_BYTES)}\n")
 
@@ -72,6 +95,11 @@ def read_chat(folder: Path) -> ChatSecrets:
     return ChatSecrets(service_key, _read_hex(folder / "openid_client_secret"))
 
 
+def read_librechat(folder: Path) -> LibreChatSecrets:
+    """Raises SecretsError."""
+    return LibreChatSecrets(*(_read_hex(folder / name, length=each) for name, each in LIBRECHAT_BYTES.items()))
+
+
 def read(folder: Path) -> Secrets:
     """The secrets of this system.
 
@@ -85,15 +113,15 @@ def read(folder: Path) -> Secrets:
     )
 
 
-def _read_hex(path: Path, beginning: str = "") -> str:
+def _read_hex(path: Path, beginning: str = "", length: int = SECRET_BYTES) -> str:
     """With its beginning, if it has one."""
     try:
         text = _read(path)
-        if text.startswith(beginning) and len(bytes.fromhex(text.removeprefix(beginning))) == SECRET_BYTES:
+        if text.startswith(beginning) and len(bytes.fromhex(text.removeprefix(beginning))) == length:
             return text
     except ValueError:
         pass
-    raise SecretsError(f"{path} is damaged: {SECRET_BYTES} bytes in hexadecimal are expected")
+    raise SecretsError(f"{path} is damaged: {length} bytes in hexadecimal are expected")
 
 
 def _read(path: Path) -> str:

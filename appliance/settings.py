@@ -23,6 +23,7 @@ from billing.plans.catalog import Plan, PlansError, parse_plans
 from serving.catalog.models import Model, ModelsError, parse_models
 
 MAIL_PASSWORD = "MAIL_PASSWORD"  # noqa: S105 -- the name of a variable
+MONGO_URI = "MONGO_URI"
 STRIPE_API_KEY = "STRIPE_API_KEY"
 STRIPE_WEBHOOK_PATH = "/stripe/webhook"
 """Of the site: where Stripe tells what has happened."""
@@ -96,6 +97,11 @@ class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     address: Annotated[str, msgspec.Meta(pattern=r"^(https://[^/\s?#]+)?$")] = ""
     networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    api_address: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/\s?#]+)?$")] = ""
+    uploads: Annotated[str, msgspec.Meta(pattern=r"^(/.*)?$")] = ""
+    images: Annotated[str, msgspec.Meta(pattern=r"^(/.*)?$")] = ""
+    temporary_hours: Annotated[int, msgspec.Meta(ge=1, le=8760)] = 720
+    shared_links: bool = False
 
 
 Signal = Literal["networks", "refused", "travel"]
@@ -225,6 +231,8 @@ class Settings:
     partner_keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Those that the environment gives, by the name of their variable."""
     mail_password: str | None = field(repr=False, default=None)
+    mongo_uri: str | None = field(repr=False, default=None)
+    """LibreChat's database, with its password; None without a chat."""
     stripe_key: str | None = field(repr=False, default=None)
     stripe_webhook_secret: str | None = field(repr=False, default=None)
     stripe_sandbox_port: int = 0
@@ -310,6 +318,11 @@ class Settings:
     def api_url(self) -> str:
         """Where customers find the API."""
         return f"{self.site.api_address or _reached(self.host, self.port)}/v1"
+
+    @property
+    def chat_api_url(self) -> str:
+        """Where LibreChat finds the API."""
+        return f"{self.chat.api_address or _reached(self.host, self.port)}/v1"
 
     @property
     def site_url(self) -> str:
@@ -435,6 +448,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
             name: key for model in models if model.partner and (key := env.get(name := model.partner.key))
         },
         mail_password=env.get(MAIL_PASSWORD) or None,
+        mongo_uri=_mongo_uri(env.get(MONGO_URI) or None) if parsed.chat.address else None,
         stripe_key=(stripe_key := _stripe_key(env.get(STRIPE_API_KEY) or None)),
         stripe_webhook_secret=_webhook_secret(env.get(STRIPE_WEBHOOK_SECRET) or None, stripe_key),
         stripe_sandbox_port=_port(
@@ -546,6 +560,12 @@ def _networks(field: str, texts: Sequence[str]) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(text) for text in texts)
     except ValueError as error:
         raise SettingsError(f"appliance.yaml: {field}: {error}") from None
+
+
+def _mongo_uri(text: str | None) -> str | None:
+    if text is None or text.startswith(("mongodb://", "mongodb+srv://")):
+        return text
+    raise SettingsError(f"{MONGO_URI}: mongodb://user:password@host/LibreChat is expected")
 
 
 def _database_url(text: str | None) -> str | None:

@@ -15,7 +15,14 @@ import aiohttp
 
 from appliance.paths import short_folder
 from appliance.postgres import Cluster
-from appliance.settings import MAIL_PASSWORD, STRIPE_API_KEY, STRIPE_WEBHOOK_PATH, STRIPE_WEBHOOK_SECRET, Settings
+from appliance.settings import (
+    MAIL_PASSWORD,
+    MONGO_URI,
+    STRIPE_API_KEY,
+    STRIPE_WEBHOOK_PATH,
+    STRIPE_WEBHOOK_SECRET,
+    Settings,
+)
 from appliance.supervisor.instance import url_of
 from appliance.supervisor.keeper import Keeper, Part
 
@@ -79,7 +86,7 @@ def plan_ray(settings: Settings) -> RayNode:
 
 def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayNode) -> dict[str, str]:
     """What every part gets: where things are, no telemetry, and nobody's key or password but our own."""
-    secret = (MAIL_PASSWORD, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, *settings.partner_keys)
+    secret = (MAIL_PASSWORD, MONGO_URI, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, *settings.partner_keys)
     not_for_parts = {"PYTHONDONTWRITEBYTECODE", *secret}
     kept = {name: value for name, value in inherited.items() if name not in not_for_parts}
     if ray.alone:
@@ -197,7 +204,7 @@ def site_part(settings: Settings, env: Mapping[str, str], listener: socket.socke
     return Part(
         name="site",
         command=(*APPLIANCE, "site", "--fd", str(listener.fileno())),
-        env={**env, **_stripe(settings)},
+        env={**env, **_stripe(settings), **_mongo(settings)},
         log=settings.logs / "site.log",
         is_ready=lambda: answers(url_of(listener) + "/livez"),
         pass_fds=(listener.fileno(),),
@@ -223,6 +230,11 @@ def _stripe(settings: Settings) -> dict[str, str]:
     return {name: key for name, key in keys.items() if key is not None}
 
 
+def _mongo(settings: Settings) -> dict[str, str]:
+    """LibreChat's database, for the parts that export and delete what it holds."""
+    return {} if settings.mongo_uri is None else {MONGO_URI: settings.mongo_uri}
+
+
 def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
     """It alone sends mail, and has the mail server's password."""
     password = {} if settings.mail_password is None else {MAIL_PASSWORD: settings.mail_password}
@@ -233,7 +245,7 @@ def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
     return Part(
         name="worker",
         command=(*APPLIANCE, "worker"),
-        env={**env, **password, **_stripe(settings)},
+        env={**env, **password, **_stripe(settings), **_mongo(settings)},
         log=settings.logs / "worker.log",
         is_ready=is_ready,
     )

@@ -1,0 +1,93 @@
+"""LibreChat's .env: secrets, how people sign on, and what is shut. Pure."""
+
+import re
+
+from appliance.librechat import RELEASE
+from appliance.librechat.configuration import SERVICE_KEY, NotRendered
+from appliance.secrets import ChatSecrets, LibreChatSecrets
+from appliance.settings import MONGO_URI, Settings
+
+PLAIN = re.compile(r"[\w./:@+=?&%,-]+", re.ASCII)
+"""What every reader of such files takes as it stands."""
+CLIENT = "librechat"
+
+
+def environment(settings: Settings, chat: ChatSecrets, own: LibreChatSecrets) -> str:
+    """The whole file, for a chat with a database. Raises NotRendered for a value that no such file can hold."""
+    values = _where(settings) | _how_people_sign_on(settings, chat, own) | _secrets(chat, own) | _shut(settings)
+    lines = [f"{name}={_quoted(name, value)}" for name, value in values.items()]
+    head = f"# Written by `appliance librechat render` for LibreChat {RELEASE}: what is changed here is lost."
+    return "\n".join([head, *lines, ""])
+
+
+def _where(settings: Settings) -> dict[str, str]:
+    return {
+        "NODE_ENV": "production",
+        "APP_TITLE": settings.site.name,
+        "DOMAIN_CLIENT": settings.chat.address,
+        "DOMAIN_SERVER": settings.chat.address,
+        "HELP_AND_FAQ_URL": f"{settings.site_url}/contact",
+        "TRUST_PROXY": "1",
+        MONGO_URI: settings.mongo_uri or "",
+        "ENDPOINTS": "custom",
+    }
+
+
+def _how_people_sign_on(settings: Settings, chat: ChatSecrets, own: LibreChatSecrets) -> dict[str, str]:
+    """By OpenID Connect at the site, and by nothing else (decision 37)."""
+    return {
+        "ALLOW_SOCIAL_LOGIN": "true",
+        "ALLOW_SOCIAL_REGISTRATION": "true",
+        "ALLOW_EMAIL_LOGIN": "false",
+        "ALLOW_REGISTRATION": "false",
+        "ALLOW_PASSWORD_RESET": "false",
+        "OPENID_ISSUER": settings.site_url,
+        "OPENID_CLIENT_ID": CLIENT,
+        "OPENID_CLIENT_SECRET": chat.client_secret,
+        "OPENID_SESSION_SECRET": own.session_secret,
+        "OPENID_SCOPE": "openid profile email",
+        "OPENID_CALLBACK_URL": "/oauth/openid/callback",
+        "OPENID_USE_PKCE": "true",
+        "OPENID_GENERATE_NONCE": "true",
+        "OPENID_NAME_CLAIM": "name",
+        "OPENID_EMAIL_CLAIM": "email",
+        "OPENID_BUTTON_LABEL": settings.site.name,
+        "OPENID_AUTO_REDIRECT": "true",
+        "OPENID_REUSE_TOKENS": "true",
+        "OPENID_USE_END_SESSION_ENDPOINT": "true",
+        "OPENID_POST_LOGOUT_REDIRECT_URI": f"{settings.chat.address}/login",
+    }
+
+
+def _secrets(chat: ChatSecrets, own: LibreChatSecrets) -> dict[str, str]:
+    return {
+        SERVICE_KEY: chat.service_key,
+        "JWT_SECRET": own.jwt_secret,
+        "JWT_REFRESH_SECRET": own.jwt_refresh_secret,
+        "CREDS_KEY": own.creds_key,
+        "CREDS_IV": own.creds_iv,
+        "METRICS_SECRET": own.metrics_secret,
+    }
+
+
+def _shut(settings: Settings) -> dict[str, str]:
+    """What writes content down a second time, and what would have an account ended in LibreChat alone."""
+    return {
+        "ALLOW_ACCOUNT_DELETION": "false",
+        "ALLOW_SHARED_LINKS": "true" if settings.chat.shared_links else "false",
+        "ALLOW_SHARED_LINKS_PUBLIC": "false",
+        "SEARCH": "false",
+        "DEBUG_LOGGING": "false",
+        "DEBUG_CONSOLE": "false",
+        "LOG_TO_FILE": "false",
+        "CONSOLE_JSON": "true",
+        "NO_INDEX": "true",
+    }
+
+
+def _quoted(name: str, value: str) -> str:
+    if PLAIN.fullmatch(value):
+        return value
+    if "'" in value or not value.isprintable():
+        raise NotRendered(f"{name}: LibreChat's .env cannot hold an apostrophe or a line's end")
+    return f"'{value}'"

@@ -1,0 +1,1 @@
+"""LibreChat's configuration, and a person's data in it."""
