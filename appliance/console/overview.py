@@ -11,7 +11,7 @@ from appliance.site.pages import Routes
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
 from billing.clock import Clock
-from billing.customers.accounts import recent_audit
+from billing.customers.accounts import count_late_deletions, recent_audit
 from billing.database.db import Database
 from billing.payments.listing import count_troubles
 from billing.statements import closing
@@ -42,6 +42,7 @@ class OverviewPages:
             checked = await closing.newest(connection)
             findings = await count_findings(connection)
             troubles = await count_troubles(connection)
+            late = await count_late_deletions(connection, self._clock())
         return self._render(
             visitor,
             "console.html",
@@ -50,6 +51,7 @@ class OverviewPages:
             waiting=waiting,
             findings=findings,
             troubles=troubles,
+            late=late,
             checked=checked,
             views=self._directory.models(),
         )

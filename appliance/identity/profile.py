@@ -1,8 +1,9 @@
 """What is kept of a person and opens no door: the name, the language, the terms that were accepted."""
 
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,6 +11,12 @@ from appliance.identity.joining import person_name
 from appliance.identity.sessions import Signed
 from appliance.identity.tables import acceptance, person
 from appliance.texts import known
+
+
+async def subject_of(connection: AsyncConnection, account_id: int) -> UUID | None:
+    """What other programs know the account's owner by; None if it has none."""
+    found = await connection.execute(select(person.c.subject).where(person.c.account_id == account_id))
+    return found.scalar_one_or_none()
 
 
 async def rename(connection: AsyncConnection, signed: Signed, name: str) -> None:

@@ -42,6 +42,7 @@ from appliance.identity.second import SecondFactor
 from appliance.identity.sessions import Signed
 from appliance.identity.throttle import Throttle
 from appliance.inbox.messages import Inbox
+from appliance.librechat.data import open_chat
 from appliance.papers.papers import Papers
 from appliance.settings import Settings
 from appliance.site.audience import Audience, refusal
@@ -119,6 +120,7 @@ def site_app(
     static = Static(HERE / "static", {"theme.css": _theme(settings.site.accent)})
     render = Renderer(settings, static, HERE / "templates", CONSOLE, PAPERS).page
     database = Database(settings.sqlalchemy_url, application_name="appliance-site", pool_size=8)
+    chat = open_chat(settings)
     passwords = Passwords(cost, context=settings.site.words)
     throttle, devices, authenticators = Throttle(pepper), Devices(pepper), Authenticators(pepper)
     passkeys = Passkeys(settings.site_url, settings.site.name, throttle, pepper)
@@ -131,6 +133,8 @@ def site_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await database.close()
+        if chat is not None:
+            await chat.close()
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     pages = Pages(Visitors(database, clock), legal.terms.version)
@@ -152,7 +156,7 @@ def site_app(
         KeyPages(render, database, standings, throttle, pepper, settings, declared, clock),
         PlaygroundPages(render, database, pepper, settings, declared, clock),
         StandingPages(render, database, inbox, standings, credentials, clock),
-        DataPages(render, database, throttle, clock),
+        DataPages(render, database, throttle, chat, clock),
         ContactPages(render, inbox, settings.site.messages_days),
         ActivityPages(render, database, directory, clock),
         OverviewPages(render, database, directory, clock),

@@ -1,16 +1,19 @@
 """All that is kept of a person, as one archive: JSON for what is few, CSV for the requests, an explanation.
 
-There is no content of any request in it, because none is kept.
+Where there is a chat, all that LibreChat keeps of them is in it, too. Of other requests no content is kept.
 """
 
 import asyncio
 import csv
 import json
+import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from io import TextIOWrapper
 from tempfile import TemporaryFile
 from typing import IO
+from uuid import UUID
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from fastapi import Request
@@ -21,9 +24,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import IdentityError
 from appliance.identity.openid.tables import openid_grant
+from appliance.identity.profile import subject_of
 from appliance.identity.tables import acceptance, authenticator, passkey, person, session
 from appliance.identity.throttle import Rate, Throttle
 from appliance.inbox.tables import message
+from appliance.librechat.data import ChatData, ChatUnavailable
 from appliance.review.tables import finding, sighting
 from appliance.site.audience import Audience
 from appliance.site.pages import Routes
@@ -35,6 +40,8 @@ from billing.database import sales, tables
 from billing.database.db import Database
 from billing.payments.records import refunds_of_account
 from billing.statements.period import Period, read_usage
+
+log = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 16
 MOST_REFUNDS = 10_000
@@ -81,13 +88,25 @@ usage.csv
 
 Times are UTC.
 """
+EXPLAINED_CHAT = """
+chat.jsonl
+  All that the chat keeps of you, a document a line: your conversations, with what was asked and answered, your
+  presets and prompts, your user there. `collection` says what it is. Digests and sealed texts of passwords, tokens
+  and keys are not here.
+
+chat/
+  The files that you gave to the chat.
+"""
 
 
 class DataPages:
-    def __init__(self, render: Render, database: Database, throttle: Throttle, clock: Clock) -> None:
+    def __init__(
+        self, render: Render, database: Database, throttle: Throttle, chat: ChatData | None, clock: Clock
+    ) -> None:
         self._render = render
         self._database = database
         self._throttle = throttle
+        self._chat = chat
         self._clock = clock
         self._one_at_a_time = asyncio.Semaphore(1)
 
@@ -99,23 +118,31 @@ class DataPages:
         try:
             async with self._database.begin() as connection:
                 await self._throttle.spend(connection, ONE_PERSON, now, "data", str(account_id))
+                subject = await subject_of(connection, account_id)
         except IdentityError as error:
             title = visitor.say("One moment")
             return self._render(
                 visitor, "message.html", status_of(error), title=title, text=error.said(visitor.say)
             )
-        async with self._one_at_a_time:
-            archive = await self._archive(account_id)
+        try:
+            async with self._one_at_a_time:
+                archive = await self._archive(account_id, subject)
+        except ChatUnavailable as error:
+            log.error("a download of data was not made: %s", error)
+            title, text = visitor.say("One moment"), visitor.say("Your chats cannot be read at the moment.")
+            return self._render(visitor, "message.html", 503, title=title, text=text)
         name = f"attachment; filename=account-{account_id}-{now:%Y-%m-%d}.zip"
         return StreamingResponse(_pieces(archive), 200, {"content-disposition": name}, "application/zip")
 
-    async def _archive(self, account_id: int) -> IO[bytes]:
-        """In a file without a name, which is gone when it is closed."""
+    async def _archive(self, account_id: int, subject: UUID | None) -> IO[bytes]:
+        """In a file without a name, which is gone when it is closed. Raises ChatUnavailable."""
         archive = TemporaryFile()  # noqa: SIM115 -- whoever reads it closes it
         try:
-            async with self._database.snapshot() as connection:
-                with ZipFile(archive, "w", ZIP_DEFLATED) as file:
-                    file.writestr("README.txt", EXPLAINED)
+            with ZipFile(archive, "w", ZIP_DEFLATED, strict_timestamps=False) as file:
+                file.writestr("README.txt", EXPLAINED + ("" if self._chat is None else EXPLAINED_CHAT))
+                if self._chat is not None and subject is not None:
+                    await _write_chat(file, self._chat, subject)
+                async with self._database.snapshot() as connection:
                     document = json.dumps(await _account(connection, account_id), indent=2, default=str)
                     file.writestr("account.json", document)
                     await _write_usage(file, connection, account_id, self._clock)
@@ -142,6 +169,17 @@ async def _account(connection: AsyncConnection, account_id: int) -> dict[str, ob
     refunds = await refunds_of_account(connection, account_id, MOST_REFUNDS)
     document["refunds"] = [structs.asdict(one) for one in refunds]
     return document
+
+
+async def _write_chat(file: ZipFile, chat: ChatData, subject: UUID) -> None:
+    with file.open("chat.jsonl", "w", force_zip64=True) as lines:
+        async for collection, page in chat.read(subject):
+            named = ({"collection": collection, "document": document} for document in page)
+            text = "".join(json.dumps(one, ensure_ascii=False, default=str) + "\n" for one in named)
+            await asyncio.to_thread(lines.write, text.encode())
+    for name, path in await chat.files(subject):
+        with suppress(FileNotFoundError):
+            await asyncio.to_thread(file.write, path, f"chat/{name}")
 
 
 async def _write_usage(file: ZipFile, connection: AsyncConnection, account_id: int, clock: Clock) -> None:

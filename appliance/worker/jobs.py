@@ -6,7 +6,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from appliance.identity import retention
+from appliance.identity.profile import subject_of
 from appliance.inbox import messages
+from appliance.librechat.data import ChatData, ChatUnavailable
 from appliance.news.telling import notice_ends
 from appliance.review.looking import Review
 from appliance.worker.metrics import WorkerMetrics
@@ -46,8 +48,10 @@ class Jobs:
         archive: Path,
         messages_kept: timedelta,
         review: Review,
+        chat: ChatData | None,
         clock: Clock,
     ) -> None:
+        """Without ``chat`` there is none whose data would go with an account."""
         self._database = database
         self._recovery = recovery
         self._sweeper = sweeper
@@ -57,6 +61,7 @@ class Jobs:
         self._archive = archive
         self._messages_kept = messages_kept
         self._review = review
+        self._chat = chat
         self._clock = clock
         self._closed: date | None = None
 
@@ -102,13 +107,28 @@ class Jobs:
     async def delete_accounts(self) -> None:
         async with self._database.begin() as connection:
             due = await accounts.due_for_deletion(connection, self._clock)
+        waiting = 0
         for account_id in due:
             try:
+                await self._delete_chat(account_id)
                 await self._standings.delete(account_id, "appliance")
             except Conflict as error:
                 log.warning("account %d is not deleted: %s", account_id, error)
+            except ChatUnavailable as error:
+                waiting += 1
+                log.error("account %d waits to be deleted: %s", account_id, error)
             else:
                 log.info("account %d is deleted", account_id)
+        self._metrics.deletions_waiting.set(waiting)
+
+    async def _delete_chat(self, account_id: int) -> None:
+        """Before the account is deleted: afterwards nothing says whose it was. Raises ChatUnavailable."""
+        if self._chat is None:
+            return
+        async with self._database.begin() as connection:
+            subject = await subject_of(connection, account_id)
+        if subject is not None:
+            await self._chat.delete(subject)
 
     async def forget(self) -> None:
         """What is kept of people no longer, and those whose accounts are deleted; and what is about to end."""

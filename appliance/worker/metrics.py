@@ -45,6 +45,10 @@ class WorkerMetrics:
             "appliance_documents_waiting", "Payments whose receipt waits for an exchange rate.",
             registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
+        self.deletions_waiting = Gauge(
+            "appliance_deletions_waiting", "Accounts to be deleted whose chats could not be.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
         self.holds_recovered = Counter(
             "appliance_holds_recovered", "Holds whose gateway was gone, settled by the worker.", registry=registry
         )

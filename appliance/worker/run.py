@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from appliance import secrets
 from appliance.identity.places import open_places
+from appliance.librechat.data import open_chat
 from appliance.review.looking import Review
 from appliance.settings import Settings
 from appliance.till import open_till, provider_of
@@ -68,6 +69,7 @@ async def run(settings: Settings) -> None:
     recovery = Recovery(database, Settlement(store, system_clock), engine_client, settings.meters, system_clock)
     places = open_places(settings.places)
     metrics = WorkerMetrics(CollectorRegistry())
+    chat = open_chat(settings)
     does = Jobs(
         database,
         recovery,
@@ -78,6 +80,7 @@ async def run(settings: Settings) -> None:
         settings.archive,
         timedelta(days=settings.site.messages_days),
         Review(database, standings, places, settings.review, settings.site.contact, system_clock),
+        chat,
         system_clock,
     )
     jobs: tuple[Job, ...] = (
@@ -86,9 +89,10 @@ async def run(settings: Settings) -> None:
         Job("ledger verification", VERIFY_PERIOD_SECONDS, does.verify),
         Job("months", DAILY_PERIOD_SECONDS, does.make_months),
         Job("seals", DAILY_PERIOD_SECONDS, does.seal),
-        Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
     )
-    if settings.is_first_node:  # it has the journals of all nodes, the archive, and what is set of mail and people
+    if (
+        settings.is_first_node
+    ):  # it has the journals of all nodes, the archive, and what is set of mail, people and the chat
         mailing = Mailing(database, settings, places, system_clock)
         papering = Papering(database, settings, metrics, system_clock)
         jobs += (
@@ -100,6 +104,7 @@ async def run(settings: Settings) -> None:
                 InvoicingJob(database, settings, standings, system_clock).run_once,
             ),
             Job("outbox", DAILY_PERIOD_SECONDS, mailing.clear_outbox),
+            Job("deletion of accounts", DAILY_PERIOD_SECONDS, does.delete_accounts),
             Job("retention", SWEEP_PERIOD_SECONDS, does.forget),
             Job("review", REVIEW_PERIOD_SECONDS, does.review),
             Job("closing of the day", DAILY_PERIOD_SECONDS, does.close_day),
@@ -123,6 +128,8 @@ async def run(settings: Settings) -> None:
         await engine_client.close()
         if provider is not None:
             await provider.close()
+        if chat is not None:
+            await chat.close()
         await database.close()
 
 

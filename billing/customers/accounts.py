@@ -1,9 +1,9 @@
 """Accounts: who has credit here. Every change of credit goes through ``billing.ledger``."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -157,6 +157,13 @@ async def due_for_deletion(connection: AsyncConnection, clock: Clock) -> list[in
     table = tables.account
     query = select(table.c.id).where(table.c.status == "deleting", table.c.delete_at <= clock())
     return list((await connection.execute(query.order_by(table.c.id))).scalars())
+
+
+async def count_late_deletions(connection: AsyncConnection, now: datetime) -> int:
+    """Of the accounts whose 30 days are over, those that are still there a day later."""
+    table = tables.account
+    late = (table.c.status == "deleting", table.c.delete_at <= now - timedelta(days=1))
+    return (await connection.execute(select(func.count()).select_from(table).where(*late))).scalar_one()
 
 
 async def list_audit(connection: AsyncConnection, account_id: int) -> list[Entry]:

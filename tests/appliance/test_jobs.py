@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from appliance.identity.places import Places
+from appliance.librechat.data import ChatData
 from appliance.review.looking import Review
 from appliance.settings import ReviewSettings
 from appliance.worker.jobs import Jobs
@@ -29,7 +30,7 @@ DOLLAR = 10**9
 
 
 class Worker:
-    def __init__(self, bank: Bank, home: Path) -> None:
+    def __init__(self, bank: Bank, home: Path, chat: ChatData | None = None) -> None:
         self.registry = CollectorRegistry()
         nobody: Any = None
         self.jobs = Jobs(
@@ -42,6 +43,7 @@ class Worker:
             home / "archive",
             timedelta(days=180),
             Review(bank.database, bank.standings, Places(None), ReviewSettings(), "", bank.clock),
+            chat,
             bank.clock,
         )
 

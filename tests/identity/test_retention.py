@@ -33,7 +33,7 @@ def jobs(door: Door, home: Path) -> Jobs:
     metrics = WorkerMetrics(CollectorRegistry())
     review = Review(door.database, standings, door.places, ReviewSettings(), "", door.clock)
     kept = timedelta(days=180)
-    return Jobs(door.database, nobody, nobody, standings, metrics, home, home, kept, review, door.clock)
+    return Jobs(door.database, nobody, nobody, standings, metrics, home, home, kept, review, None, door.clock)
 
 
 async def everything(door: Door) -> dict[str, str]:
