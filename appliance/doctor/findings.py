@@ -12,6 +12,7 @@ from typing import Literal
 
 from appliance.doctor.finding import Finding, Verdict
 from appliance.doctor.selling import Selling, examine_selling
+from appliance.settings import MONGO_URI
 
 MINIMUM_PYTHON = (3, 11)
 DISK_WARN_GIB, DISK_FAIL_GIB = 10.0, 2.0
@@ -23,6 +24,7 @@ class Facts:
     """What is true of this machine now.
 
     `port_user` is 'free', 'appliance' or 'other'; `site_lacks` names what customers of the site would miss;
+    `chat_lacks` which settings of the chat are not given, and which of its folders are not there;
     `database_verified` is False if somebody on the network could pass for PostgreSQL;
     `open_ports` are those of the running system that listen for other machines, without the gateway's.
     """
@@ -38,6 +40,8 @@ class Facts:
     site_port_user: Literal["free", "appliance", "other"]
     site_address: str
     site_lacks: tuple[str, ...]
+    chat_address: str
+    chat_lacks: tuple[str, ...]
     places: str
     places_error: str | None
     disk_free_gib: float
@@ -62,6 +66,7 @@ def examine(facts: Facts) -> list[Finding]:
         _gpu,
         _ports,
         _site,
+        _chat,
         _review,
         _disk,
         _memory,
@@ -125,6 +130,24 @@ def _site(facts: Facts) -> Finding:
         return Finding("site", "ok", facts.site_address or "for this machine alone, without site.address")
     found = f"{facts.site_address} has {', '.join(facts.site_lacks)}"
     return Finding("site", "warn", found, "; ".join(missing[one] for one in facts.site_lacks))
+
+
+def _chat(facts: Facts) -> Finding:
+    if not facts.chat_address:
+        return Finding("chat", "ok", "there is none")
+    if not facts.chat_lacks:
+        return Finding("chat", "ok", facts.chat_address)
+    found = f"{facts.chat_address}: {', '.join(facts.chat_lacks)}"
+    if any(MONGO_URI in lack for lack in facts.chat_lacks):
+        return Finding(
+            "chat",
+            "fail",
+            found,
+            f"set {MONGO_URI}: what the chat holds of people is neither exported nor deleted without it",
+        )
+    return Finding(
+        "chat", "warn", found, "set chat.uploads and chat.images in appliance.yaml to LibreChat's folders"
+    )
 
 
 def _review(facts: Facts) -> Finding:

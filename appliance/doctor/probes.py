@@ -23,7 +23,7 @@ from appliance.doctor.selling import Selling
 from appliance.door.address import parsed
 from appliance.identity.places import Places, PlacesUnreadable
 from appliance.postgres import PostgresError, find_binaries
-from appliance.settings import Settings, SettingsError, load_settings
+from appliance.settings import MONGO_URI, Settings, SettingsError, load_settings
 from appliance.supervisor.census import alive
 from appliance.supervisor.instance import AddressError, AlreadyRunningError, listen, only_instance
 from billing.clock import system_clock
@@ -56,6 +56,8 @@ def probe(env: Mapping[str, str], here: Path) -> Facts:
         site_port_user=_port_user(settings, settings.site_port if settings else 0, running=running),
         site_address=settings.site.address if settings else "",
         site_lacks=_site_lacks(settings),
+        chat_address=settings.chat.address if settings else "",
+        chat_lacks=_chat_lacks(settings),
         places=settings.review.places if settings else "",
         places_error=_places_error(settings),
         disk_free_gib=shutil.disk_usage(_existing(home)).free / GIB,
@@ -70,6 +72,17 @@ def probe(env: Mapping[str, str], here: Path) -> Facts:
         open_ports=_open_ports(home / "run" / "parts.json") if running else (),
         has_other_nodes=settings is not None and not _is_loopback(settings.ray.node_address),
         selling=Selling("nothing") if settings is None else asyncio.run(_selling(settings, running=running)),
+    )
+
+
+def _chat_lacks(settings: Settings | None) -> tuple[str, ...]:
+    if settings is None or not settings.chat.address:
+        return ()
+    folders = {"chat.uploads": settings.chat.uploads, "chat.images": settings.chat.images}
+    return (
+        *([f"no {MONGO_URI}"] if settings.mongo_uri is None else []),
+        *(f"no {name}, so that nobody can upload files" for name, folder in folders.items() if not folder),
+        *(f"{folder} is not there" for folder in folders.values() if folder and not Path(folder).is_dir()),
     )
 
 

@@ -13,6 +13,7 @@ from appliance.doctor.probes import is_verified
 from appliance.doctor.selling import Selling
 from appliance.settings import load_settings
 
+CHAT = "https://chat.example.com"
 HEALTHY = Facts(
     python=(3, 11, 2),
     gpus=(),
@@ -25,6 +26,8 @@ HEALTHY = Facts(
     site_port_user="free",
     site_address="",
     site_lacks=("no mail server", "the example terms", "no contact"),
+    chat_address="",
+    chat_lacks=(),
     places="",
     places_error=None,
     disk_free_gib=100.0,
@@ -62,6 +65,8 @@ def test_a_healthy_machine_needs_no_advice() -> None:
         ({"port_user": "other"}, "ports", "fail", "make up PORT=8080"),
         ({"site_port_user": "other"}, "ports", "fail", "make up SITE_PORT=8080"),
         ({"site_address": "https://example.com"}, "site", "warn", "mail.server"),
+        ({"chat_address": CHAT, "chat_lacks": ("no MONGO_URI",)}, "chat", "fail", "neither exported nor deleted"),
+        ({"chat_address": CHAT, "chat_lacks": ("/x is not there",)}, "chat", "warn", "chat.uploads"),
         ({"places_error": "/x.mmdb cannot be read"}, "review", "warn", "review.places"),
         ({"disk_free_gib": 5.0}, "disk", "warn", "APPLIANCE_HOME"),
         ({"disk_free_gib": 1.0}, "disk", "fail", "APPLIANCE_HOME"),
