@@ -74,6 +74,8 @@ def _document(chosen: Chosen, models: Sequence[Offered]) -> Mapping[str, Any]:
         "transactions": {"enabled": False},
         "memory": {"disabled": True},
         "fileStrategy": "local",
+        # Images are shown to whoever gave them, not to whoever knows the address.
+        "secureImageLinks": True,
         "fileConfig": {"endpoints": {"default": {"disabled": not chosen.files}}},
         "endpoints": {
             "agents": {"disableBuilder": True, "capabilities": ["context"]},

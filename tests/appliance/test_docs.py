@@ -22,6 +22,9 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     PartnerMetrics(registry)
     exist = {metric.name + ("_total" if metric.type == "counter" else "") for metric in registry.collect()}
     assert set(re.findall(r"`(appliance_\w+)`", OPERATIONS)) == exist
+    alerts = set(re.findall(r"\bappliance_\w+", (ROOT / "configs/librechat/alerts.yaml").read_text()))
+    assert alerts
+    assert alerts <= exist
 
 
 def test_every_command_that_the_readme_shows_exists() -> None:

@@ -43,6 +43,7 @@ SCHEMA: dict[str, Any] = {
     "transactions": {"enabled": bool},
     "memory": {"disabled": bool},
     "fileStrategy": str,
+    "secureImageLinks": bool,
     "fileConfig": {"endpoints": {"default": {"disabled": bool}}},
     "endpoints": {
         "agents": {"disableBuilder": bool, "capabilities": list},
