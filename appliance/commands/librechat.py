@@ -1,17 +1,23 @@
 """``appliance librechat``: the chat that customers use on the same account."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.commands.session import fail, settings_of_first_node, transact
+from appliance.commands.account import AccountArgument, Reason, resolve
+from appliance.commands.session import actor, fail, settings_of_first_node, transact
+from appliance.identity.profile import subject_of
 from appliance.librechat.configuration import NotRendered
 from appliance.librechat.rendering import chat_models
 from appliance.librechat.rendering import render as write
 from appliance.secrets import SecretsError
+from appliance.settings import MONGO_URI
 from billing.clock import system_clock
+from billing.customers.accounts import Account, Entry, record
 from billing.prices.rates import Prices, price_list
 
 app = typer.Typer(help="LibreChat, where customers chat on the same account.", no_args_is_help=True)
@@ -41,3 +47,37 @@ def render(
         typer.echo(f"{' and '.join(changed)} in {into}: new; LibreChat reads them when it starts")
     else:
         typer.echo(f"{into}: as it was")
+
+
+@app.command()
+def delete(account: AccountArgument, reason: Reason) -> None:
+    """Delete all that LibreChat holds of an account's owner, who asked for it; the account stays as it is."""
+    from appliance.librechat.data import ChatUnavailable, open_chat
+
+    chosen = settings_of_first_node()
+    if chosen.mongo_uri is None:
+        raise fail(f"there is no chat to delete anything from: chat.address in appliance.yaml, and {MONGO_URI}")
+
+    async def find(connection: AsyncConnection) -> tuple[Account, UUID]:
+        found = await resolve(connection, account)
+        subject = await subject_of(connection, found.id)
+        if subject is None:
+            raise fail(f"{account} has no owner who could have signed on to the chat")
+        return found, subject
+
+    async def clear(subject: UUID) -> None:
+        chat = open_chat(chosen)
+        assert chat is not None
+        try:
+            await chat.delete(subject)
+        finally:
+            await chat.close()
+
+    found, subject = transact(find)
+    try:
+        asyncio.run(clear(subject))
+    except ChatUnavailable as error:
+        raise fail(f"not all is deleted, run it again: {error}") from None
+    entry = Entry(system_clock(), actor(), "chats deleted", found.id, "account", reason)
+    transact(lambda connection: record(connection, entry))
+    typer.echo(f"all chats of {found.name} are deleted")

@@ -1,5 +1,6 @@
 """The chat's data goes where the rest of a person's goes: into their download, and away with their account."""
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
@@ -17,7 +18,9 @@ from bson import ObjectId
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+from appliance.cli import app
 from appliance.identity.places import Places
 from appliance.identity.tables import person
 from appliance.librechat.data import ChatData
@@ -26,7 +29,7 @@ from appliance.settings import ReviewSettings
 from appliance.web.app import site_app
 from appliance.worker.jobs import Jobs
 from appliance.worker.metrics import WorkerMetrics
-from billing.customers.accounts import find_account, get_account
+from billing.customers.accounts import find_account, get_account, list_audit
 from tests.web.conftest import PASSWORD, QUICK, Browser, House, house
 
 __all__ = ["house"]
@@ -119,6 +122,33 @@ async def test_the_download_has_ones_own_chats_and_files_and_nobody_elses(chatti
     assert "password" not in lines[0]["document"]
     assert (files, paper) == (["chat/uploads/paper.pdf"], b"of ada@example.com")
     assert "chat.jsonl" in explained
+
+
+async def test_whoever_asks_for_it_has_their_chats_deleted_and_keeps_the_account(
+    chatting: Chatting, tmp_path: Path
+) -> None:
+    await two_people(chatting)
+    number = await chatting.account_of("ada@example.com")
+    (config := tmp_path / "chat.yaml").write_text(
+        f"chat: {{address: https://chat.site.example, uploads: {chatting.uploads}}}\n"
+    )
+    env = {
+        "APPLIANCE_HOME": str(chatting.house.settings.home),
+        "DATABASE_URL": chatting.house.settings.sqlalchemy_url,
+        "APPLIANCE_CONFIG": str(config),
+        "MONGO_URI": chatting.uri,
+    }
+    asked = ("librechat", "delete", str(number), "--reason", "asked by mail")
+    away = await asyncio.to_thread(CliRunner(env=env | {"MONGO_URI": "mongodb://127.0.0.1:1"}).invoke, app, asked)
+    assert "not all is deleted, run it again: LibreChat's database" in away.output
+    done = await asyncio.to_thread(CliRunner(env=env).invoke, app, asked)
+    assert "all chats of" in done.output, done.output
+    assert [one["text"] async for one in chatting.database["messages"].find()] == [f"{ASKED} asks ben@example.com"]
+    assert [file.read_text() for file in chatting.uploads.rglob("*.pdf")] == ["of ben@example.com"]
+    assert await chatting.standing_of(number) == "active"
+    async with chatting.house.database.begin() as connection:
+        last = (await list_audit(connection, number))[-1]
+    assert (last.action, last.reason) == ("chats deleted", "asked by mail")
 
 
 async def test_a_download_is_whole_or_it_is_none(chatting: Chatting, caplog: pytest.LogCaptureFixture) -> None:
