@@ -50,12 +50,10 @@ def _how_people_sign_on(settings: Settings, chat: ChatSecrets, own: LibreChatSec
         "OPENID_USE_PKCE": "true",
         "OPENID_GENERATE_NONCE": "true",
         "OPENID_NAME_CLAIM": "name",
-        "OPENID_EMAIL_CLAIM": "email",
         "OPENID_BUTTON_LABEL": settings.site.name,
         "OPENID_AUTO_REDIRECT": "true",
         "OPENID_REUSE_TOKENS": "true",
         "OPENID_USE_END_SESSION_ENDPOINT": "true",
-        "OPENID_POST_LOGOUT_REDIRECT_URI": f"{settings.chat.address}/login",
     }
 
 

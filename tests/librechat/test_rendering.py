@@ -179,13 +179,43 @@ def test_secrets_are_in_the_environment_and_in_no_other_file(run: Run, home: Pat
     own = secrets.read_chat(home / "secrets")
     assert (values["CHAT_SERVICE_KEY"], values["OPENID_CLIENT_SECRET"]) == (own.service_key, own.client_secret)
     assert values["MONGO_URI"] == "'mongodb://user:it%27s#1@localhost/LibreChat'"
-    assert values["OPENID_ISSUER"] == "https://example.com"
-    assert [values[name] for name in ("ALLOW_REGISTRATION", "ALLOW_EMAIL_LOGIN", "ALLOW_PASSWORD_RESET")] == [
-        "false"
-    ] * 3
     document = (home / "elsewhere" / "librechat.yaml").read_text()
     assert not [name for name, value in values.items() if "SECRET" in name and value in document]
     assert own.service_key not in document
+
+
+def test_people_sign_on_at_the_site_and_in_no_other_way(run: Run, home: Path) -> None:
+    """As decision 37 has it: what is not here would open another way, or keep a sign-on beyond its end."""
+    run("rate", "set", "smollm2", "--input", "0.10", "--cached-input", "0.02", "--output", "0.40")
+    run("librechat", "render")
+    text = (home / "librechat" / ".env").read_text()
+    values = dict(line.split("=", 1) for line in text.splitlines()[1:])
+    secret = {"OPENID_CLIENT_SECRET", "OPENID_SESSION_SECRET"}
+    ways = ("OPENID_", "ALLOW_", "NODE_ENV", "DOMAIN_")
+    assert {name: value for name, value in values.items() if name.startswith(ways) and name not in secret} == {
+        "NODE_ENV": "production",
+        "DOMAIN_CLIENT": "https://chat.example.com",
+        "DOMAIN_SERVER": "https://chat.example.com",
+        "OPENID_ISSUER": "https://example.com",
+        "OPENID_CLIENT_ID": "librechat",
+        "OPENID_SCOPE": "'openid profile email'",
+        "OPENID_CALLBACK_URL": "/oauth/openid/callback",
+        "OPENID_USE_PKCE": "true",
+        "OPENID_GENERATE_NONCE": "true",
+        "OPENID_NAME_CLAIM": "name",
+        "OPENID_BUTTON_LABEL": "Example",
+        "OPENID_AUTO_REDIRECT": "true",
+        "OPENID_REUSE_TOKENS": "true",
+        "OPENID_USE_END_SESSION_ENDPOINT": "true",
+        "ALLOW_SOCIAL_LOGIN": "true",
+        "ALLOW_SOCIAL_REGISTRATION": "true",
+        "ALLOW_EMAIL_LOGIN": "false",
+        "ALLOW_REGISTRATION": "false",
+        "ALLOW_PASSWORD_RESET": "false",
+        "ALLOW_ACCOUNT_DELETION": "false",
+        "ALLOW_SHARED_LINKS": "false",
+        "ALLOW_SHARED_LINKS_PUBLIC": "false",
+    }
 
 
 def test_a_value_that_no_such_file_can_hold_is_refused(home: Path) -> None:
