@@ -67,7 +67,7 @@ HOLDINGS = (
     ),
     Holding("skills", ("author",), shared=True),
     Holding("skillfiles", ("author",)),
-    Holding("mcpservers", ("author",), ("config.oauth", "config.apiKey", "config.headers"), shared=True),
+    Holding("mcpservers", ("author",), ("config.oauth.client_secret", "config.apiKey.key"), shared=True),
     Holding("memoryentries", ("userId",)),
     Holding("transactions", ("user",)),
     Holding("balances", ("user",)),

@@ -198,8 +198,7 @@ async def test_a_database_that_is_away_is_said_without_a_name() -> None:
 
 
 def _put(document: Document, field: str, value: str) -> None:
-    outer, _, inner = field.partition(".")
-    if inner:
-        document.setdefault(outer, {})[inner] = value
-    else:
-        document[outer] = value
+    *outer, name = field.split(".")
+    for one in outer:
+        document = document.setdefault(one, {})
+    document[name] = value
