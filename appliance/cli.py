@@ -155,7 +155,10 @@ def worker() -> None:
     from appliance.worker.run import run
 
     logs.configure()
-    asyncio.run(run(settings()))
+    try:
+        asyncio.run(run(settings()))
+    except SettingsError as error:
+        raise fail(str(error)) from None
 
 
 @app.command()

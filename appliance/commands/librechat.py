@@ -15,7 +15,7 @@ from appliance.librechat.configuration import NotRendered
 from appliance.librechat.rendering import chat_models
 from appliance.librechat.rendering import render as write
 from appliance.secrets import SecretsError
-from appliance.settings import MONGO_URI
+from appliance.settings import MONGO_URI, SettingsError
 from billing.clock import system_clock
 from billing.customers.accounts import Account, Entry, record
 from billing.prices.rates import Prices, price_list
@@ -76,6 +76,8 @@ def delete(account: AccountArgument, reason: Reason) -> None:
     found, subject = transact(find)
     try:
         asyncio.run(clear(subject))
+    except SettingsError as error:
+        raise fail(str(error)) from None
     except ChatUnavailable as error:
         raise fail(f"not all is deleted, run it again: {error}") from None
     entry = Entry(system_clock(), actor(), "chats deleted", found.id, "account", reason)

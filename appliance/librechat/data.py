@@ -28,7 +28,7 @@ from appliance.librechat.holdings import (
     bans_of,
     memberships_of,
 )
-from appliance.settings import Settings
+from appliance.settings import MONGO_URI, Settings, SettingsError
 
 Document = dict[str, Any]
 DATABASE = "test"
@@ -140,13 +140,19 @@ class ChatData:
 
 
 def open_chat(settings: Settings) -> ChatData | None:
-    """None where there is no chat, or no address of its database."""
+    """None where there is no chat, or no address of its database. Raises SettingsError."""
     if settings.mongo_uri is None:
         return None
     uploads, images = (
         Path(folder) if folder else None for folder in (settings.chat.uploads, settings.chat.images)
     )
-    return ChatData(settings.mongo_uri, uploads, images)
+    try:
+        return ChatData(settings.mongo_uri, uploads, images)
+    except (PyMongoError, ValueError):
+        # What the driver says of an address may quote a part of the password.
+        raise SettingsError(
+            f"{MONGO_URI}: no address of a MongoDB; user and password are percent-encoded"
+        ) from None
 
 
 @contextmanager

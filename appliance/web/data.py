@@ -84,7 +84,7 @@ account.json
 
 usage.csv
   A line for each request: when, which model, how many tokens, what it cost (nano-dollars). What was asked and
-  answered is not here, because it is kept nowhere. Ask us for requests of years that are archived.
+  answered is not here, because the API keeps nothing of it. Ask us for requests of years that are archived.
 
 Times are UTC.
 """

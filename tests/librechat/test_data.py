@@ -1,7 +1,7 @@
 """What LibreChat holds of two people: one's is read and deleted, the other's is not touched. On a real server."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 
-from appliance.librechat.data import ChatData, ChatUnavailable
+from appliance.librechat.data import ChatData, ChatUnavailable, open_chat
 from appliance.librechat.holdings import BANS, HOLDINGS, MEMBERS, PERSON
+from appliance.settings import SettingsError, load_settings
 
 Document = dict[str, Any]
 COLLECTIONS = {
@@ -195,6 +196,14 @@ async def test_a_database_that_is_away_is_said_without_a_name() -> None:
     with pytest.raises(ChatUnavailable, match="LibreChat's database: ServerSelectionTimeoutError"):
         await data.delete(uuid4())
     await data.close()
+
+
+@pytest.mark.parametrize("wrong", ["mongodb://user:ca@na:ry@host/LibreChat", "mongodb://ada:ry@host:ry/LibreChat"])
+def test_an_address_that_is_none_is_a_sentence_without_the_password(wrong: str) -> None:
+    settings = replace(load_settings({}), mongo_uri=wrong)
+    with pytest.raises(SettingsError, match="MONGO_URI: no address of a MongoDB") as error:
+        open_chat(settings)
+    assert "ry" not in str(error.value)
 
 
 def _put(document: Document, field: str, value: str) -> None:
