@@ -24,6 +24,8 @@ TAKEN = frozenset({
 })  # fmt: skip
 """Names of LibreChat's own endpoints: none of ours can be called so."""
 NOT_SHARED = {"use": True, "create": True, "share": False, "public": False}
+CALCULATOR = "calculator"
+"""Of LibreChat's tools for agents, the one that asks nobody."""
 OFF = dict.fromkeys(NOT_SHARED, False)
 
 
@@ -68,6 +70,7 @@ def _document(chosen: Chosen, models: Sequence[Offered]) -> Mapping[str, Any]:
     return {
         "version": SCHEMA,
         "cache": True,
+        "includedTools": [CALCULATOR],
         "interface": _interface(chosen),
         "registration": {"socialLogins": ["openid"]},
         "balance": {"enabled": False},
@@ -78,7 +81,7 @@ def _document(chosen: Chosen, models: Sequence[Offered]) -> Mapping[str, Any]:
         "secureImageLinks": True,
         "fileConfig": {"endpoints": {"default": {"disabled": not chosen.files}}},
         "endpoints": {
-            "agents": {"disableBuilder": True, "capabilities": ["context"]},
+            "agents": {"capabilities": ["tools", "context"]},
             "custom": [_endpoint(chosen, models)],
         },
     }
@@ -107,7 +110,7 @@ def _interface(chosen: Chosen) -> Mapping[str, Any]:
         "fileSearch": False,
         "fileCitations": False,
         "buildInfo": False,
-        "agents": OFF.copy(),
+        "agents": NOT_SHARED.copy(),
         "remoteAgents": OFF.copy(),
         "mcpServers": OFF.copy(),
         "skills": OFF.copy(),

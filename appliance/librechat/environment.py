@@ -29,7 +29,7 @@ def _where(settings: Settings) -> dict[str, str]:
         "HELP_AND_FAQ_URL": f"{settings.site_url}/contact",
         "TRUST_PROXY": "1",
         MONGO_URI: settings.mongo_uri or "",
-        "ENDPOINTS": "custom",
+        "ENDPOINTS": "custom,agents",
     }
 
 

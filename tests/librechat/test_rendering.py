@@ -44,9 +44,10 @@ SCHEMA: dict[str, Any] = {
     "memory": {"disabled": bool},
     "fileStrategy": str,
     "secureImageLinks": bool,
+    "includedTools": list,
     "fileConfig": {"endpoints": {"default": {"disabled": bool}}},
     "endpoints": {
-        "agents": {"disableBuilder": bool, "capabilities": list},
+        "agents": {"capabilities": list},
         "custom": [{
             "name": str, "apiKey": str, "baseURL": str, "headers": {"X-Appliance-User": str},
             "models": {"default": list, "fetch": bool}, "titleConvo": bool, "titleModel": str, "titleMethod": str,
@@ -117,6 +118,7 @@ def test_prices_are_dollars_for_a_million_tokens_and_nobody_else_asks_for_the_us
     assert endpoint["headers"] == {"X-Appliance-User": "{{LIBRECHAT_USER_OPENIDID}}"}
     assert endpoint["apiKey"] == "${CHAT_SERVICE_KEY}"
     assert list(document["endpoints"]) == ["agents", "custom"]
+    assert document["includedTools"] == ["calculator"], "any other tool asks somebody else"
     nameless = ("speech", "webSearch", "mcpServers", "ocr", "actions", "summarization")
     assert not set(nameless) & set(document)
 
