@@ -2,6 +2,7 @@
 
 import re
 
+from appliance.identity.openid.client import CALLBACK, CLIENT_ID
 from appliance.librechat import RELEASE
 from appliance.librechat.configuration import SERVICE_KEY, NotRendered
 from appliance.secrets import ChatSecrets, LibreChatSecrets
@@ -9,7 +10,6 @@ from appliance.settings import MONGO_URI, Settings
 
 PLAIN = re.compile(r"[\w./:@+=?&%,-]+", re.ASCII)
 """What every reader of such files takes as it stands."""
-CLIENT = "librechat"
 
 
 def environment(settings: Settings, chat: ChatSecrets, own: LibreChatSecrets) -> str:
@@ -42,11 +42,11 @@ def _how_people_sign_on(settings: Settings, chat: ChatSecrets, own: LibreChatSec
         "ALLOW_REGISTRATION": "false",
         "ALLOW_PASSWORD_RESET": "false",
         "OPENID_ISSUER": settings.site_url,
-        "OPENID_CLIENT_ID": CLIENT,
+        "OPENID_CLIENT_ID": CLIENT_ID,
         "OPENID_CLIENT_SECRET": chat.client_secret,
         "OPENID_SESSION_SECRET": own.session_secret,
         "OPENID_SCOPE": "openid profile email",
-        "OPENID_CALLBACK_URL": "/oauth/openid/callback",
+        "OPENID_CALLBACK_URL": CALLBACK,
         "OPENID_USE_PKCE": "true",
         "OPENID_GENERATE_NONCE": "true",
         "OPENID_NAME_CLAIM": "name",
