@@ -17,6 +17,7 @@ from appliance.worker.takings import cents as in_dollars
 from appliance.worker.takings import describe as describe_taking
 from billing.clock import system_clock
 from billing.database.db import Database
+from billing.documents.at_stripe import told
 from billing.errors import BillingError
 from billing.payments.provider import PaymentsRefused, PaymentsUnavailable
 from billing.prices.money import format_dollars
@@ -29,8 +30,9 @@ from billing.proof.takings import Takings, compare_takings
 from billing.statements.period import Period
 
 TAKINGS = {
-    "kind": "TAKINGS", "items": "ITEMS", "open": "OPEN", "stripe": "STRIPE $", "fees": "FEES $", "here": "HERE $",
+    "kind": "TAKINGS", "items": "ITEMS", "open": "OPEN", "stripe": "STRIPE $", "here": "HERE $",
     "ledger": "LEDGER $", "documents": "DOCUMENTS $", "differences": "DIFFERENCES",
+    "moved": "ON THE BALANCE", "fees": "FEES",
 }  # fmt: skip
 COLUMNS = {
     "model": "MODEL", "account_id": "ACCOUNT", "requests": "REQUESTS", "open": "OPEN",
@@ -135,7 +137,8 @@ def _print_takings(takings: Takings) -> None:
 def _taken(group: TakingsGroup) -> dict[str, Any]:
     return as_document(group) | {
         "stripe": in_dollars(group.stripe_cents),
-        "fees": in_dollars(group.fee_cents),
+        "moved": ", ".join(told(one.cents, one.currency) for one in group.on_balance),
+        "fees": ", ".join(told(one.fee_cents, one.currency) for one in group.on_balance),
         "here": in_dollars(group.here_cents),
         "ledger": format_dollars(group.ledger_nanodollars),
         "documents": in_dollars(group.document_cents),

@@ -10,6 +10,7 @@ from typing import Literal
 
 from appliance.doctor.finding import Finding
 from billing.documents.vat import VatRule
+from billing.payments.provider import CURRENCY
 
 CLOCK_OFF_SECONDS = 60
 """A signature of a webhook counts for five minutes; credit and plans end to the second."""
@@ -70,12 +71,8 @@ def _key(facts: Selling) -> Finding:
         found = f"the key in STRIPE_API_KEY may not read {', '.join(facts.may_not_read)}"
         return Finding("stripe", "fail", found, f"give it these rights at {DASHBOARD}/apikeys")
     told = f"a {facts.mode} key of an account in {facts.country}"
-    if facts.currency != "usd":
-        found = (
-            f"{told}, whose balance Stripe keeps in {facts.currency.upper()}: it cannot be compared with the books"
-        )
-        return Finding("stripe", "fail", found, f"let it settle in US dollars, at {DASHBOARD}/settings/payouts")
-    return Finding("stripe", "ok", told)
+    kept = "" if facts.currency == CURRENCY else f", whose balance Stripe keeps in {facts.currency.upper()}"
+    return Finding("stripe", "ok", f"{told}{kept}")
 
 
 def _mode(facts: Selling) -> Finding | None:

@@ -14,6 +14,8 @@ from appliance.settings import Settings
 from appliance.site.static import Static
 from appliance.site.visitor import Visitor
 from appliance.texts import locale_of
+from billing.documents.at_stripe import told
+from billing.payments.provider import CURRENCY
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 GIB = 1 << 30
@@ -78,6 +80,10 @@ class Formats:
 
     def cents(self, cents: int) -> str:
         return format_dollars(cents * NANODOLLARS_PER_CENT)
+
+    def of_currency(self, amount: int, currency: str) -> str:
+        """In the currency's smallest unit."""
+        return self.cents(amount) if currency == CURRENCY else told(amount, currency)
 
     def plain(self, nanodollars: int) -> str:
         """As it is typed into a form."""

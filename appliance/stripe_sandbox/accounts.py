@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.stripe_sandbox.balance import settles_in
 from appliance.stripe_sandbox.params import Params
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.world import World
@@ -18,7 +19,7 @@ def retrieve(world: World, _params: Params) -> Object:
         "charges_enabled": True,
         "country": world.settings.account_country,
         "created": world.state.values["began"],
-        "default_currency": world.settings.default_currency,
+        "default_currency": settles_in(world),
         "details_submitted": True,
         "email": "operator@example.com",
         "payouts_enabled": True,

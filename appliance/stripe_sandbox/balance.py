@@ -5,8 +5,11 @@ https://docs.stripe.com/api/balance_transactions
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal
+
 from appliance.stripe_sandbox.lists import PAGE, page_of
-from appliance.stripe_sandbox.params import OneOf, Params, Schema, currency, text
+from appliance.stripe_sandbox.params import OneOf, Params, Schema, text
+from appliance.stripe_sandbox.params import currency as currency_code
 from appliance.stripe_sandbox.proration import rounded
 from appliance.stripe_sandbox.settings import DAY_SECONDS
 from appliance.stripe_sandbox.state import Object
@@ -15,7 +18,7 @@ from appliance.stripe_sandbox.world import World
 FEE_PER_MILLE, FEE_CENTS = 29, 30
 DISPUTE_FEE_CENTS = 1500
 AVAILABLE_AFTER_SECONDS = 2 * DAY_SECONDS
-LISTED: Schema = {**PAGE, "currency": currency, "payout": text, "source": text, "type": text}
+LISTED: Schema = {**PAGE, "currency": currency_code, "payout": text, "source": text, "type": text}
 PAYOUTS_LISTED: Schema = {
     **PAGE,
     "arrival_date": PAGE["created"],
@@ -23,6 +26,8 @@ PAYOUTS_LISTED: Schema = {
     "status": OneOf("pending", "paid", "failed", "canceled"),
 }
 DESTINATION = "ba_sandbox"
+SETTLES_IN, RATE = "settles_in", "exchange_rate"
+"""In the state: the currency of the balance and the rate, where the operator said otherwise than the settings."""
 
 
 def fee_on(amount: int) -> int:
@@ -41,9 +46,17 @@ def entry(
     fee_name: str = "Stripe processing fees",
     description: str | None = None,
     available: bool = False,
+    paid_out_in: str | None = None,
 ) -> Object:
-    """One movement; ``amount`` and ``fee`` in cents, both as they change the balance before ``net``."""
-    at_once = available or kind == "payout"
+    """One movement; ``amount`` and ``fee`` in cents, both as they change the balance before ``net``.
+
+    They are of what is sold in, and are exchanged into the balance's currency at the rate of this moment; those of
+    a payout are ``paid_out_in`` already.
+    """
+    at_once = available or paid_out_in is not None
+    rate = None if paid_out_in is not None else rate_now(world)
+    amount, fee = exchanged(amount, rate), exchanged(fee, rate)
+    currency = paid_out_in or settles_in(world)
     row: Object = {
         "id": world.new_id("txn"),
         "object": "balance_transaction",
@@ -51,15 +64,15 @@ def entry(
         "available_on": world.now if at_once else world.now + AVAILABLE_AFTER_SECONDS,
         "balance_type": "payments",
         "created": world.now,
-        "currency": world.settings.default_currency,
+        "currency": currency,
         "description": description,
-        "exchange_rate": None,
+        "exchange_rate": rate,
         "fee": fee,
         "fee_details": [
             {
                 "amount": fee,
                 "application": None,
-                "currency": world.settings.default_currency,
+                "currency": currency,
                 "description": fee_name,
                 "type": "stripe_fee",
             }
@@ -74,9 +87,25 @@ def entry(
         "_payout": None,
     }
     world.add("balance_transaction", row)
-    if kind != "payout":
+    if paid_out_in is None:
         world.state.put("_unpaid", row["id"], {"id": row["id"]})
     return row
+
+
+def settles_in(world: World) -> str:
+    return str(world.state.values.get(SETTLES_IN, world.settings.default_currency))
+
+
+def rate_now(world: World) -> float | None:
+    """None where the balance is kept in what is sold in."""
+    if settles_in(world) == world.settings.sold_in:
+        return None
+    return float(world.state.values.get(RATE, world.settings.exchange_rate))
+
+
+def exchanged(amount: int, rate: float | None) -> int:
+    """Half away from zero."""
+    return amount if rate is None else int((amount * Decimal(str(rate))).quantize(Decimal(1), ROUND_HALF_UP))
 
 
 def retrieve(world: World, _params: Params, name: str) -> Object:
@@ -112,10 +141,15 @@ def pay_out(world: World, about: str) -> None:
         if row["status"] == "pending":
             row["status"] = "available"
             world.touch(row)
+    for currency in sorted({row["currency"] for row in ripe}):
+        _pay_out(world, [row for row in ripe if row["currency"] == currency], currency)
+
+
+def _pay_out(world: World, ripe: list[Object], currency: str) -> None:
     total = sum(row["net"] for row in ripe)
     if total <= 0:
         return
-    payout = _payout(world, total)
+    payout = _payout(world, total, currency)
     for row in ripe:
         row["_payout"] = payout["id"]
         world.touch(row)
@@ -126,9 +160,9 @@ def pay_out(world: World, about: str) -> None:
     world.emit("payout.paid", payout)
 
 
-def _payout(world: World, amount: int) -> Object:
+def _payout(world: World, amount: int, currency: str) -> Object:
     name = world.new_id("po")
-    moved = entry(world, "payout", -amount, name, description="STRIPE PAYOUT")
+    moved = entry(world, "payout", -amount, name, description="STRIPE PAYOUT", paid_out_in=currency)
     moved["_payout"] = name
     world.touch(moved)
     return world.add(
@@ -143,7 +177,7 @@ def _payout(world: World, amount: int) -> Object:
             "automatic": True,
             "balance_transaction": moved["id"],
             "created": world.now,
-            "currency": world.settings.default_currency,
+            "currency": currency,
             "description": "STRIPE PAYOUT",
             "destination": DESTINATION,
             "failure_balance_transaction": None,

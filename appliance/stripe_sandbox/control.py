@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from appliance.stripe_sandbox.balance import RATE, SETTLES_IN, rate_now, settles_in
 from appliance.stripe_sandbox.cards import DECLINES
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.customers import existing
 from appliance.stripe_sandbox.disputes import decide, open_dispute
 from appliance.stripe_sandbox.errors import BadParameter
-from appliance.stripe_sandbox.params import Need, OneOf, Params, Reader, Schema, flag, read, text, whole
+from appliance.stripe_sandbox.params import Need, OneOf, Params, Reader, Schema, currency, flag, read, text, whole
 from appliance.stripe_sandbox.refunds import FAIL_NEXT, fail
 from appliance.stripe_sandbox.webhooks import Fault
 from appliance.stripe_sandbox.world import World
 
 MOST_SECONDS = 10 * 366 * 86_400
 SHOWN_DELIVERIES = 50
+MOST_RATE = 100_000
 Act = Callable[[Sandbox, Params], None]
 
 
@@ -80,12 +82,32 @@ def decline(sandbox: Sandbox, params: Params) -> None:
     sandbox.control(act)
 
 
+def settle(sandbox: Sandbox, params: Params) -> None:
+    """In which currency the balance is kept from now on, and how much of it a unit of what is sold in is worth."""
+
+    def act(world: World) -> None:
+        world.state.keep(SETTLES_IN, params["currency"])
+        world.state.keep(RATE, params["rate"])
+
+    sandbox.control(act)
+
+
 def fail_refund(sandbox: Sandbox, params: Params) -> None:
     sandbox.control(lambda world: fail(world, params["refund"]))
 
 
 def resend(sandbox: Sandbox, params: Params) -> None:
     sandbox.control(lambda world: sandbox.outbox.send_again(world.get("event", params["event"]), world.now))
+
+
+def _rate(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise BadParameter(f"Invalid decimal: {value}", param=name) from None
+    if not 0 < number < MOST_RATE:
+        raise BadParameter(f"A rate is above 0 and below {MOST_RATE}.", param=name)
+    return number
 
 
 DECLINE_CODES: Reader = OneOf(*(str(decline) for _, decline, _ in DECLINES.values()))
@@ -102,6 +124,7 @@ ACTS: dict[str, tuple[Act, Schema]] = {
     ),
     "decide": (decided, {"dispute": Need(text), "won": Need(flag)}),
     "decline": (decline, {"customer": Need(text), "count": Need(whole), "as": DECLINE_CODES}),
+    "settle": (settle, {"currency": Need(currency), "rate": Need(_rate)}),
     "fail_refund": (fail_refund, {"refund": Need(text)}),
     "resend": (resend, {"event": Need(text)}),
 }
@@ -123,6 +146,8 @@ def overview(sandbox: Sandbox) -> dict[str, Any]:
         "chosen": {str(fault): how for fault, how in sandbox.outbox.faults.items()},
         "trouble": {"refuse_next": sandbox.trouble.refuse_next, "lose_next": sandbox.trouble.lose_next},
         "fail_refunds": sandbox.state.values.get(FAIL_NEXT, 0),
+        "settles_in": settles_in(sandbox.world),
+        "rate": rate_now(sandbox.world) or 1.0,
         "webhook_url": sandbox.settings.webhook_url,
         "log": sandbox.outbox.log(SHOWN_DELIVERIES),
     }

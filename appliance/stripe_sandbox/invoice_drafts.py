@@ -106,7 +106,7 @@ def _empty(world: World, customer: Object, name: str, reason: str, *, automatic_
         "billing_reason": reason,
         "collection_method": "charge_automatically",
         "created": world.now,
-        "currency": world.settings.default_currency,
+        "currency": world.settings.sold_in,
         "custom_fields": None,
         "customer": customer["id"],
         "customer_address": customer["address"],

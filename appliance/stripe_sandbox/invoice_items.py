@@ -73,7 +73,7 @@ def added(world: World, customer: str, draft: Draft) -> Object:
         "id": world.new_id("ii"),
         "object": "invoiceitem",
         "amount": draft.amount,
-        "currency": world.settings.default_currency,
+        "currency": world.settings.sold_in,
         "customer": customer,
         "date": world.now,
         "description": draft.description or None,

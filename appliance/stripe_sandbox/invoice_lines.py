@@ -96,7 +96,7 @@ def line_of(world: World, invoice: str, draft: Draft, *, country: str | None, au
         "id": world.new_id("il"),
         "object": "line_item",
         "amount": draft.amount,
-        "currency": world.settings.default_currency,
+        "currency": world.settings.sold_in,
         "description": draft.description,
         "discount_amounts": [],
         "discountable": not draft.proration,

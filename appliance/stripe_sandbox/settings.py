@@ -23,6 +23,9 @@ class AfterRetries(StrEnum):
 class SandboxSettings:
     """``address`` is the origin under which browsers reach the pages. Without ``webhook_url`` nothing is sent.
 
+    Everything is sold in ``sold_in``. The balance is kept in ``default_currency``, of which a unit of the other is
+    worth ``exchange_rate``, until the operator says otherwise.
+
     ``seed`` makes ids and misbehaviour the same in each run; without one, every new sandbox has its own.
     """
 
@@ -31,7 +34,9 @@ class SandboxSettings:
     address: str = "http://127.0.0.1:8002"
     webhook_url: str | None = None
     account_country: str = "NO"
+    sold_in: str = "usd"
     default_currency: str = "usd"
+    exchange_rate: float = 1.0
     after_retries: AfterRetries = AfterRetries.PAST_DUE
     retry_after_days: tuple[int, ...] = RETRY_AFTER_DAYS
     seed: str | None = None

@@ -6,7 +6,8 @@ from datetime import date, timedelta
 from appliance.worker.metrics import WorkerMetrics
 from billing.clock import Clock
 from billing.database.db import Database
-from billing.payments.provider import PaymentsRefused, PaymentsUnavailable, Provider
+from billing.documents.at_stripe import told
+from billing.payments.provider import CURRENCY, PaymentsRefused, PaymentsUnavailable, Provider
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.proof.takings import UNDER_WAY, Difference, compare_takings
 from billing.statements import closing
@@ -51,10 +52,16 @@ def describe(difference: Difference) -> str:
     owner = "" if difference.account_id is None else f" of account {difference.account_id}"
     return (
         f"{difference.subject}{owner}: {difference.what};"
-        f" at Stripe {cents(difference.stripe_cents)}, here {cents(difference.here_cents)},"
+        f" at Stripe {_at_stripe(difference)}, here {cents(difference.here_cents)},"
         f" in the ledger {format_dollars(difference.ledger_nanodollars)},"
         f" in documents {cents(difference.document_cents)}"
     )
+
+
+def _at_stripe(difference: Difference) -> str:
+    """In dollars, and what that was on a balance that is kept in another currency."""
+    others = [told(one.cents, one.currency) for one in difference.on_balance if one.currency != CURRENCY]
+    return cents(difference.stripe_cents) + (f" ({', '.join(others)})" if others else "")
 
 
 def cents(amount: int) -> str:

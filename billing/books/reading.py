@@ -1,11 +1,9 @@
 """The books of a year, made of what is on record until its end."""
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.books import vouchers
 from billing.books.chart import Account
+from billing.books.rates import Rates
+from billing.books.settled_by_stripe import StripesBalance
 from billing.books.vouchers import (
-    AtStripe,
     Lost,
     LotSold,
     PostedDocument,
@@ -25,13 +24,10 @@ from billing.books.vouchers import (
     rate_of,
 )
 from billing.database.db import fetch
-from billing.documents.at_stripe import FEE, PAID_OUT
 from billing.documents.buyers import Buyer
 from billing.documents.document import SANDBOX_SERIES, Document
-from billing.documents.exchange import DAYS_OLD
 from billing.documents.reading import documents_until, only_trials
 from billing.documents.vat import rounded
-from billing.errors import Conflict
 from billing.statements.period import Period, require_kept
 
 DOLLARS = "USD"
@@ -95,14 +91,6 @@ WHERE t.kind IN ('payment', 'write_off') AND t.created_at < $1
     AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.cause = t.cause AND a.kind = 'credited')
 ORDER BY t.created_at, t.cause
 """
-_PAYOUTS = f"""
-SELECT id, created_at, {PAID_OUT} AS cents FROM stripe_movement
-WHERE {PAID_OUT} <> 0 AND created_at < $1 ORDER BY created_at, id
-"""
-_FEES = f"""
-SELECT (created_at AT TIME ZONE 'UTC')::date AS day, sum({FEE})::bigint AS fee
-FROM stripe_movement WHERE created_at < $1 GROUP BY 1 ORDER BY 1
-"""
 _RATES = """
 SELECT day, rate FROM exchange_rate WHERE currency = $1
 UNION
@@ -125,23 +113,6 @@ class Books:
     owed_opening: Mapping[int, int]
     owed_closing: Mapping[int, int]
     taxes: Collection[tuple[str, int]]
-
-
-class _Rates:
-    """By day: the newest at or before it, at most ``DAYS_OLD`` days older. In dollars every rate is one."""
-
-    def __init__(self, by_day: Mapping[date, Decimal] | None) -> None:
-        self._rates = None if by_day is None else sorted(by_day.items())
-        self._days = [day for day, _ in self._rates or ()]
-
-    def on(self, day: date) -> Decimal:
-        """Raises Conflict if there is none."""
-        if self._rates is None:
-            return Decimal(1)
-        place = bisect_right(self._days, day)
-        if place == 0 or day - self._days[place - 1] > timedelta(days=DAYS_OLD):
-            raise Conflict(f"there is no exchange rate for {day}: enter one with `appliance books rate`")
-        return self._rates[place - 1][1]
 
 
 async def read_books(connection: AsyncConnection, year: int, currency: str = DOLLARS) -> Books:
@@ -202,16 +173,17 @@ class _Reader:
         made += [vouchers.of_lost(one, lots.get(one.lot or 0)) for one in lost]
         made += vouchers.of_lots(lots.values())
         made += await self._moved(rates)
+        made += await StripesBalance(self._connection, self._end, self._currency, rates, receipts).vouchers()
         return sorted(made, key=lambda one: (one.day, one.id))
 
     async def _rows(self, query: str) -> list[Any]:
         return await fetch(self._connection, query, self._end)
 
-    async def _rates(self) -> _Rates:
+    async def _rates(self) -> Rates:
         if self._currency == DOLLARS:
-            return _Rates(None)
+            return Rates(None)
         rows = await fetch(self._connection, _RATES, self._currency, SANDBOX_SERIES)
-        return _Rates({row.day: row.rate for row in rows})
+        return Rates({row.day: row.rate for row in rows})
 
     async def _lots(self, documents: Sequence[Document], about: Mapping[int, Any]) -> dict[int, LotSold]:
         """Those that a document sold, with what has left them."""
@@ -219,7 +191,7 @@ class _Reader:
         lots: dict[int, LotSold] = {}
         for document in documents:
             lot_id = about[document.id].lot_id
-            if lot_id is not None:
+            if lot_id in there:  # a plan's is its allowance, which the books do not follow
                 lots[lot_id] = LotSold(
                     document.account_id,
                     there[lot_id].amount,
@@ -252,7 +224,7 @@ class _Reader:
                 lot.take(day, rounded(lot.net * row.unused, lot.amount), row.unused)
         return found
 
-    async def _settled(self, documents: Mapping[int, Document], rates: _Rates) -> list[Voucher]:
+    async def _settled(self, documents: Mapping[int, Document], rates: Rates) -> list[Voucher]:
         return [
             vouchers.of_settled(
                 Settled(
@@ -270,7 +242,7 @@ class _Reader:
             if (invoice := documents.get(row.document_id)) is not None
         ]
 
-    async def _moved(self, rates: _Rates) -> list[Voucher]:
+    async def _moved(self, rates: Rates) -> list[Voucher]:
         receivable = [
             Receivable(
                 row.cause.hex,
@@ -282,16 +254,7 @@ class _Reader:
             )
             for row in await self._rows(_RECEIVABLE)
         ]
-        stripe = [
-            AtStripe(row.id, row.created_at.date(), row.cents, 0, rates.on(row.created_at.date()))
-            for row in await self._rows(_PAYOUTS)
-        ]
-        stripe += [
-            AtStripe(f"fees-{row.day}", row.day, 0, row.fee, rates.on(row.day))
-            for row in await self._rows(_FEES)
-            if row.fee
-        ]
-        return [vouchers.of_receivable(one) for one in receivable] + [vouchers.of_stripe(one) for one in stripe]
+        return [vouchers.of_receivable(one) for one in receivable]
 
 
 def _posted(document: Document, about: Any) -> PostedDocument:

@@ -142,13 +142,25 @@ class Receivable:
 
 @dataclass(frozen=True, slots=True)
 class AtStripe:
-    """``cents`` out of the balance to the bank, ``fee`` kept by Stripe: of a day, or of one payout."""
+    """``cents`` out of the balance to the bank, ``fee`` kept by Stripe: of a day, or of one payout.
+
+    In US cents, of which one dollar was worth ``rate``; in the books' own currency, where there is no rate.
+    """
 
     id: str
     day: date
     cents: int
     fee: int
+    rate: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What Stripe made of ``usd_cents``, booked at ``rate``: ``cents`` of the books' currency."""
+
+    usd_cents: int
     rate: Decimal
+    cents: int
 
 
 def hundredths(cents: int, rate: Decimal) -> int:
@@ -277,11 +289,29 @@ def of_receivable(moved: Receivable) -> Voucher:
 
 
 def of_stripe(movement: AtStripe) -> Voucher:
-    paid_out, fee = hundredths(movement.cents, movement.rate), hundredths(movement.fee, movement.rate)
+    rate = movement.rate
+    paid_out, fee = (
+        cents if rate is None else hundredths(cents, rate) for cents in (movement.cents, movement.fee)
+    )
+    usd = (None, None, None) if rate is None else (movement.cents, movement.fee, -movement.cents - movement.fee)
     entries = [
-        Entry(Account.BANK, paid_out, None, movement.cents, movement.rate),
-        Entry(Account.FEES, fee, None, movement.fee, movement.rate),
-        Entry(Account.STRIPE, -paid_out - fee, None, -movement.cents - movement.fee, movement.rate),
+        Entry(Account.BANK, paid_out, None, usd[0], rate),
+        Entry(Account.FEES, fee, None, usd[1], rate),
+        Entry(Account.STRIPE, -paid_out - fee, None, usd[2], rate),
     ]
     text = "paid out by Stripe" if movement.cents else "fees of Stripe"
     return Voucher(f"S-{movement.id}", movement.day, "stripe", text, balanced(entries))
+
+
+def of_exchanged(day: date, exchanged: Iterable[Exchanged]) -> Iterator[Voucher]:
+    """One for a day on which Stripe's rates and the books' differ."""
+    differences = [one.cents - hundredths(one.usd_cents, one.rate) for one in exchanged]
+    entries = balanced(
+        [
+            Entry(Account.STRIPE, sum(differences)),
+            Entry(Account.EXCHANGE_GAIN, -sum(one for one in differences if one > 0)),
+            Entry(Account.EXCHANGE_LOSS, -sum(one for one in differences if one < 0)),
+        ]
+    )
+    if entries:
+        yield Voucher(f"S-exchanged-{day}", day, "stripe", f"exchanged by Stripe, {day}", entries)

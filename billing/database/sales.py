@@ -253,13 +253,19 @@ stripe_movement = Table(
     Column("source", Text),
     Column("intent", Text),
     Column("payment_id", Uuid),
+    Column("currency", Text, nullable=False),
     Column("cents", BigInteger, nullable=False),
     Column("fee_cents", BigInteger, nullable=False),
+    Column("net_cents", BigInteger, nullable=False),
+    Column("exchange_rate", Numeric),
+    Column("usd_cents", BigInteger),
     moment("created_at"),
+    CheckConstraint("currency <> 'usd' OR usd_cents = cents", name="usd"),
     Index("ix_stripe_movement_created_at", "created_at"),
     Index("ix_stripe_movement_intent", "intent"),
     Index("ix_stripe_movement_source", "source"),
-    comment="append-only: each movement of the balance at Stripe; the fee is what Stripe kept of it",
+    comment="append-only: each movement of the balance at Stripe, in the balance's currency; the fee is what"
+    " Stripe kept of it; usd_cents is what was charged, refunded or disputed",
 )
 
 stripe_mark = Table(

@@ -1,11 +1,12 @@
 """What was sold, used, owed and paid out in a month or a year, and that it adds up.
 
 Sales are of the day on which their document was issued, everything else of the day on which it happened (UTC).
-Cents are US cents.
+Cents are US cents, but on Stripe's balance, which may be kept in another currency: its fees and payouts are in
+that one, and are never added to dollars.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
@@ -15,7 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database.db import fetch
-from billing.documents.at_stripe import FEE, PAID_OUT
+from billing.documents.at_stripe import FEE, PAID_OUT, in_units
 from billing.documents.document import SANDBOX_SERIES
 from billing.documents.reading import only_trials
 from billing.statements.period import Period, require_kept
@@ -65,12 +66,13 @@ SELECT coalesce(sum(owed_nanodollars), 0)::bigint AS owed,
 FROM account
 """
 _MOVEMENTS = """
-SELECT kind, count(*) AS movements, sum(cents)::bigint AS cents, sum(fee_cents)::bigint AS fee_cents
-FROM stripe_movement WHERE created_at >= $1 AND created_at < $2 GROUP BY kind ORDER BY kind
+SELECT kind, currency, count(*) AS movements, sum(cents)::bigint AS cents, sum(fee_cents)::bigint AS fee_cents,
+    sum(usd_cents)::bigint AS usd_cents
+FROM stripe_movement WHERE created_at >= $1 AND created_at < $2 GROUP BY 1, 2 ORDER BY 1, 2
 """
 _AT_STRIPE = f"""
-SELECT coalesce(sum({FEE}), 0)::bigint AS fee_cents, coalesce(sum({PAID_OUT}), 0)::bigint AS payout_cents
-FROM stripe_movement WHERE created_at >= $1 AND created_at < $2
+SELECT currency, sum({FEE})::bigint AS fee_cents, sum({PAID_OUT})::bigint AS payout_cents
+FROM stripe_movement WHERE created_at >= $1 AND created_at < $2 GROUP BY 1 ORDER BY 1
 """
 _PERIOD = re.compile(r"(20[0-9]{2})(?:-(0[1-9]|1[0-2]))?")
 SOURCES = ("purchase", "allowance", "grant")
@@ -157,20 +159,31 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Of the balance at Stripe, as Stripe calls it: ``cents`` gross, ``fee_cents`` what Stripe kept."""
+    """Of the balance at Stripe, as Stripe calls it: ``cents`` gross, ``fee_cents`` what Stripe kept.
+
+    Both are in the smallest unit of ``currency``, the balance's; ``usd_cents`` is what customers paid or got back.
+    """
 
     kind: str
+    currency: str
     movements: int
     cents: int
     fee_cents: int
+    usd_cents: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AtStripe:
+    """All that Stripe kept, and what reached the bank, of a balance in ``currency``; in its smallest unit."""
+
+    currency: str
+    fee_cents: int
+    payout_cents: int
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``plans`` is what subscriptions paid less what was paid back, in nano-dollars.
-
-    ``fee_cents`` is all that Stripe kept, ``payout_cents`` what reached the bank.
-    """
+    """``plans`` is what subscriptions paid less what was paid back, in nano-dollars."""
 
     period: Period
     sales: Sequence[Sale]
@@ -179,8 +192,7 @@ class Statement:
     owed: Owed
     plans: int
     movements: Sequence[Movement]
-    fee_cents: int
-    payout_cents: int
+    at_stripe: Sequence[AtStripe]
 
     @property
     def adds_up(self) -> bool:
@@ -211,7 +223,6 @@ async def read_statement(connection: AsyncConnection, period: Period) -> Stateme
     bounds = period.start, period.end
     house = _Sums({(row.at, row.kind): row.amount for row in await fetch(connection, _HOUSE, *bounds)})
     (standing,) = await fetch(connection, _STANDING)
-    (at_stripe,) = await fetch(connection, _AT_STRIPE, *bounds)
     of_series = SANDBOX_SERIES, await only_trials(connection)
     return Statement(
         period,
@@ -221,11 +232,13 @@ async def read_statement(connection: AsyncConnection, period: Period) -> Stateme
         _owed(house, standing),
         house["within", "plan"] - house["within", "plan_refund"],
         [
-            Movement(row.kind, row.movements, row.cents, row.fee_cents)
+            Movement(row.kind, row.currency, row.movements, row.cents, row.fee_cents, row.usd_cents)
             for row in await fetch(connection, _MOVEMENTS, *bounds)
         ],
-        at_stripe.fee_cents,
-        at_stripe.payout_cents,
+        [
+            AtStripe(row.currency, row.fee_cents, row.payout_cents)
+            for row in await fetch(connection, _AT_STRIPE, *bounds)
+        ],
     )
 
 
@@ -330,11 +343,21 @@ def as_rows(statement: Statement) -> list[Mapping[str, object]]:
             if name != "source":
                 add(section, line, name.replace("_", " "), Decimal(amount).scaleb(-9))
     add("plans", "", "paid, less paid back", Decimal(statement.plans).scaleb(-9))
-    for movement in statement.movements:
-        add("stripe", movement.kind, "movements", movement.movements)
-        add("stripe", movement.kind, "amount", Decimal(movement.cents).scaleb(-2))
-        add("stripe", movement.kind, "fee", Decimal(movement.fee_cents).scaleb(-2))
-    add("stripe", "", "fees", Decimal(statement.fee_cents).scaleb(-2))
-    add("stripe", "", "paid out", Decimal(statement.payout_cents).scaleb(-2))
+    for line, figure, amount in _stripe_rows(statement):
+        add("stripe", line, figure, amount)
     add("check", "", "adds up", "yes" if statement.adds_up else "NO")
     return rows
+
+
+def _stripe_rows(statement: Statement) -> Iterator[tuple[str, str, object]]:
+    """Line, figure, amount."""
+    for movement in statement.movements:
+        kept_in = movement.currency
+        yield (movement.kind, f"movements, {kept_in.upper()}", movement.movements)
+        if kept_in != "usd" and movement.usd_cents is not None:
+            yield (movement.kind, "charged, less given back, USD", Decimal(movement.usd_cents).scaleb(-2))
+        yield (movement.kind, f"amount, {kept_in.upper()}", in_units(movement.cents, kept_in))
+        yield (movement.kind, f"fee, {kept_in.upper()}", in_units(movement.fee_cents, kept_in))
+    for one in statement.at_stripe:
+        yield ("", f"fees, {one.currency.upper()}", in_units(one.fee_cents, one.currency))
+        yield ("", f"paid out, {one.currency.upper()}", in_units(one.payout_cents, one.currency))

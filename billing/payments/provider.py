@@ -1,11 +1,13 @@
 """The port to whoever takes the money: what is asked of Stripe, and what of its answers counts here.
 
-All amounts are US cents. Every write carries an idempotency key of ours: the same one a second time changes
-nothing. ``billing.payments.stripe.adapter`` is by Stripe. Never called inside a database transaction.
+All amounts are US cents, but those of the balance, which Stripe may keep in another currency. Every write carries
+an idempotency key of ours: the same one a second time changes nothing. ``billing.payments.stripe.adapter`` is by
+Stripe. Never called inside a database transaction.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -169,14 +171,24 @@ class EventSeen(msgspec.Struct, frozen=True):
 
 
 class MovementSeen(msgspec.Struct, frozen=True):
-    """A balance transaction: ``cents`` gross as it moved the balance (negative: out), ``fee`` what Stripe kept."""
+    """A balance transaction: ``cents`` gross as it moved the balance (negative: out), ``fee`` what Stripe kept.
+
+    Both, and ``net``, are in the smallest unit of ``currency``, which is the balance's. ``usd_cents`` is what was
+    charged, refunded or disputed, with the same sign; None of what is none of these, or was not in US dollars; of
+    a balance in US dollars it is ``cents``. ``rate`` is Stripe's own: how much of ``currency`` a unit of the
+    source's currency was; None if both are the same.
+    """
 
     id: str
     kind: str
     source: str | None
     intent: str | None
+    currency: str
     cents: int
     fee: int
+    net: int
+    rate: Decimal | None
+    usd_cents: int | None
     created_at: datetime
 
 

@@ -94,8 +94,12 @@ class Sweep:
                         "source": one.source,
                         "intent": one.intent,
                         "payment_id": None if one.intent is None else ours.get(one.intent),
+                        "currency": one.currency,
                         "cents": one.cents,
                         "fee_cents": one.fee,
+                        "net_cents": one.net,
+                        "exchange_rate": one.rate,
+                        "usd_cents": one.usd_cents,
                         "created_at": one.created_at,
                     }
                     for one in page

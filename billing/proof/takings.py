@@ -22,17 +22,27 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """All of a kind. Cents and nano-dollars are positive for what came, negative for what went.
+class OnBalance:
+    """What moved on Stripe's balance in one currency, gross, and what Stripe kept; in its smallest unit."""
 
-    ``open`` are under way. Of disputes that are not lost, the ledger has nothing yet.
+    currency: str
+    cents: int
+    fee_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All of a kind. Cents (US) and nano-dollars are positive for what came, negative for what went.
+
+    ``stripe_cents`` is what was charged, refunded or disputed; ``on_balance`` how that moved the balance. ``open``
+    are under way. Of disputes that are not lost, the ledger has nothing yet.
     """
 
     kind: str
     items: int
     open: int
     stripe_cents: int
-    fee_cents: int
+    on_balance: tuple[OnBalance, ...]
     here_cents: int
     ledger_nanodollars: int
     document_cents: int
@@ -47,6 +57,7 @@ class Difference:
     account_id: int | None
     what: str
     stripe_cents: int
+    on_balance: tuple[OnBalance, ...]
     here_cents: int
     ledger_nanodollars: int
     document_cents: int
@@ -110,15 +121,16 @@ def _summed(day: date, found: Iterable[tuple[Parts, Item]], now: datetime, *, as
     for row, item in found:
         is_young = now - row["newest_at"] < UNDER_WAY
         faults = [fault.what for fault in item.faults if not (fault.may_come and is_young)]
-        amounts = row["stripe_cents"], item.here_cents, row["ledger"], row["document_cents"]
+        moved = _on_balance(row)
+        amounts = row["stripe_cents"], moved, item.here_cents, row["ledger"], row["document_cents"]
         differences += [Difference(item.subject, row["account_id"], what, *amounts) for what in faults]
-        before = groups.get(item.kind, Group(item.kind, 0, 0, 0, 0, 0, 0, 0, 0))
+        before = groups.get(item.kind, Group(item.kind, 0, 0, 0, (), 0, 0, 0, 0))
         groups[item.kind] = Group(
             item.kind,
             before.items + 1,
             before.open + (len(faults) < len(item.faults)),
             before.stripe_cents + row["stripe_cents"],
-            before.fee_cents + row["fee_cents"],
+            _added((*before.on_balance, *moved)),
             before.here_cents + item.here_cents,
             before.ledger_nanodollars + row["ledger"],
             before.document_cents + row["document_cents"],
@@ -127,5 +139,21 @@ def _summed(day: date, found: Iterable[tuple[Parts, Item]], now: datetime, *, as
     return Takings(day, asked, tuple(groups.values()), tuple(differences[:MOST_DIFFERENCES]))
 
 
+def _on_balance(row: Parts) -> tuple[OnBalance, ...]:
+    if row["moved_in"] is None:
+        return ()
+    return _added(map(OnBalance, row["moved_in"], row["moved_cents"], row["fee_cents"]))
+
+
+def _added(moved: Iterable[OnBalance]) -> tuple[OnBalance, ...]:
+    """One for each currency."""
+    sums: dict[str, OnBalance] = {}
+    for one in moved:
+        before = sums.get(one.currency, OnBalance(one.currency, 0, 0))
+        sums[one.currency] = OnBalance(one.currency, before.cents + one.cents, before.fee_cents + one.fee_cents)
+    return tuple(sums[currency] for currency in sorted(sums))
+
+
 def _record(one: MovementSeen) -> tuple[object, ...]:
-    return one.id, one.kind, one.source, one.intent, one.cents, one.fee, one.created_at
+    moved = one.currency, one.cents, one.fee, one.net, one.usd_cents
+    return one.id, one.kind, one.source, one.intent, *moved, one.created_at

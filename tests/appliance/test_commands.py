@@ -264,8 +264,8 @@ def test_what_was_paid_at_stripe_for_nothing_here_ends_reconcile_with_status_1(r
         async with database.begin() as connection:
             await execute(
                 connection,
-                "INSERT INTO stripe_movement (id, kind, source, cents, fee_cents, created_at)"
-                " VALUES ('txn_1', 'charge', 'ch_1', 1234, 66, $1)",
+                "INSERT INTO stripe_movement (id, kind, source, currency, cents, fee_cents, net_cents, usd_cents,"
+                " created_at) VALUES ('txn_1', 'charge', 'ch_1', 'usd', 1234, 66, 1168, 1234, $1)",
                 datetime(2026, 1, 2, 12, tzinfo=UTC),
             )  # fmt: skip
         await database.close()
@@ -275,7 +275,7 @@ def test_what_was_paid_at_stripe_for_nothing_here_ends_reconcile_with_status_1(r
     assert (found.exit_code, "Stripe cannot be asked" in found.stderr) == (1, True)
     assert "movement txn_1: paid at Stripe, for no payment of ours; at Stripe $12.34, here $0.00" in found.stdout
     takings = json.loads(run("reconcile", "--day", "2026-01-02", "--json").stdout)["takings"]
-    assert [(one["kind"], one["stripe_cents"], one["fee_cents"]) for one in takings["groups"]] == [
-        ("charge", 1234, 66)
+    assert [(one["kind"], one["stripe_cents"], one["on_balance"]) for one in takings["groups"]] == [
+        ("charge", 1234, [{"currency": "usd", "cents": 1234, "fee_cents": 66}])
     ]
     assert not takings["stripe_asked"]

@@ -106,7 +106,9 @@ async def test_the_takings_of_a_day_are_compared_once_stripe_can_be_asked_and_a_
     bank: Bank, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = Worker(bank, tmp_path)
-    stripe: Any = Till(MovementSeen("txn_1", "charge", "ch_1", "pi_1", 1000, 59, bank.clock()))
+    stripe: Any = Till(
+        MovementSeen("txn_1", "charge", "ch_1", "pi_1", "usd", 1000, 59, 941, None, 1000, bank.clock())
+    )
     takings = TakingsCheck(bank.database, stripe, WorkerMetrics(registry := CollectorRegistry()), bank.clock)
 
     def differences() -> float | None:

@@ -11,7 +11,7 @@ from billing.database.db import execute
 from billing.ids import new_id, vat_cause
 from billing.payments.provider import MovementSeen
 from billing.prices.money import NANODOLLARS_PER_CENT
-from billing.proof.takings import Takings, compare_takings
+from billing.proof.takings import OnBalance, Takings, compare_takings
 from tests.billing.conftest import Bank, Customer
 
 DAY = date(2026, 1, 31)
@@ -28,12 +28,15 @@ INSERT INTO document (
 VALUES ('', $1, $2, $3, $4, $5, $6, $6, $7, 0, $7, '3', 2500, '{}', '{}', '[]', 'en')
 """
 MOVEMENT = """
-INSERT INTO stripe_movement (id, kind, source, intent, cents, fee_cents, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO stripe_movement (
+    id, kind, source, intent, currency, cents, fee_cents, net_cents, usd_cents, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 CHARGED_AGAIN = """
-INSERT INTO stripe_movement (id, kind, source, intent, cents, fee_cents, created_at)
-SELECT 'again', kind, 'ch_again', intent, cents, fee_cents, created_at FROM stripe_movement
+INSERT INTO stripe_movement (
+    id, kind, source, intent, currency, cents, fee_cents, net_cents, usd_cents, created_at)
+SELECT 'again', kind, 'ch_again', intent, currency, cents, fee_cents, net_cents, usd_cents, created_at
+FROM stripe_movement
 """
 TRANSFER = """
 INSERT INTO transfer (cause, debit_id, credit_id, amount_nanodollars, kind, created_at)
@@ -119,10 +122,13 @@ class Till:
         self, kind: str, source: str, cents: int, fee: int = 0, intent: str | None = None
     ) -> None:
         now = self.bank.clock()
-        one = MovementSeen(f"txn_{len(self.at_stripe)}", kind, source, intent, cents, fee, now)
+        amounts = ("usd", cents, fee, cents - fee, None, cents)
+        one = MovementSeen(f"txn_{len(self.at_stripe)}", kind, source, intent, *amounts, now)
         self.at_stripe.append(one)
         async with self.bank.database.begin() as connection:
-            await execute(connection, MOVEMENT, one.id, kind, source, intent, cents, fee, now)
+            await execute(
+                connection, MOVEMENT, one.id, kind, source, intent, "usd", cents, fee, cents - fee, cents, now
+            )  # fmt: skip
 
     async def look(self, day: date = DAY, *, after_minutes: int = 60, asked: bool = True) -> Takings:
         before = self.bank.clock.now
@@ -161,7 +167,7 @@ async def test_a_day_of_all_that_can_happen_agrees_in_cents_and_nanodollars(till
     assert (named(found), found.asked) == ([], asked)
     groups = {group.kind: group for group in found.groups}
     credit = groups["credit"]
-    assert (credit.items, credit.open, credit.fee_cents) == (4, 0, 4 * 61)
+    assert (credit.items, credit.open, credit.on_balance) == (4, 0, (OnBalance("usd", 11_000, 4 * 61),))
     assert credit.stripe_cents == credit.here_cents == credit.document_cents == 11_000
     assert credit.ledger_nanodollars == 11_000 * NANODOLLARS_PER_CENT
     assert {kind: (group.stripe_cents, group.here_cents) for kind, group in groups.items()} == {
@@ -175,7 +181,10 @@ async def test_a_day_of_all_that_can_happen_agrees_in_cents_and_nanodollars(till
     [
         ("paid at Stripe, no credit here", "UPDATE payment SET state = 'open', paid_at = NULL"),
         ("credit here, nothing paid at Stripe", "DELETE FROM stripe_movement"),
-        ("another amount was paid at Stripe than was asked", "UPDATE stripe_movement SET cents = cents - 1"),
+        (
+            "another amount was paid at Stripe than was asked",
+            "UPDATE stripe_movement SET cents = 999, usd_cents = 999",
+        ),
         (
             "charged more than once at Stripe",
             CHARGED_AGAIN,
@@ -218,7 +227,7 @@ async def test_a_fault_in_a_sale_is_named_in_whichever_column_it_is(till: Till, 
         ("refunded here, not at Stripe", "UPDATE stripe_movement SET source = 're_other' WHERE kind = 'refund'"),
         (
             "another amount was refunded at Stripe than here",
-            "UPDATE stripe_movement SET cents = -999 WHERE kind = 'refund'",
+            "UPDATE stripe_movement SET cents = -999, usd_cents = -999 WHERE kind = 'refund'",
         ),
         ("refunded, nothing moved in the ledger", "DELETE FROM transfer WHERE kind = 'refund'"),
         (
@@ -251,7 +260,7 @@ async def test_a_fault_in_what_went_back_is_named(till: Till, what: str, harm: s
 async def test_what_stripe_says_now_counts_and_a_record_that_is_not_the_same_is_named(till: Till) -> None:
     await till.sells(1000)
     await till.sells(2000)
-    await till.run("UPDATE stripe_movement SET cents = 1001 WHERE id = 'txn_0'")
+    await till.run("UPDATE stripe_movement SET cents = 1001, usd_cents = 1001 WHERE id = 'txn_0'")
     assert named(await till.look()) == [("movement txn_0", "recorded here otherwise than Stripe has it")]
     del till.at_stripe[0]
     found = [what for _, what in named(await till.look())]

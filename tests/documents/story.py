@@ -35,7 +35,10 @@ async def lot_of(shop: Shop, payment: object) -> int:
 
 async def moves_at_stripe(shop: Shop, kind: str, cents: int, fee: int = 0) -> None:
     now = shop.bank.clock()
-    row = {"id": f"txn_{new_id(now)}", "kind": kind, "cents": cents, "fee_cents": fee, "created_at": now}
+    row = {
+        "id": f"txn_{new_id(now)}", "kind": kind, "currency": "usd", "cents": cents, "fee_cents": fee,
+        "net_cents": cents - fee, "usd_cents": cents, "created_at": now,
+    }  # fmt: skip
     async with shop.bank.database.begin() as connection:
         await connection.execute(insert(sales.stripe_movement).values(row))
 

@@ -8,7 +8,7 @@ import pytest
 from billing.books.chart import Account
 from billing.books.reading import read_books
 from billing.database.db import execute
-from billing.documents.statement import Sale, Statement, as_rows, month_or_year, read_statement
+from billing.documents.statement import AtStripe, Sale, Statement, as_rows, month_or_year, read_statement
 from billing.ids import new_id
 from billing.statements.period import Period
 from tests.billing.allowances import allow
@@ -40,7 +40,7 @@ async def test_each_month_of_a_story_adds_up_and_begins_where_the_last_one_ended
     assert (purchases.set_aside, purchases.released) == (1600 * CENT, 1000 * CENT)
     assert year.disputed.lost == 600 * CENT
     assert (year.owed.shortfalls, year.owed.written_off) == (400 * CENT, 100 * CENT)
-    assert (year.fee_cents, year.payout_cents) == (275, 8000)
+    assert year.at_stripe == [AtStripe("usd", 275, 8000)]
     assert year.deferred == (0, purchases.closing)
     expired = await statement_of(shop, "2027-01")
     assert expired.adds_up
@@ -89,7 +89,7 @@ async def test_fees_and_payouts_are_what_the_books_say(shop: Shop) -> None:
     ):  # fmt: skip
         await moves_at_stripe(shop, kind, cents, fee)
     statement = await statement_of(shop, "2026")
-    assert (statement.fee_cents, statement.payout_cents) == (259, 300)
+    assert statement.at_stripe == [AtStripe("usd", 259, 300)]
     async with shop.bank.database.snapshot() as connection:
         closing = (await read_books(connection, 2026)).closing
     assert (closing[Account.FEES], closing[Account.BANK]) == (259, 300)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -142,9 +143,12 @@ async def bank(fresh_url: str) -> AsyncIterator[Bank]:
     await database.close()
 
 
-def counter_of(bank: Bank, taxing: Taxing) -> Counter:
+def counter_of(bank: Bank, taxing: Taxing, **chosen: Any) -> Counter:
+    """``chosen`` are settings of the sandbox."""
     seconds = lambda: bank.clock().timestamp()  # noqa: E731
-    sandbox = Sandbox(settings(webhook_url="http://site.test/webhook"), clock=seconds, receivers_clock=seconds)
+    sandbox = Sandbox(
+        settings(webhook_url="http://site.test/webhook", **chosen), clock=seconds, receivers_clock=seconds
+    )
     provider = StripeProvider(KEY, SECRET, bank.clock, http=InProcessClient(sandbox))
     return Counter(bank, sandbox, provider, taxing)
 

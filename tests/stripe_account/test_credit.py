@@ -1,5 +1,7 @@
 """Credit by a saved card: bought once, refused for a reason, paid back, contested, accounted for."""
 
+from typing import Any
+
 import pytest
 
 from billing.charging.admission import Refusal
@@ -82,22 +84,23 @@ async def test_each_movement_of_the_balance_is_of_a_payment_with_its_fee(merchan
     _, payment = await merchant.topped_up(AVAILABLE)
     refund = await _paid_back(merchant, payment)
 
-    async def moved() -> dict[str, tuple[int, int]] | None:
+    async def moved() -> dict[str, Any] | None:
         await merchant.till.sweep.import_movements()
         async with merchant.database.begin() as connection:
             query = (
-                "SELECT kind, source, cents, fee_cents FROM stripe_movement WHERE payment_id = $1 OR source = $2"
+                "SELECT kind, usd_cents, cents, fee_cents, net_cents FROM stripe_movement"
+                " WHERE payment_id = $1 OR source = $2"
             )
             rows = await fetch(connection, query, payment.id, refund.stripe_id)
-        found = {row.kind: (row.cents, row.fee_cents) for row in rows}
+        found = {row.kind: row for row in rows}
         return found if len(found) == len(rows) == 2 else None
 
     movements = await merchant.until(moved)
     assert set(movements) == {"charge", "refund"}
-    cents, fee = movements["charge"]
-    assert cents == payment.gross_cents
-    assert 0 < fee < cents
-    assert movements["refund"][0] == -refund.gross_cents
+    charge = movements["charge"]
+    assert charge.usd_cents == payment.gross_cents
+    assert 0 < charge.fee_cents < charge.cents == charge.net_cents + charge.fee_cents
+    assert movements["refund"].usd_cents == -refund.gross_cents
     assert await merchant.till.sweep.import_movements() == 0
 
 

@@ -1,6 +1,8 @@
 """Stripe's objects as the port's types."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, cast
 
 from billing.payments.provider import (
     CURRENCY,
@@ -16,6 +18,9 @@ from billing.payments.provider import (
     SubscriptionSeen,
 )
 from billing.payments.stripe.objects import CHANGES, CHANGES_TO, Seen, id_of, reference_of, uuid_of
+
+MOVES = ("charge", "refund", "dispute")
+"""The objects that move what customers paid."""
 
 
 def checkout(seen: Seen) -> CheckoutSeen:
@@ -134,17 +139,30 @@ def event(seen: Seen) -> EventSeen:
 
 
 def movement(seen: Seen) -> MovementSeen:
-    source = seen.get("source")
+    source, rate = seen.get("source"), seen.get("exchange_rate")
     paying = source.get("payment_intent") if isinstance(source, dict) else None
     return MovementSeen(
         seen["id"],
         seen["type"],
         id_of(source),
         id_of(paying),
+        seen["currency"],
         seen["amount"],
         seen["fee"],
+        seen["net"],
+        None if rate is None else Decimal(str(rate)),
+        _in_dollars(seen, source),
         _moment(seen["created"]),
     )
+
+
+def _in_dollars(seen: Seen, source: Any) -> int | None:
+    """Of a movement on a balance in another currency, what its source was. A source's own amount has no sign."""
+    if seen["currency"] == CURRENCY:
+        return cast("int", seen["amount"])
+    if not isinstance(source, dict) or source["object"] not in MOVES or source["currency"] != CURRENCY:
+        return None
+    return cast("int", source["amount"] if seen["amount"] > 0 else -source["amount"])
 
 
 def _moment(seconds: int) -> datetime:

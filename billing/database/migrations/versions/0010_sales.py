@@ -248,16 +248,21 @@ CREATE TABLE stripe_movement (
     source TEXT,
     intent TEXT,
     payment_id UUID,
+    currency TEXT NOT NULL,
     cents BIGINT NOT NULL,
     fee_cents BIGINT NOT NULL,
+    net_cents BIGINT NOT NULL,
+    exchange_rate NUMERIC,
+    usd_cents BIGINT,
     created_at timestamptz NOT NULL,
-    CONSTRAINT pk_stripe_movement PRIMARY KEY (id)
+    CONSTRAINT pk_stripe_movement PRIMARY KEY (id),
+    CONSTRAINT ck_stripe_movement_usd CHECK (currency <> 'usd' OR usd_cents = cents)
 );
 CREATE INDEX ix_stripe_movement_created_at ON stripe_movement (created_at);
 CREATE INDEX ix_stripe_movement_intent ON stripe_movement (intent);
 CREATE INDEX ix_stripe_movement_source ON stripe_movement (source);
 COMMENT ON TABLE stripe_movement IS
-    'append-only: each movement of the balance at Stripe; the fee is what Stripe kept of it';
+    'append-only: each movement of the balance at Stripe, in the balance''s currency; the fee is what Stripe kept of it; usd_cents is what was charged, refunded or disputed';
 
 CREATE TABLE stripe_mark (
     name TEXT NOT NULL,
