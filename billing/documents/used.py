@@ -20,17 +20,20 @@ from billing.documents.vat import VOUCHER, contained, rounded, rule_for
 from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.statements.period import SETTLING, Period
 
-# What each account used of such credit until the end of a month, and until its beginning.
+# What each account used of such credit until the end of a month, and until its beginning, be it archived or not.
 _USED = """
-SELECT l.account_id, sum(t.amount_nanodollars)::bigint AS until_end,
-    coalesce(sum(t.amount_nanodollars) FILTER (WHERE t.created_at < $1), 0)::bigint AS until_start,
+SELECT l.account_id, sum(t.amount)::bigint AS until_end,
+    coalesce(sum(t.amount) FILTER (WHERE t.at < $1), 0)::bigint AS until_start,
     (array_agg(p.buyer::text ORDER BY p.paid_at DESC))[1] AS buyer
-FROM payment p JOIN lot l ON l.id = p.lot_id JOIN transfer t ON t.debit_id = l.id AND t.kind = 'usage'
-WHERE p.vat_code = $3 AND t.created_at < $2
+FROM payment p JOIN lot l ON l.id = p.lot_id JOIN (
+    SELECT debit_id AS lot_id, amount_nanodollars AS amount, created_at AS at FROM transfer WHERE kind = 'usage'
+    UNION ALL SELECT ledger_account_id, nanodollars, at FROM carried_booking WHERE kind = 'usage'
+) t ON t.lot_id = l.id
+WHERE p.vat_code = $3 AND t.at < $2
     AND NOT EXISTS (
         SELECT 1 FROM document d WHERE d.account_id = l.account_id AND d.kind = 'usage' AND d.period = $4)
 GROUP BY l.account_id
-HAVING bool_or(t.created_at >= $1)
+HAVING bool_or(t.at >= $1)
 ORDER BY l.account_id
 """
 _FIRST = "SELECT min(paid_at) AS at FROM payment WHERE vat_code = $1 AND lot_id IS NOT NULL"

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from billing.documents.posting import Posted
 from billing.documents.used import UsedPosting
 from billing.documents.vat import VOUCHER, Taxing, contained
 from billing.prices.pricing import Tokens
+from billing.proof.archive import archive_year
+from billing.proof.seals import seal_days
 from tests.billing.conftest import Customer
 from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, FixedExchange, Shop
 
@@ -68,6 +71,26 @@ async def test_no_cent_is_lost_between_the_months(voucher_shop: Shop) -> None:
         shop.bank.clock.now = datetime(2026, month, 1, 2, tzinfo=UTC)
         await UsedPosting(shop.bank.database, shop.office, shop.bank.clock).run_once()
     assert sum(one.gross_cents for one in of_use(await shop.documents())) == round(whole / 10**7) == 4
+
+
+async def test_no_cent_is_added_when_the_records_of_earlier_months_are_archived(
+    voucher_shop: Shop, tmp_path: Path
+) -> None:
+    shop, clock = voucher_shop, voucher_shop.bank.clock
+    customer = await shop.bank.customer(0)
+    await shop.sells(customer, 2500)
+    whole = await uses(customer, 1)
+    clock.now = datetime(2026, 2, 1, 2, tzinfo=UTC)
+    await UsedPosting(shop.bank.database, shop.office, clock).run_once()
+    clock.now = datetime(2032, 1, 2, tzinfo=UTC)
+    async with shop.bank.database.begin(timeout_seconds=None) as connection:
+        await seal_days(connection, clock)
+        await archive_year(connection, 2026, tmp_path, clock)
+    await shop.sells(customer, 2500)
+    whole += await uses(customer, 1)
+    clock.now = datetime(2032, 2, 1, 2, tzinfo=UTC)
+    await UsedPosting(shop.bank.database, shop.office, clock).run_once()
+    assert sum(one.gross_cents for one in of_use(await shop.documents())) == round(whole / 10**7) == 1
 
 
 async def test_without_a_rate_the_month_waits(voucher_shop: Shop) -> None:
