@@ -15,6 +15,7 @@ import typer
 from appliance.commands.account import AsJson
 from appliance.commands.session import fail, print_json, print_table, settings, transact
 from billing.books import table
+from billing.books.exported import note_export
 from billing.books.reading import DOLLARS, Books, read_books
 from billing.books.saft import as_saft, written
 from billing.clock import system_clock
@@ -86,6 +87,7 @@ def export(
         raise fail("say either --saft or --csv")
     seller = settings().seller
     currency = books_currency(seller.country) or DOLLARS
+    read_at = system_clock()
     read = transact(lambda connection: read_books(connection, year, currency), snapshot=True)
     try:
         content = (
@@ -102,7 +104,12 @@ def export(
         raise fail(f"{file} cannot be written: {error.strerror}") from None
     finally:
         draft.unlink(missing_ok=True)
+    is_final = transact(lambda connection: note_export(connection, year, read_at))
     typer.echo(f"{len(read.vouchers)} vouchers of {year} are in {file}")
+    if is_final:
+        typer.echo(
+            f"These are the books of {year} from now on: rates and documents that come later do not change them"
+        )
 
 
 def _csv(read: Books) -> bytes:

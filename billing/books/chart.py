@@ -15,10 +15,12 @@ class Account(Enum):
     """Its number, what it is called, and its grouping: category and code."""
 
     RECEIVABLE = ("1500", "Customers", "balanseverdiForOmloepsmiddel", "1500")
+    ACCRUED = ("1530", "Used, not invoiced yet", "balanseverdiForOmloepsmiddel", "1530")
     STRIPE = ("1570", "Stripe: paid by customers, not paid out", "balanseverdiForOmloepsmiddel", "1570")
     BANK = ("1920", "Bank", "balanseverdiForOmloepsmiddel", "1920")
     EQUITY = ("2050", "Result of earlier years", "egenkapital", "2050")
     VAT = ("2701", "Output VAT", "kortsiktigGjeld", "2740")
+    VAT_ACCRUED = ("2709", "Output VAT of use that has no document yet", "kortsiktigGjeld", "2740")
     PREPAID = ("2900", "Prepaid credit of customers", "kortsiktigGjeld", "2900")
     SALES = ("3000", "Sales with VAT", "salgsinntekt", "3000")
     SALES_ZERO = ("3100", "Sales without VAT: abroad, or at a rate of zero", "salgsinntekt", "3100")

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.books import vouchers
 from billing.books.chart import Account
-from billing.books.rates import Rates
+from billing.books.exported import NOT_YET, exported_years
+from billing.books.rates import Rates, Recorded
 from billing.books.settled_by_stripe import StripesBalance
 from billing.books.vouchers import (
     Lost,
@@ -26,7 +27,7 @@ from billing.books.vouchers import (
 from billing.database.db import fetch
 from billing.documents.buyers import Buyer
 from billing.documents.document import SANDBOX_SERIES, Document
-from billing.documents.reading import documents_until, only_trials
+from billing.documents.reading import OF_USE, documents_of_use_until, documents_until, only_trials
 from billing.documents.vat import rounded
 from billing.statements.period import Period, require_kept
 
@@ -92,11 +93,12 @@ WHERE t.kind IN ('payment', 'write_off') AND t.created_at < $1
 ORDER BY t.created_at, t.cause
 """
 _RATES = """
-SELECT day, rate FROM exchange_rate WHERE currency = $1
-UNION
-SELECT (exchange->>'day')::date, (exchange->>'rate')::numeric FROM document
-WHERE exchange->>'currency' = $1 AND NOT starts_with(series, $2)
-ORDER BY day
+SELECT day, rate, min(at) AS at FROM (
+    SELECT day, rate, recorded_at AS at FROM exchange_rate WHERE currency = $1
+    UNION ALL
+    SELECT (exchange->>'day')::date, (exchange->>'rate')::numeric, issued_at FROM document
+    WHERE exchange->>'currency' = $1 AND NOT starts_with(series, $2)
+) either GROUP BY day, rate
 """
 
 
@@ -164,11 +166,14 @@ class _Reader:
             return []
         documents = await documents_until(self._connection, self._end)
         about = {row.id: row for row in await self._rows(_ABOUT)}
-        rates = await self._rates()
+        exported = await exported_years(self._connection)
+        rates = await self._rates(exported)
         receipts = {document.payment_id: document for document in documents if document.payment_id}
         lots = await self._lots(documents, about)
         lost = await self._lost(receipts, lots)
         made = [vouchers.of_document(_posted(document, about[document.id])) for document in documents]
+        late = await documents_of_use_until(self._connection, self._end)
+        made += [accrued for one in (*documents, *late) for accrued in self._accrued(one, exported)]
         made += await self._settled({document.id: document for document in documents}, rates)
         made += [vouchers.of_lost(one, lots.get(one.lot or 0)) for one in lost]
         made += vouchers.of_lots(lots.values())
@@ -179,11 +184,21 @@ class _Reader:
     async def _rows(self, query: str) -> list[Any]:
         return await fetch(self._connection, query, self._end)
 
-    async def _rates(self) -> Rates:
+    async def _rates(self, exported: Mapping[int, datetime]) -> Rates:
         if self._currency == DOLLARS:
-            return Rates(None)
+            return Rates(None, exported)
         rows = await fetch(self._connection, _RATES, self._currency, SANDBOX_SERIES)
-        return Rates({row.day: row.rate for row in rows})
+        return Rates((Recorded(row.day, row.at, row.rate) for row in rows), exported)
+
+    def _accrued(self, document: Document, exported: Mapping[int, datetime]) -> Iterable[Voucher]:
+        """Of what was used in a year and has its document after it, unless the year was exported in between."""
+        year = document.delivered_at.year
+        if document.kind not in OF_USE or document.issued_at.year == year:
+            return []
+        if document.issued_at > exported.get(year, NOT_YET):
+            return []
+        both = vouchers.of_use_before(document)
+        return [one for one in both if one.day < self._end.date()]
 
     async def _lots(self, documents: Sequence[Document], about: Mapping[int, Any]) -> dict[int, LotSold]:
         """Those that a document sold, with what has left them."""

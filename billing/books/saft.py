@@ -23,6 +23,7 @@ SOFTWARE = "Appliance"
 JOURNALS = {
     "sales": ("Receipts, invoices and credit notes", "AR"),
     "credit": ("Credit used, expired and forfeited", "GL"),
+    "accruals": ("Use of a year whose documents are of the next", "GL"),
     "payments": ("Payments of invoices, debts and disputes", "AR"),
     "stripe": ("Fees and payouts of Stripe", "GL"),
 }

@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """``journal`` is where it is found: sales, credit, payments, stripe. ``document`` is a document's number."""
+    """``journal`` is where it is found: one of ``saft.JOURNALS``. ``document`` is a document's number."""
 
     id: str
     day: date
@@ -217,6 +217,28 @@ def _money_of(posted: PostedDocument) -> Account:
         case Kind.CREDIT_NOTE if not posted.refunds:
             return Account.RECEIVABLE
     return Account.BANK if posted.elsewhere else Account.STRIPE
+
+
+def of_use_before(document: Document) -> Sequence[Voucher]:
+    """What was used in a year and is documented in the next: into the one, and out again with the document.
+
+    Of an invoice what is owed without its tax; of credit that is taxed at use the tax, which is in its sales until
+    then. Both at the document's rate. The tax is reported with the document.
+    """
+    rate, year = rate_of(document), document.delivered_at.year
+    gross, vat = hundredths(document.gross_cents, rate), hundredths(document.vat_cents, rate)
+    sold_to = sales_account(document.vat_code, document.vat_basis_points)
+    if document.kind is Kind.INVOICE:
+        amounts = [(Account.ACCRUED, gross - vat), (sold_to, vat - gross)]
+    else:
+        amounts = [(Account.SALES, gross), (sold_to, vat - gross), (Account.VAT_ACCRUED, -vat)]
+    text = f"used in {year}, {document.kind.value} {document.name}"
+    made = []
+    for day, sign, what in ((date(year, 12, 31), 1, ""), (document.issued_at.date(), -1, "-back")):
+        entries = balanced([Entry(account, sign * amount) for account, amount in amounts])
+        id_ = f"A-{document.name}{what}"
+        made.append(Voucher(id_, day, "accruals", text + (", taken back" if what else ""), entries, document.name))
+    return made
 
 
 def of_settled(settled: Settled) -> Voucher:

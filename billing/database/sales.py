@@ -388,6 +388,15 @@ carried_booking = Table(
     " and month, what left it (cause is the lot's); lost disputes and debts that were paid or given up one by one",
 )
 
+exported_year = Table(
+    "exported_year",
+    metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    moment("exported_at"),
+    comment="append-only: when the books of a year that is over were exported first: what comes later is not in"
+    " them",
+)
+
 VAT_CAUSE = "encode(set_byte(uuid_send({0}), 15, get_byte(uuid_send({0}), 15) # 1), 'hex')::uuid"
 """SQL of the cause of the tax on top, of the column of a payment's id. As ``billing.ids.vat_cause``."""
 
@@ -400,4 +409,5 @@ APPEND_ONLY = (
     "allocation",
     "exchange_rate",
     "carried_booking",
+    "exported_year",
 )

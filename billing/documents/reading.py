@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import sales
 from billing.database.db import fetch
-from billing.documents.document import SANDBOX_SERIES, Document
+from billing.documents.document import SANDBOX_SERIES, Document, Kind
 from billing.errors import NotFound
 
 _COLUMNS = [sales.document.c[name] for name in Document.__struct_fields__]
@@ -37,6 +37,10 @@ _AROUND = """
 SELECT id, series, number FROM document
 WHERE corrects_id = $1 OR id = (SELECT corrects_id FROM document WHERE id = $1) ORDER BY id
 """
+
+
+OF_USE = (Kind.INVOICE, Kind.USAGE)
+"""The documents of what was used before they are issued, in a month that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,16 @@ async def documents_until(connection: AsyncConnection, end: datetime) -> Sequenc
     real = ~table.c.series.startswith(SANDBOX_SERIES)
     query = select(*_COLUMNS).where(table.c.issued_at < end, real).order_by(table.c.issued_at, table.c.id)
     return await _documents(connection, query)
+
+
+async def documents_of_use_until(connection: AsyncConnection, end: datetime) -> Sequence[Document]:
+    """Of what was used before, and issued since; but those of a trial."""
+    table = sales.document
+    real = ~table.c.series.startswith(SANDBOX_SERIES)
+    late = table.c.kind.in_(OF_USE) & (table.c.delivered_at < end) & (table.c.issued_at >= end)
+    return await _documents(
+        connection, select(*_COLUMNS).where(late, real).order_by(table.c.issued_at, table.c.id)
+    )
 
 
 async def paid(connection: AsyncConnection, id_: int) -> Paid | None:

@@ -16,6 +16,7 @@ from sqlalchemy import insert
 
 from billing.books import table
 from billing.books.chart import Account
+from billing.books.exported import note_export
 from billing.books.reading import Books, read_books
 from billing.books.saft import NAMESPACE, as_saft, written
 from billing.books.vouchers import LotSold, of_lots
@@ -24,13 +25,16 @@ from billing.database.db import execute
 from billing.documents.document import Draft, Kind, Line
 from billing.documents.exchange import Rate, enter_rate
 from billing.documents.posting import post
+from billing.documents.used import UsedPosting
 from billing.documents.vat import Taxing
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.proof.archive import archive_year
 from billing.proof.seals import seal_days
+from tests.billing.conftest import Customer
 from tests.documents import story
 from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, SELLER, FixedExchange, Shop
+from tests.documents.test_used import AT_USE, uses
 
 SCHEMA = "SAFT_SCHEMA"
 """Names the official schema's file: it comes without a licence, so that it is not among ours."""
@@ -150,6 +154,121 @@ async def test_without_a_rate_there_are_no_books(shop: Shop) -> None:
         await enter_rate(connection, "NOK", Rate(day - timedelta(days=7), Decimal(11)), "x", shop.bank.clock())
     assert (await books_of(shop)).closing[Account.BANK] == 1100
     assert (await books_of(shop, currency="USD")).closing[Account.BANK] == 100
+
+
+async def test_a_rate_that_comes_late_does_not_change_a_year_that_was_exported(shop: Shop) -> None:
+    clock = shop.bank.clock
+    clock.now = datetime(2026, 12, 30, 12, tzinfo=UTC)
+    await story.moves_at_stripe(shop, "payout", -100)
+
+    async def rate(day: int, value: int) -> None:
+        async with shop.bank.database.begin() as connection:
+            entered = Rate(date(2026, 12, day), Decimal(value))
+            await enter_rate(connection, "NOK", entered, "Norges Bank", clock())
+
+    await rate(24, 10)
+    clock.now = datetime(2027, 1, 2, 12, tzinfo=UTC)
+    await rate(28, 11)
+    assert (await books_of(shop)).closing[Account.BANK] == 1100, "until it is exported, the day's own rate counts"
+    await exports(shop)
+    sent = await books_of(shop)
+    clock.turn(days=1)
+    await rate(29, 12)
+    await rate(30, 13)
+    assert await books_of(shop) == sent
+    assert (await books_of(shop, 2027)).opening[Account.BANK] == 1100
+    clock.turn(days=1)
+    await exports(shop)
+    assert await books_of(shop) == sent, "the first export counts"
+
+
+async def test_what_needs_a_rate_after_the_export_takes_the_one_that_was_known_first(shop: Shop) -> None:
+    """Stripe may tell late of a movement of a day that had no rate."""
+    clock = shop.bank.clock
+    clock.now = datetime(2027, 1, 3, tzinfo=UTC)
+    await exports(shop)
+    for day, value in ((18, 10), (20, 11)):
+        clock.turn(hours=1)
+        async with shop.bank.database.begin() as connection:
+            rate = Rate(date(2026, 12, day), Decimal(value))
+            await enter_rate(connection, "NOK", rate, "Norges Bank", clock())
+    clock.now = datetime(2026, 12, 20, 12, tzinfo=UTC)
+    await story.moves_at_stripe(shop, "payout", -100)
+    assert (await books_of(shop)).closing[Account.BANK] == 1000
+
+
+async def exports(shop: Shop, year: int = 2026) -> None:
+    async with shop.bank.database.begin() as connection:
+        await note_export(connection, year, shop.bank.clock())
+
+
+async def test_what_was_used_in_december_is_of_the_year_though_its_documents_are_of_january(shop: Shop) -> None:
+    customer = await uses_in_december(shop)
+    clock = shop.bank.clock
+    clock.now = datetime(2027, 1, 1, 2, tzinfo=UTC)
+    await UsedPosting(shop.bank.database, shop.office, clock).run_once()
+    await post_invoice(shop, customer)
+    old, new = await books_of(shop), await books_of(shop, 2027)
+    used, vat = 7_000, 1_400  # øre: 70 cents of credit, 14 of them tax
+    invoiced = 80_000
+    assert old.closing[Account.SALES] == -(used - vat) - invoiced
+    assert (old.closing[Account.VAT_ACCRUED], old.closing[Account.VAT]) == (-vat, 0)
+    assert old.closing[Account.ACCRUED] == invoiced
+    assert (new.closing[Account.SALES], new.closing[Account.ACCRUED], new.closing[Account.VAT_ACCRUED]) == (
+        0,
+        0,
+        0,
+    )
+    assert new.closing[Account.VAT] == -vat - 20_000, "the tax is of the document's day"
+    assert new.owed_closing == {customer.account_id: 100_000}
+    for books in (old, new):
+        assert sum(books.closing.values()) == 0
+        assert all(sum(entry.amount for entry in voucher.entries) == 0 for voucher in books.vouchers)
+    for account in Account:
+        if account.is_balance and account is not Account.EQUITY:
+            assert new.opening.get(account, 0) == old.closing[account]
+    for year in (2026, 2027):
+        root = await saft_of(shop, year)
+        assert misplaced(root) == []
+        assert "accruals" in texts(root, "GeneralLedgerEntries/Journal/JournalID")
+
+
+async def test_a_document_of_december_that_comes_after_the_export_is_of_the_next_year(shop: Shop) -> None:
+    customer = await uses_in_december(shop)
+    clock = shop.bank.clock
+    clock.now = datetime(2027, 1, 2, tzinfo=UTC)
+    await exports(shop)
+    sent = await books_of(shop)
+    clock.turn(days=30)
+    await post_invoice(shop, customer)
+    assert await books_of(shop) == sent
+    assert (await books_of(shop, 2027)).closing[Account.SALES] == -80_000
+
+
+async def uses_in_december(shop: Shop) -> Customer:
+    """70 cents of credit that is taxed at use, on the last day, at 100 øre a cent."""
+    shop.taxing, shop.exchange = AT_USE, FixedExchange(Decimal(100))
+    shop.bank.clock.now = datetime(2026, 12, 31, 20, tzinfo=UTC)
+    await shop.bank.set_rate((7_000_000_000, 7_000_000_000, 0))
+    shop.bank.clock.turn(minutes=1)
+    customer = await shop.bank.customer(0)
+    await shop.sells(customer, 2500)
+    await shop.post()
+    await uses(customer, 100)
+    return customer
+
+
+async def post_invoice(shop: Shop, customer: Customer) -> None:
+    """For December: 8 dollars, and 2 of tax."""
+    assert shop.exchange is not None
+    invoice = Draft(
+        series="", kind=Kind.INVOICE, account_id=customer.account_id, seller=SELLER, buyer=OSLO,
+        lines=[Line("tokens", 800)], delivered_at=datetime(2026, 12, 31, 23, 59, tzinfo=UTC), language="en",
+        net_cents=800, vat_cents=200, gross_cents=1000, vat_code="3", vat_basis_points=2500, period="2026-12",
+        exchange=await shop.exchange.on(date(2026, 12, 31)),
+    )  # fmt: skip
+    async with shop.bank.database.begin() as connection:
+        await post(connection, invoice, shop.bank.clock())
 
 
 async def test_what_was_a_trial_is_of_no_books(shop: Shop) -> None:
@@ -321,9 +440,6 @@ async def test_the_table_has_each_entry(shop: Shop) -> None:
 
 
 async def test_tax_at_use_is_taken_out_of_the_sales_of_its_month(shop: Shop) -> None:
-    from billing.documents.used import UsedPosting
-    from tests.documents.test_used import AT_USE, uses
-
     shop.taxing = AT_USE
     shop.exchange = FixedExchange(Decimal(10))
     shop.bank.clock.turn(minutes=1)

@@ -54,5 +54,8 @@ def test_the_books_are_written_for_the_accountant_alone(run: Any, tmp_path: Path
     table = tmp_path / "books.csv"
     assert run("export", "--csv", "2026", str(table)).exit_code == 0
     assert table.read_text().startswith("voucher,day,journal")
+    assert "from now on" not in run("export", "--csv", "2999", str(table)).output, "it is not over"
+    past = [run("export", "--csv", "2025", str(table)).output for _ in range(2)]
+    assert ["These are the books of 2025 from now on" in said for said in past] == [True, False]
     assert "either --saft or --csv" in run("export", "2026", str(file)).output
     assert "cannot be written" in run("export", "--csv", "2026", str(tmp_path / "no" / "books.csv")).output

@@ -377,6 +377,14 @@ CREATE TABLE carried_booking (
 COMMENT ON TABLE carried_booking IS
     'append-only: what the books need of transfers that are archived: of each lot that was bought, by kind and month, what left it (cause is the lot''s); lost disputes and debts that were paid or given up one by one';
 
+CREATE TABLE exported_year (
+    year INTEGER NOT NULL,
+    exported_at timestamptz NOT NULL,
+    CONSTRAINT pk_exported_year PRIMARY KEY (year)
+);
+COMMENT ON TABLE exported_year IS
+    'append-only: when the books of a year that is over were exported first: what comes later is not in them';
+
 CREATE TABLE exchange_rate (
     currency TEXT NOT NULL,
     day DATE NOT NULL,
@@ -409,6 +417,7 @@ APPEND_ONLY = (
     "allocation",
     "exchange_rate",
     "carried_booking",
+    "exported_year",
 )
 
 
