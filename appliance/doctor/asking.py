@@ -6,7 +6,7 @@ from dataclasses import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from appliance.doctor.selling import Mode, Selling, doubts_about
+from appliance.doctor.selling import Mode, Selling, doubts_about, zero_rated
 from appliance.settings import STRIPE_WEBHOOK_PATH, Settings
 from billing.clock import Clock
 from billing.payments.inbox import marked
@@ -49,6 +49,10 @@ OF_REGISTER = (" AS", " ASA", " NUF")
 """Companies whose documents must name the register that they are entered in (bokføringsforskriften § 5-1-2)."""
 
 _POSTPAID = "SELECT EXISTS (SELECT 1 FROM account WHERE credit_limit_nanodollars > 0 AND status <> 'deleted')"
+_CONSUMERS = """
+SELECT DISTINCT buyer->>'country' AS country FROM payment
+WHERE state = 'credited' AND gross_cents > 0 AND NOT (buyer->>'business')::boolean
+"""
 _SWEPT = """
 SELECT count(*) FROM stripe_event WHERE came_by = 'sweep'
 AND received_at > coalesce((SELECT max(received_at) FROM stripe_event WHERE came_by = 'webhook'), '-infinity')
@@ -68,6 +72,8 @@ def known(settings: Settings) -> Selling:
         seller_lacks=tuple(f"seller.{name}" for name in fields if not getattr(seller, name)),
         has_bank_account=bool(seller.bank_account),
         vat_doubts=doubts_about(settings.taxing.rules, seller.country, registered=seller.registered),
+        zero_rated=zero_rated(settings.taxing.rules, seller.country),
+        anybody_joins=settings.site.sign_up == "open",
         webhook_url=settings.site_url + STRIPE_WEBHOOK_PATH,
     )
 
@@ -124,5 +130,10 @@ async def ask_database(facts: Selling, connection: AsyncConnection) -> Selling:
     is_refused = refused is not None and (taken is None or taken < refused)
     has_postpaid = (await connection.execute(text(_POSTPAID))).scalar_one()
     return replace(
-        facts, of_other_mode=of_other, swept=swept, webhooks_refused=is_refused, has_postpaid=has_postpaid
+        facts,
+        of_other_mode=of_other,
+        swept=swept,
+        webhooks_refused=is_refused,
+        has_postpaid=has_postpaid,
+        consumers_of=tuple((await connection.execute(text(_CONSUMERS))).scalars()),
     )

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from appliance.doctor.finding import Finding
-from billing.documents.vat import VatRule
+from billing.documents.buyers import Buyer
+from billing.documents.vat import VatRule, rule_for
 from billing.payments.provider import CURRENCY
 
 CLOCK_OFF_SECONDS = 60
 """A signature of a webhook counts for five minutes; credit and plans end to the second."""
 DASHBOARD = "https://dashboard.stripe.com"
+
+EUROPE = frozenset(
+    (
+        "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE", "IT", "LT",
+        "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+    )
+)  # fmt: skip
+"""The EU and the United Kingdom: a consumer there owes the tax of that country, wherever the seller is."""
 
 Mode = Literal["nothing", "sandbox", "test", "live"]
 
@@ -27,7 +36,8 @@ class Selling:
     empty. `may_not_read` is what a restricted key has no right to. `clock_off_seconds` is how far this machine is
     ahead of Stripe. `webhook` is what Stripe has for `webhook_url`. Since the last webhook that was taken,
     `swept` events were found by asking, and one or more were refused for their signature; `of_other_mode` are
-    payments by a key of the other mode.
+    payments by a key of the other mode. `zero_rated` are the countries of `EUROPE` whose consumers pay no tax by
+    the table, `consumers_of` those of consumers who have bought.
     """
 
     mode: Mode
@@ -37,6 +47,9 @@ class Selling:
     has_bank_account: bool = True
     has_postpaid: bool = False
     vat_doubts: Sequence[str] = ()
+    zero_rated: Sequence[str] = ()
+    anybody_joins: bool = False
+    consumers_of: Sequence[str] = ()
     asked: Literal["answered", "unreachable", "refused"] | None = None
     may_not_read: Sequence[str] = ()
     country: str = ""
@@ -52,7 +65,9 @@ class Selling:
 
 def examine_selling(facts: Selling) -> list[Finding]:
     """Only what there is to say."""
-    checks: Sequence[Callable[[Selling], Finding | None]] = (_key, _mode, _seller, _bank, _vat, _clock, _webhook)
+    checks: Sequence[Callable[[Selling], Finding | None]] = (
+        _key, _mode, _seller, _bank, _vat, _consumers, _clock, _webhook,
+    )  # fmt: skip
     return [finding for check in checks if (finding := check(facts)) is not None]
 
 
@@ -115,6 +130,16 @@ def _vat(facts: Selling) -> Finding | None:
     return Finding("vat", "warn", "; ".join(facts.vat_doubts), "look at vat.rules in appliance.yaml")
 
 
+def _consumers(facts: Selling) -> Finding | None:
+    bought = sorted(set(facts.consumers_of) & set(facts.zero_rated))
+    if facts.mode not in ("test", "live") or not facts.zero_rated or not (bought or facts.anybody_joins):
+        return None
+    who = f"consumers in {', '.join(bought)} have bought" if bought else "consumers in the EU and the UK can buy"
+    found = f"{who} at 0 %, by the row * of vat.rules: they owe you the tax of their own country"
+    advice = "ask your accountant, and add their countries to vat.rules: docs/decisions/0033-value-added-tax.md"
+    return Finding("consumers abroad", "warn", found, advice)
+
+
 def _clock(facts: Selling) -> Finding | None:
     off = facts.clock_off_seconds
     if off is None or abs(off) <= CLOCK_OFF_SECONDS:
@@ -158,6 +183,16 @@ def doubts_about(rules: Sequence[VatRule], country: str, *, registered: bool) ->
     at_home = [rule for rule in rules if rule.country in (country, "*") and rule.business is not True][:1]
     if any(rule.basis_points == 0 for rule in at_home):
         found.append(f"consumers in {country} pay no value added tax, though seller.vat_registered is true")
+    return found
+
+
+def zero_rated(rules: Sequence[VatRule], country: str) -> list[str]:
+    """Where in ``EUROPE`` a consumer pays no tax by a row for all countries; not where the seller is."""
+    found = []
+    for there in sorted(EUROPE - {country}):
+        rule = rule_for(Buyer("", "", "", "", there, business=False), rules)
+        if rule.country == "*" and rule.basis_points == 0:
+            found.append(there)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 from msgspec import structs
 
 from appliance.doctor import asking
-from appliance.doctor.selling import Selling, doubts_about, examine_selling
+from appliance.doctor.selling import Selling, doubts_about, examine_selling, zero_rated
 from appliance.settings import SettingsError, load_settings
 from appliance.stripe_sandbox.core import Sandbox
 from billing.database.db import execute
@@ -105,6 +106,18 @@ def test_a_live_system_in_order_is_one_line_and_the_sandbox_says_that_it_takes_n
         ({"seller_lacks": ("seller.number",)}, "seller", "warn", "seller.number"),
         ({"has_bank_account": False, "has_postpaid": True}, "bank account", "warn", "where to pay by bank"),
         ({"vat_doubts": ("rule 2 never counts",)}, "vat", "warn", "rule 2 never counts"),
+        (
+            {"zero_rated": ("DE", "FR", "GB"), "consumers_of": ("FR", "NO", "DE", "US")},
+            "consumers abroad",
+            "warn",
+            "consumers in DE, FR have bought at 0 %, by the row * of vat.rules: they owe you the tax of their own",
+        ),
+        (
+            {"zero_rated": ("DE",), "anybody_joins": True},
+            "consumers abroad",
+            "warn",
+            "consumers in the EU and the UK can buy at 0 %",
+        ),
         ({"clock_off_seconds": -3660.0}, "clock", "fail", "61 minutes behind Stripe's"),
         ({"clock_off_seconds": 61.0}, "clock", "fail", "61 seconds ahead of Stripe's"),
         ({"webhook": "missing"}, "webhook", "warn", f"no webhook for {URL}"),
@@ -192,6 +205,36 @@ def test_rules_of_value_added_tax_that_cannot_be_meant_are_doubted() -> None:
         "consumers in NO pay no value added tax, though seller.vat_registered is true",
     ]
     assert doubts_about([abroad], "NO", registered=False) == []
+
+
+def test_consumers_of_the_eu_and_the_uk_who_pay_no_tax_by_the_row_for_all_are_counted() -> None:
+    norway, abroad = VatRule("NO", None, 2500, "3"), VatRule("*", None, 0, "52")
+    found = zero_rated([norway, abroad], "NO")
+    assert len(found) == 28
+    assert {"DE", "GB", "SE"} < set(found)
+    assert {"NO", "US", "CH"}.isdisjoint(found)
+    swedes = [VatRule("SE", True, 0, "52"), VatRule("SE", False, 2500, "7")]
+    assert set(found) - set(zero_rated([norway, *swedes, abroad], "NO")) == {"SE"}
+    businesses = VatRule("*", True, 0, "52")
+    assert zero_rated([norway, businesses, VatRule("*", False, 2500, "3")], "NO") == []
+    nobody_is_there = replace(LIVE, zero_rated=found, consumers_of=("NO", "US"))
+    assert [one.verdict for one in examine_selling(nobody_is_there)] == ["ok"]
+
+
+async def test_the_countries_of_consumers_who_bought_are_known(bank: Bank) -> None:
+    now = bank.clock()
+    async with bank.database.begin() as connection:
+        for country, business, paid_at in (("DE", False, now), ("FR", True, now), ("GB", False, None)):
+            customer = await bank.customer(0)
+            buyer = json.dumps({"country": country, "business": business})
+            await execute(
+                connection,
+                "INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents,"
+                " gross_cents, vat_code, vat_basis_points, buyer, created_at, paid_at)"
+                " VALUES ($1, $2, 'credit', $3, 1, 1, 0, 1, '3', 0, $4, $5, $6)",
+                new_id(now), customer.account_id, "credited" if paid_at else "open", buyer, now, paid_at,
+            )  # fmt: skip
+        assert (await asking.ask_database(LIVE, connection)).consumers_of == ("DE",)
 
 
 @pytest.mark.parametrize(
