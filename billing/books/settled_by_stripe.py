@@ -37,7 +37,8 @@ FROM stripe_movement WHERE created_at < $1 GROUP BY 1, 2 HAVING sum({FEE}) <> 0 
 _EXCHANGED = """
 SELECT m.created_at, m.cents, m.usd_cents, p.id AS payment_id, p.kind, p.paid_at
 FROM stripe_movement m JOIN payment p ON p.intent = m.intent
-WHERE m.currency = $2 AND m.usd_cents IS NOT NULL AND m.created_at < $1 ORDER BY m.created_at, m.id
+WHERE m.currency = $2 AND m.usd_cents IS NOT NULL AND m.created_at < $1 AND p.paid_at < $1
+ORDER BY m.created_at, m.id
 """
 _OWN_RATES = """
 SELECT currency, (created_at AT TIME ZONE 'UTC')::date AS day,
@@ -102,14 +103,14 @@ class StripesBalance:
         return AtStripe(id_, day, cents, fee, self._rates.on(day))
 
     async def _exchanged(self) -> list[Voucher]:
-        """Of what is in the books: what waits for its receipt is not, and is exchanged on the receipt's day."""
+        """Of what is in the books: what waits for its receipt is so on the receipt's day."""
         if self._currency == CURRENCY:
             return []
         days: dict[date, list[Exchanged]] = defaultdict(list)
         for row in await self._rows(_EXCHANGED, self._currency):
             day = row.created_at.date()
             if row.kind == "invoice":
-                rate = self._rates.on(row.paid_at.date())
+                day, rate = max(day, row.paid_at.date()), self._rates.on(row.paid_at.date())
             elif (receipt := self._receipts.get(row.payment_id)) is not None:
                 day, rate = max(day, receipt.issued_at.date()), rate_of(receipt)
             else:

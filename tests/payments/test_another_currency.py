@@ -7,18 +7,21 @@ from decimal import Decimal
 import pytest
 
 from appliance.stripe_sandbox import control
+from appliance.stripe_sandbox.hosted import Buyer as Payer
 from appliance.worker.takings import describe
 from billing.books.chart import Account
 from billing.books.reading import Books, read_books
 from billing.database.db import execute, fetch
+from billing.documents.exchange import Rate, enter_rate
 from billing.documents.statement import AtStripe, as_rows, month_or_year, read_statement
 from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.proof.takings import Takings, compare_takings
 from billing.statements.period import Period
 from tests.billing.conftest import Bank
 from tests.documents.conftest import FixedExchange, Shop
-from tests.payments.conftest import INCLUDING, Counter, bank, counter_of
+from tests.payments.conftest import CARD, INCLUDING, Counter, bank, counter_of
 from tests.payments.test_disputes import DISPUTED, decided
+from tests.payments.test_invoices import owes, page_of
 from tests.payments.test_subscriptions_by_till import on_a_plan
 
 __all__ = ["bank"]
@@ -148,6 +151,23 @@ async def test_statement_and_books_have_fees_and_payouts_in_kroner(counter: Coun
     assert (closing[Account.FEES], closing[Account.BANK]) == (sums.fees, sums.paid_out)
     assert closing[Account.STRIPE] == sums.net
     assert closing[Account.EXCHANGE_GAIN] < 0 < closing[Account.EXCHANGE_LOSS]
+
+
+async def test_an_invoice_that_is_paid_by_card_is_in_the_books_as_stripe_has_it(counter: Counter) -> None:
+    counter.bank.clock.now = BEGINS - timedelta(days=1)  # the month ends
+    ada, invoice = await owes(counter)
+    today = counter.bank.clock().date()
+    async with counter.database.begin() as connection:
+        await enter_rate(connection, "NOK", Rate(today, BOOKED_AT), "Norges Bank", counter.bank.clock())
+    counter.sandbox.pay_session(await page_of(counter, ada, invoice), Payer(CARD))
+    await counter.hear()
+    counter.bank.clock.turn(minutes=20)
+    await counter.till.sweep.import_movements()
+    closing = (await books_of(counter, "NOK")).closing
+    charged, fee = 10_850, 640
+    assert (closing[Account.STRIPE], closing[Account.FEES]) == (charged - fee, fee)
+    found = await compare_takings(counter.database, today, None, counter.bank.clock)
+    assert [describe(one) for one in found.differences] == []
 
 
 async def test_books_in_dollars_take_fees_and_payouts_at_stripes_own_rate(counter: Counter) -> None:
