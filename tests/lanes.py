@@ -23,7 +23,7 @@ from pathlib import Path
 PYTEST = (sys.executable, "-m", "pytest")
 LANES = {
     "engine": "(engine or scenario) and not nodes",
-    "others": "not (engine or scenario or nodes or browser or schema or stripe)",
+    "others": "not (engine or scenario or nodes or browser or npm or schema or stripe)",
 }
 """By name, the marks of its tests."""
 
