@@ -135,6 +135,9 @@ def _site(facts: Facts) -> Finding:
 def _chat(facts: Facts) -> Finding:
     if not facts.chat_address:
         return Finding("chat", "ok", "there is none")
+    if not facts.chat_lacks and not facts.site_address:
+        advice = "set site.address in appliance.yaml: LibreChat lets nobody sign on by an address without TLS"
+        return Finding("chat", "fail", f"{facts.chat_address} has no site to sign on by", advice)
     if not facts.chat_lacks:
         return Finding("chat", "ok", facts.chat_address)
     found = f"{facts.chat_address}: {', '.join(facts.chat_lacks)}"

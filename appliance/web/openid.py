@@ -155,6 +155,6 @@ def _coming(request: Request, now: datetime) -> _Coming:
         return _Coming(request.url.query, now)
     try:
         since, _, query = base64.urlsafe_b64decode(kept.encode("ascii") + b"==").decode("ascii").partition(":")
-        return _Coming(query, datetime.fromtimestamp(int(since), UTC))
+        return _Coming(query, min(now, datetime.fromtimestamp(int(since), UTC)))
     except (ValueError, OverflowError, OSError):
         raise NotTheChat from None

@@ -66,6 +66,7 @@ def test_a_healthy_machine_needs_no_advice() -> None:
         ({"site_port_user": "other"}, "ports", "fail", "make up SITE_PORT=8080"),
         ({"site_address": "https://example.com"}, "site", "warn", "mail.server"),
         ({"chat_address": CHAT, "chat_lacks": ("no MONGO_URI",)}, "chat", "fail", "neither exported nor deleted"),
+        ({"chat_address": CHAT}, "chat", "fail", "site.address"),
         ({"chat_address": CHAT, "chat_lacks": ("/x is not there",)}, "chat", "warn", "chat.uploads"),
         ({"places_error": "/x.mmdb cannot be read"}, "review", "warn", "review.places"),
         ({"disk_free_gib": 5.0}, "disk", "warn", "APPLIANCE_HOME"),

@@ -17,6 +17,7 @@ from joserfc.jwk import OctKey, RSAKey
 from sqlalchemy import func, select
 
 from appliance.identity import retention
+from appliance.identity.ending import end_everybodys_sessions
 from appliance.identity.openid import tokens
 from appliance.identity.openid.provider import AGAIN_WITHIN
 from appliance.identity.openid.tables import openid_grant
@@ -185,7 +186,27 @@ async def suspended_by_the_operator(ada: Browser) -> None:
     await operator.post(f"/console/customers/{await account_of(ada.house)}/standing", form)
 
 
-@pytest.mark.parametrize("ends", [sign_out, end_from_elsewhere, new_password, closed, suspended_by_the_operator])
+async def second_factor(ada: Browser) -> None:
+    await ada.second_factor()
+
+
+async def everybody_is_signed_out(ada: Browser) -> None:
+    async with ada.house.database.begin() as connection:
+        await end_everybodys_sessions(connection, "operator", "a reason", ada.house.clock)
+
+
+ENDS = (
+    sign_out,
+    end_from_elsewhere,
+    new_password,
+    second_factor,
+    closed,
+    suspended_by_the_operator,
+    everybody_is_signed_out,
+)
+
+
+@pytest.mark.parametrize("ends", ENDS)
 async def test_what_ends_the_session_ends_the_chat(
     house: House, ends: Callable[[Browser], Awaitable[None]]
 ) -> None:
