@@ -42,7 +42,7 @@ FOR_CUSTOMERS = (
     "/dashboard", "/playground", "/keys", "/credit", "/credit/buy/2500", f"/credit/refund?payment={UNTOUCHED}",
     f"/credit/paid?payment={UNTOUCHED}", "/plan", "/plan/choose/team", "/plan/cancel",
     "/documents", "/documents/1", "/billing", "/account", "/account/second-factor", "/account/delete",
-    "/account/email?link=x", "/terms/accept", "/nothing",
+    "/account/email?link=x", "/terms/accept", "/openid/end-session", "/nothing",
 )  # fmt: skip
 FOR_OPERATORS = (
     "/console", "/console/models", "/console/activity", "/console/customers", "/console/customers/3",

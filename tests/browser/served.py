@@ -28,8 +28,10 @@ from tests.browser.sample import make_sample
 from tests.ports import free_port
 
 START_SECONDS = 60
+CHAT = "https://chat.example.com"
 CONFIG = """
 site: {name: Example AI, company: "Example AS, Oslo, org. no. 999 999 999", contact: help@example.com}
+chat: {address: "%s"}
 """
 
 
@@ -51,7 +53,7 @@ class Served:
 def served_site() -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as folder, running_cluster() as cluster:
         home = Path(folder)
-        (home / "appliance.yaml").write_text(CONFIG)
+        (home / "appliance.yaml").write_text(CONFIG % CHAT)
         env = {
             "APPLIANCE_HOME": folder, "DATABASE_URL": cluster.url(), "SITE_PORT": str(free_port()),
             "APPLIANCE_CONFIG": str(home / "appliance.yaml"), "STRIPE_SANDBOX_PORT": str(free_port()),
