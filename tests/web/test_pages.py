@@ -49,7 +49,8 @@ async def test_every_page_is_looked_at_in_a_browser_too(house: House) -> None:
     seen = {path.partition("?")[0] for path in (*FOR_ALL, *FOR_CUSTOMERS, *FOR_OPERATORS)}
     named = {"account_id": 3, "document_id": 1, "cents": 2500, "plan": "team"}
     there = {path.format(**named) for method, path in audiences(house.site.pages) if method == "GET"}
-    downloads, lead_on = {"/account/data", "/documents/1/pdf"}, {"/plan/pay", "/plan/subscribed", "/credit/card"}
+    downloads = {"/account/data", "/documents/1/pdf"}
+    lead_on = {"/plan/pay", "/plan/subscribed", "/credit/card", "/openid/authorize"}
     other = {"/playground/cost", "/second-factor", "/standing", "/documents/paid"}
     assert there - seen == downloads | lead_on | other  # a script's question, and three of another standing
 
