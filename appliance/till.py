@@ -122,8 +122,9 @@ def till(
 
     async def settle_page(event: EventSeen) -> None:
         """Credit is bought on it, or a plan."""
-        await settling.settle_checkout(event)
-        await following.on_page(event)
+        page = await provider.checkout(event.object)
+        await settling.settle_checkout(page)
+        await following.on_checkout(page)
 
     of_ours: dict[str, Handler] = {
         "checkout.session.": settle_page,

@@ -86,10 +86,6 @@ class Following:
         if invoice.subscription is not None:
             await self.follow(invoice.subscription, await self._collected(invoice))
 
-    async def on_page(self, event: EventSeen) -> None:
-        """For ``checkout.session.`` A page on which credit is bought is nobody's here."""
-        await self.on_checkout(await self._provider.checkout(event.object))
-
     async def _collected(self, invoice: InvoiceSeen) -> InvoiceSeen:
         """A renewal is charged as soon as it is told of, so that its allowance begins with its period."""
         if invoice.status != "draft" or invoice.why != RENEWAL or invoice.subscription is None:
@@ -100,7 +96,7 @@ class Following:
         return await self._provider.collect(invoice.id, key=f"collect {invoice.id}")
 
     async def on_checkout(self, seen: CheckoutSeen) -> bool:
-        """Whether it is one of ours."""
+        """Whether it is a page of ours to subscribe on. One on which credit is bought is nobody's here."""
         if seen.reference is None:
             return False
         found = await self._one(sales.subscription.c.id == seen.reference)

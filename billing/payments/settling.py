@@ -58,12 +58,15 @@ class Settling:
         self._credit = credit
         self._clock = clock
 
-    async def settle(self, payment_id: UUID) -> Payment:
-        """Brings a payment to what Stripe says of it now, but for those of plans; returns it as it is then."""
+    async def settle(self, payment_id: UUID, page: CheckoutSeen | None = None) -> Payment:
+        """Brings a payment to what Stripe says of it now, but for those of plans; returns it as it is then.
+
+        ``page``: its page, where Stripe was asked for it just now.
+        """
         payment, customer = await self._known(payment_id)
         if payment.kind not in (*OF_CREDIT, INVOICE) or payment.state in ("credited", "unwanted"):
             return payment
-        page, intent = await self._asked(payment, customer)
+        page, intent = await self._asked(payment, customer, page)
         if intent is not None and intent.status == SUCCEEDED:
             await self._paid(payment, intent, customer)
         elif page is not None and page.status is CheckoutStatus.EXPIRED:
@@ -73,13 +76,12 @@ class Settling:
         async with self._database.begin() as connection:
             return await records.payment(connection, payment_id)
 
-    async def settle_checkout(self, event: EventSeen) -> None:
-        """Of an event about a Checkout page. One that is not ours, or of a subscription, is nobody's here."""
-        page = await self._provider.checkout(event.object)
+    async def settle_checkout(self, page: CheckoutSeen) -> None:
+        """Of a page that Stripe tells of. One that is not ours, or of a subscription, is nobody's here."""
         if page.setup is not None:
             await self._keep_newest_card(page)
         elif page.reference is not None and page.subscription is None:
-            await self._settle_if_ours(page.reference, checkout=page.id)
+            await self._settle_if_ours(page.reference, page=page)
 
     async def settle_intent(self, event: EventSeen) -> None:
         """Of an event about a PaymentIntent."""
@@ -88,15 +90,15 @@ class Settling:
             await self._settle_if_ours(intent.reference, intent=intent.id)
 
     async def _settle_if_ours(
-        self, payment_id: UUID, checkout: str | None = None, intent: str | None = None
+        self, payment_id: UUID, page: CheckoutSeen | None = None, intent: str | None = None
     ) -> None:
         """Keeps what Stripe calls it, in case that whoever made it was killed before it was noted."""
         async with self._database.begin() as connection:
             known = await fetch(connection, "SELECT kind FROM payment WHERE id = $1", payment_id)
             if not known or known[0].kind not in (*OF_CREDIT, INVOICE):
                 return
-            await rows.note_ids(connection, payment_id, checkout, intent)
-        await self.settle(payment_id)
+            await rows.note_ids(connection, payment_id, None if page is None else page.id, intent)
+        await self.settle(payment_id, page)
 
     async def _known(self, payment_id: UUID) -> tuple[Payment, str | None]:
         async with self._database.begin() as connection:
@@ -104,18 +106,22 @@ class Settling:
             return payment, (await records.wallet(connection, payment.account_id)).customer
 
     async def _asked(
-        self, payment: Payment, customer: str | None
+        self, payment: Payment, customer: str | None, page: CheckoutSeen | None
     ) -> tuple[CheckoutSeen | None, IntentSeen | None]:
-        try:
-            page = None if payment.checkout is None else await self._provider.checkout(payment.checkout)
-        except Gone:
-            page = None
+        if page is None or page.id != payment.checkout:
+            page = await self._page(payment)
         intent = payment.intent or (None if page is None else page.intent)
         if intent is not None:
             return page, await self._provider.intent(intent)
         if page is None and customer is not None:
             return None, await self._provider.intent_of(payment.id, customer)
         return page, None
+
+    async def _page(self, payment: Payment) -> CheckoutSeen | None:
+        try:
+            return None if payment.checkout is None else await self._provider.checkout(payment.checkout)
+        except Gone:
+            return None
 
     async def _paid(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
         if different := differences(payment, intent, customer):

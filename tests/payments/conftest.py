@@ -94,6 +94,17 @@ class Counter:
                 self.sandbox.delivered(delivery.id, 200)
         return taken
 
+    async def asked_about(self, kind: str) -> list[str]:
+        """What Stripe is asked when the worker handles the events of the kind, and no others."""
+        for delivery in self.sandbox.deliveries():
+            if f'"type":"{kind}' in delivery.body.decode().replace('": "', '":"'):
+                await self.till.inbox.receive(delivery.body, delivery.headers["stripe-signature"])
+        http = self.provider._http
+        assert isinstance(http, InProcessClient)
+        http.asked.clear()
+        await self.till.inbox.run_once()
+        return http.asked
+
     async def hear(self) -> None:
         """Webhooks come, and the worker handles them."""
         await self.deliver()

@@ -124,7 +124,7 @@ class Shop:
         elif event.kind.startswith("invoice."):
             await self.following.on_invoice(event)
         elif event.kind.startswith("checkout.session."):
-            await self.following.on_page(event)
+            await self.following.on_checkout(await self.provider.checkout(event.object))
 
     async def handle_all(self) -> None:
         for event in await self.events():

@@ -53,6 +53,15 @@ async def test_who_never_comes_back_is_credited_by_the_webhook(counter: Counter)
     assert (await counter.payment(page.payment_id)).state == "credited"
 
 
+async def test_an_event_about_a_page_has_stripe_asked_for_it_once(counter: Counter) -> None:
+    ada = await counter.customer()
+    page = await counter.order(ada)
+    page.pay()
+    asked = await counter.asked_about("checkout.session.")
+    assert [one for one in asked if "/checkout/sessions/" in one] == [f"GET /v1/checkout/sessions/{page.checkout}"]
+    assert (await counter.payment(page.payment_id)).state == "credited"
+
+
 async def test_without_webhook_and_event_the_worker_looks_by_itself(counter: Counter) -> None:
     ada = await counter.customer()
     page = await counter.order(ada)

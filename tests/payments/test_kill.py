@@ -7,16 +7,19 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.hosted import Buyer as Payer
+from billing.customers.accounts import list_lots
 from billing.payments import records
 from tests.billing.conftest import Bank, Customer, TurnedClock
 from tests.payments.conftest import BACK, CARD, INCLUDING, Counter, counter_of
+from tests.payments.on_a_plan import SMALL
+from tests.payments.test_subscriptions_by_till import on_a_plan
 
 DOLLAR = 10**9
 PATIENCE_SECONDS = 120
@@ -110,11 +113,13 @@ async def counter(bank: Bank) -> AsyncIterator[Counter]:
     assert await bank.discrepancies() == []
 
 
-async def killed_then_finished(counter: Counter, wire: Wire, done: Callable[[], Awaitable[bool]]) -> None:
-    async with worker(counter.bank, wire):
+async def killed_then_finished(
+    counter: Counter, wire: Wire, done: Callable[[], Awaitable[bool]], minutes_ahead: int = 0
+) -> None:
+    async with worker(counter.bank, wire, minutes_ahead):
         await until(wire.reached.is_set)
     wire.stalls = None
-    async with worker(counter.bank, wire, minutes_ahead=10), asyncio.timeout(PATIENCE_SECONDS):
+    async with worker(counter.bank, wire, minutes_ahead + 10), asyncio.timeout(PATIENCE_SECONDS):
         while not await done():
             await asyncio.sleep(0.1)
 
@@ -221,3 +226,36 @@ async def with_a_card(counter: Counter) -> Customer:
         ada.account_id, "ada", below_nanodollars=5 * DOLLAR, top_up_cents=2000, ceiling_cents=10_000
     )
     return ada
+
+
+STEPS_OF_A_RENEWAL = [
+    ("GET", "/v1/subscriptions/", True),
+    ("POST", "/finalize", True),
+    ("POST", "/pay", False),
+    ("POST", "/pay", True),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "carried_out"), STEPS_OF_A_RENEWAL)
+async def test_while_a_plan_is_renewed(counter: Counter, method: str, path: str, *, carried_out: bool) -> None:
+    ada, running = await on_a_plan(counter)
+    assert running.period_end is not None
+    began = counter.bank.clock()
+    counter.bank.clock.now = running.period_end + timedelta(minutes=1)
+    counter.sandbox.catch_up()
+    await counter.deliver()
+    with wired(counter.sandbox) as wire:
+        wire.stall(method, path, carried_out=carried_out)
+
+        async def done() -> bool:
+            now = await counter.till.subscriptions.running(ada.account_id)
+            return now is not None and now.period_start == running.period_end
+
+        await killed_then_finished(counter, wire, done, (counter.bank.clock() - began) // timedelta(minutes=1))
+    paid = counter.sandbox.state.table("invoice").rows.values()
+    assert [row["amount_paid"] for row in paid] == [1000, 1000]
+    async with counter.database.begin() as connection:
+        payments = await records.payments_of(connection, ada.account_id)
+        lots = await list_lots(connection, ada.account_id)
+    assert [(one.kind, one.state) for one in payments] == 2 * [("plan", "credited")]
+    assert sorted(lot.remaining_nanodollars for lot in lots) == [0, SMALL.allowance]

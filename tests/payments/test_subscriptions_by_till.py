@@ -32,16 +32,29 @@ async def offers(counter: Counter) -> None:
 
 
 async def on_a_plan(counter: Counter, card: str = CARD) -> tuple[Customer, Subscription]:
+    ada, _ = await paid_for_a_plan(counter, card)
+    await counter.hear()
+    running = await counter.till.subscriptions.running(ada.account_id)
+    assert running is not None
+    return ada, running
+
+
+async def paid_for_a_plan(counter: Counter, card: str = CARD) -> tuple[Customer, str]:
+    """On Stripe's page, whose id it is, and nobody has looked yet."""
     await offers(counter)
     ada, plans = await counter.customer(), counter.till.subscriptions
     await plans.subscribe(ada.account_id, "small", back=BACK, email="ada@example.com")
     (ordered,) = await plans.history(ada.account_id)
     assert ordered.checkout is not None
     counter.sandbox.pay_session(ordered.checkout, Payer(card))
-    await counter.hear()
-    running = await plans.running(ada.account_id)
-    assert running is not None
-    return ada, running
+    return ada, ordered.checkout
+
+
+async def test_an_event_about_a_page_has_stripe_asked_for_it_once(counter: Counter) -> None:
+    ada, page = await paid_for_a_plan(counter)
+    asked = await counter.asked_about("checkout.session.")
+    assert [one for one in asked if "/checkout/sessions/" in one] == [f"GET /v1/checkout/sessions/{page}"]
+    assert await counter.till.subscriptions.running(ada.account_id) is not None
 
 
 async def test_a_renewal_is_charged_when_the_period_ends_and_not_an_hour_later(counter: Counter) -> None:

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import CollectorRegistry
 
-from appliance.till import till
+from appliance.till import Offer, till
 from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.paying import Paying
 from billing.database.db import Database
 from billing.payments.stripe.adapter import StripeProvider
 from tests.payments.conftest import BOUNDS, INCLUDING
+from tests.payments.on_a_plan import LARGE, SMALL
 from tests.stripe_sandbox.inprocess import KEY, SECRET
 
 
@@ -23,7 +24,7 @@ async def work(database_url: str, sandbox: str, ahead: timedelta) -> None:
     provider = StripeProvider(KEY, SECRET, clock, base=sandbox)
     does = Paying(
         database,
-        till(database, provider, INCLUDING, BOUNDS, clock, 30),
+        till(database, provider, INCLUDING, BOUNDS, clock, 30, None, Offer((SMALL, LARGE))),
         WorkerMetrics(CollectorRegistry()),
         clock,
     )

@@ -22,6 +22,7 @@ class InProcessClient(stripe.HTTPClient):
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__()
         self.sandbox = sandbox
+        self.asked: list[str] = []
         self.answers: list[Answer] = []
 
     def request(
@@ -34,9 +35,9 @@ class InProcessClient(stripe.HTTPClient):
         _usage: list[str] | None = None,
     ) -> tuple[Any, int, Mapping[str, str]]:
         lowered = {name.lower(): value for name, value in (headers or {}).items()}
-        answer = self.sandbox.request(
-            method.upper(), url.removeprefix("https://api.stripe.com"), lowered, post_data or ""
-        )
+        path = url.removeprefix("https://api.stripe.com")
+        self.asked.append(f"{method.upper()} {path}")
+        answer = self.sandbox.request(method.upper(), path, lowered, post_data or "")
         self.answers.append(answer)
         if answer.lost:
             raise stripe.APIConnectionError("The connection broke before the answer.", should_retry=True)  # type: ignore[no-untyped-call]
