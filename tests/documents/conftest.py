@@ -16,14 +16,12 @@ from billing.documents.buyers import Buyer, Seller
 from billing.documents.document import Document, Exchanged
 from billing.documents.posting import Office, Posted, Posting, Sold
 from billing.documents.reading import read_document
-from billing.documents.vat import Quote, Taxing, VatRule, quote
+from billing.documents.vat import Quote, Taxing, quote
 from billing.ids import new_id
 from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer, bank  # noqa: F401 -- a fixture
+from tests.taxing import INCLUDED
 
-NORWAY = VatRule("NO", None, 2500, "3")
-ABROAD = VatRule("*", None, 0, "52", "Outside the scope of Norwegian VAT")
-TAXING = Taxing([NORWAY, ABROAD])
 SELLER = Seller(
     "Example AS", "Storgata 1", "0155", "Oslo", "NO", "999 999 999", registered=True, email="a@b.example"
 )
@@ -71,7 +69,7 @@ class Shop:
     """Sells as the payments room would, with the same rows and transfers."""
 
     bank: Bank
-    taxing: Taxing = TAXING
+    taxing: Taxing = INCLUDED
     exchange: FixedExchange | None = field(default_factory=FixedExchange)
     series: str = ""
 

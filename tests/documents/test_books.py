@@ -33,8 +33,9 @@ from billing.proof.archive import archive_year
 from billing.proof.seals import seal_days
 from tests.billing.conftest import Customer
 from tests.documents import story
-from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, SELLER, FixedExchange, Shop
+from tests.documents.conftest import ATHENS, OSLO, SELLER, FixedExchange, Shop
 from tests.documents.test_used import AT_USE, uses
+from tests.taxing import ABROAD, NORWAY
 
 SCHEMA = "SAFT_SCHEMA"
 """Names the official schema's file: it comes without a licence, so that it is not among ours."""

@@ -29,11 +29,11 @@ from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Bank, Customer
-from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, TAXING, Shop
+from tests.documents.conftest import ATHENS, OSLO, Shop
+from tests.taxing import INCLUDED, ON_TOP
 
 AT = Decimal("10.85")
 LIMIT = 100 * 10**9
-ON_TOP = Taxing([NORWAY, ABROAD], included=False)
 REQUEST = 10**9
 """Nano-dollars of a request in these tests: a million tokens of output at the rate below."""
 
@@ -376,7 +376,7 @@ async def test_an_invoice_whose_account_owes_less_than_a_cent_is_not_asked_for(c
     assert await company.remind() == Reminded(0, 0, 0)
 
 
-@pytest.mark.parametrize("taxing", [TAXING, ON_TOP], ids=["included", "on top"])
+@pytest.mark.parametrize("taxing", [INCLUDED, ON_TOP], ids=["included", "on top"])
 async def test_an_invoice_that_is_wrong_is_credited_with_its_tax_and_what_is_left_is_paid(
     shop: Shop, taxing: Taxing
 ) -> None:

@@ -17,8 +17,9 @@ from billing.errors import Conflict, NotFound
 from billing.payments.bank_refunds import BankRefunds
 from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.proof.takings import compare_takings
-from tests.documents.conftest import TAXING, Shop
-from tests.documents.test_invoicing import ON_TOP, REQUEST, Company, at, company_of, owed_to_the_state
+from tests.documents.conftest import Shop
+from tests.documents.test_invoicing import REQUEST, Company, at, company_of, owed_to_the_state
+from tests.taxing import INCLUDED, ON_TOP
 
 BACK_ON = date(2026, 2, 20)
 MONTHS = (date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 10), BACK_ON)
@@ -49,7 +50,7 @@ async def books_of(company: Company) -> Books:
         return await read_books(connection, 2026, "NOK")
 
 
-@pytest.mark.parametrize("taxing", [TAXING, ON_TOP], ids=["included", "on top"])
+@pytest.mark.parametrize("taxing", [INCLUDED, ON_TOP], ids=["included", "on top"])
 async def test_what_was_paid_in_parts_goes_back_in_parts_and_nothing_of_it_is_left_anywhere(
     shop: Shop, taxing: Taxing
 ) -> None:

@@ -15,7 +15,8 @@ from billing.database.db import Database, execute, fetch
 from billing.documents.document import Draft, Kind, Line, require_sums
 from billing.documents.posting import Posted, Posting, post
 from billing.documents.vat import quote
-from tests.documents.conftest import ATHENS, OSLO, SELLER, TAXING, Shop
+from tests.documents.conftest import ATHENS, OSLO, SELLER, Shop
+from tests.taxing import INCLUDED
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -80,7 +81,7 @@ async def test_what_was_bought_in_a_trial_is_taken_back_in_its_series(shop: Shop
 
 async def test_money_that_was_not_wanted_has_a_receipt_and_its_credit_note(shop: Shop) -> None:
     customer = await shop.bank.customer(0)
-    payment = await shop.pays(customer, quote(1000, OSLO, TAXING, is_credit=True))
+    payment = await shop.pays(customer, quote(1000, OSLO, INCLUDED, is_credit=True))
     await shop.refunds(payment, state="otherwise")
     assert await shop.post() == Posted(2, 0)
     assert [document.kind for document in await shop.documents()] == [Kind.RECEIPT, Kind.CREDIT_NOTE]
@@ -88,7 +89,7 @@ async def test_money_that_was_not_wanted_has_a_receipt_and_its_credit_note(shop:
 
 @pytest.mark.parametrize("state", ["asked", "taken", "sent", "failed", "refused"])
 async def test_a_refund_that_is_not_done_is_none(shop: Shop, state: str) -> None:
-    payment = await shop.pays(await shop.bank.customer(0), quote(1000, OSLO, TAXING, is_credit=True))
+    payment = await shop.pays(await shop.bank.customer(0), quote(1000, OSLO, INCLUDED, is_credit=True))
     await shop.refunds(payment, state)
     assert await shop.post() == Posted(1, 0)
 

@@ -14,7 +14,8 @@ from billing.prices.pricing import Tokens
 from billing.proof.archive import archive_year
 from billing.proof.seals import seal_days
 from tests.billing.conftest import Customer
-from tests.documents.conftest import ABROAD, ATHENS, NORWAY, OSLO, FixedExchange, Shop
+from tests.documents.conftest import ATHENS, OSLO, FixedExchange, Shop
+from tests.taxing import ABROAD, NORWAY
 
 AT_USE = Taxing([NORWAY, ABROAD], at_use=True)
 

@@ -17,13 +17,14 @@ from billing.ledger.sweep import Sweeper
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Bank, Customer
 from tests.documents.conftest import Shop
-from tests.payments.conftest import EXCLUDING, INCLUDING, Counter, bank, counter_of  # noqa: F401 -- a fixture
+from tests.payments.conftest import Counter, bank, counter_of  # noqa: F401 -- a fixture
 from tests.payments.test_disputes import DISPUTED
+from tests.taxing import INCLUDED, ON_TOP
 
 AT = Decimal("10.85")
 
 
-@pytest.fixture(params=[INCLUDING, EXCLUDING], ids=["included", "on top"])
+@pytest.fixture(params=[INCLUDED, ON_TOP], ids=["included", "on top"])
 async def counter(bank: Bank, request: pytest.FixtureRequest) -> AsyncIterator[Counter]:  # noqa: F811
     taxing: Taxing = request.param
     counter = counter_of(bank, taxing)

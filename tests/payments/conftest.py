@@ -12,7 +12,7 @@ from appliance.stripe_sandbox.hosted import Buyer as Payer
 from appliance.till import Till, till
 from billing.database.db import Database, fetch
 from billing.documents.buyers import Buyer, keep_buyer
-from billing.documents.vat import Taxing, VatRule
+from billing.documents.vat import Taxing
 from billing.ids import new_id
 from billing.payments import records
 from billing.payments.provider import BadSignature
@@ -21,11 +21,10 @@ from billing.payments.shop import Bounds
 from billing.payments.stripe.adapter import StripeProvider
 from tests.billing.conftest import RATE, Bank, Customer, TurnedClock
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
+from tests.taxing import INCLUDED, ON_TOP
 
 BACK = "https://site.test/credit"
 BOUNDS = Bounds(500, 100_000, 200_000)
-NORWAY = [VatRule("NO", None, 2500, "3"), VatRule("*", None, 0, "52")]
-INCLUDING, EXCLUDING = Taxing(NORWAY), Taxing(NORWAY, included=False)
 ADA = Buyer("Ada Byron", "Storgata 1", "0155", "Oslo", "NO", business=False)
 CARD = "4242424242424242"
 
@@ -167,7 +166,7 @@ def counter_of(bank: Bank, taxing: Taxing, **chosen: Any) -> Counter:
 @pytest.fixture
 async def counter(bank: Bank) -> AsyncIterator[Counter]:
     """Prices include the tax. After each test the books balance."""
-    counter = counter_of(bank, INCLUDING)
+    counter = counter_of(bank, INCLUDED)
     yield counter
     assert await bank.discrepancies() == []
 
@@ -175,6 +174,6 @@ async def counter(bank: Bank) -> AsyncIterator[Counter]:
 @pytest.fixture
 async def taxed(bank: Bank) -> AsyncIterator[Counter]:
     """Tax comes on top."""
-    counter = counter_of(bank, EXCLUDING)
+    counter = counter_of(bank, ON_TOP)
     yield counter
     assert await bank.discrepancies() == []

@@ -13,7 +13,7 @@ from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.database import sales
 from billing.database.db import Database, fetch
 from billing.documents.buyers import Buyer, keep_buyer
-from billing.documents.vat import Taxing, VatRule
+from billing.documents.vat import Taxing
 from billing.payments.following import Following
 from billing.payments.provider import EventSeen
 from billing.payments.stripe.adapter import StripeProvider
@@ -27,13 +27,12 @@ from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.proof import rules
 from tests.billing.conftest import RATE, Bank, Customer, TurnedClock
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
+from tests.taxing import INCLUDED
 
 DOLLAR = 10**9
 PAYS, DECLINED, ATTACHES_ONLY = "4242424242424242", "4000000000000002", "4000000000000341"
 BACK = "https://site.test/account"
 KARI = Buyer("Kari Nordmann", "Storgata 1", "0155", "Oslo", "NO", business=False)
-NORWAY = (VatRule("NO", None, 2500, "3"), VatRule("*", None, 0, "52"))
-INCLUDED, ON_TOP = Taxing(NORWAY), Taxing(NORWAY, included=False)
 SMALL = Plan(
     "small", {"en": "Small", "nb": "Liten"}, {}, 1000, 12 * DOLLAR, Terms(requests_per_minute=60, priority=1)
 )

@@ -19,10 +19,11 @@ from billing.proof.takings import Takings, compare_takings
 from billing.statements.period import Period
 from tests.billing.conftest import Bank
 from tests.documents.conftest import FixedExchange, Shop
-from tests.payments.conftest import CARD, INCLUDING, Counter, bank, counter_of
+from tests.payments.conftest import CARD, Counter, bank, counter_of
 from tests.payments.test_disputes import DISPUTED, decided
 from tests.payments.test_invoices import owes, page_of
 from tests.payments.test_subscriptions_by_till import on_a_plan
+from tests.taxing import INCLUDED
 
 __all__ = ["bank"]
 BEGINS, ENDS = datetime(2026, 2, 1, 12, tzinfo=UTC), date(2026, 3, 1)
@@ -32,7 +33,7 @@ BOOKED_AT = Decimal("10.50")
 @pytest.fixture
 async def counter(bank: Bank) -> AsyncIterator[Counter]:
     bank.clock.now = BEGINS
-    counter = counter_of(bank, INCLUDING, default_currency="nok", exchange_rate=10.85)
+    counter = counter_of(bank, INCLUDED, default_currency="nok", exchange_rate=10.85)
     yield counter
     assert await bank.discrepancies() == []
 
@@ -43,7 +44,7 @@ def a_dollar_is(counter: Counter, rate: str) -> None:
 
 async def month(counter: Counter) -> None:
     """Four sales, one given back, one contested and lost, one contested and won, each at another rate; payouts."""
-    shop = Shop(counter.bank, INCLUDING, FixedExchange(BOOKED_AT))
+    shop = Shop(counter.bank, INCLUDED, FixedExchange(BOOKED_AT))
     clock = counter.bank.clock
     regrets, loses, wins = [await counter.customer() for _ in range(3)]
     given_back = await counter.bought(regrets, 1999)
@@ -177,7 +178,7 @@ async def test_books_in_dollars_take_fees_and_payouts_at_stripes_own_rate(counte
     counter.bank.clock.turn(days=4)
     counter.sandbox.catch_up()
     await counter.till.sweep.import_movements()
-    await Shop(counter.bank, INCLUDING, None).post()
+    await Shop(counter.bank, INCLUDED, None).post()
     closing = (await books_of(counter, "USD")).closing
     assert (closing[Account.FEES], closing[Account.BANK]) == (88, 2000 - 88)
     assert closing[Account.STRIPE] == 0

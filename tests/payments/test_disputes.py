@@ -13,8 +13,9 @@ from billing.payments.records import Dispute, Payment
 from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Bank, Customer
-from tests.payments.conftest import BACK, CARD, EXCLUDING, INCLUDING, Counter, counter_of
+from tests.payments.conftest import BACK, CARD, Counter, counter_of
 from tests.payments.test_subscriptions_by_till import on_a_plan
+from tests.taxing import INCLUDED, ON_TOP
 
 DOLLAR = 10**9
 DISPUTED = "4000000000000259"
@@ -183,7 +184,7 @@ async def test_credit_that_was_taken_for_a_refund_that_the_bank_forestalled_is_n
     bank: Bank, included: bool, cents: int | None
 ) -> None:
     """All of it, asked back by the customer, and a part, given back by the operator."""
-    counter = counter_of(bank, INCLUDING if included else EXCLUDING)
+    counter = counter_of(bank, INCLUDED if included else ON_TOP)
     ada = await counter.customer()
     payment = await counter.bought(ada, card=DISPUTED)
     counter.sandbox.trouble.refuse_next = 100

@@ -17,9 +17,10 @@ from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.customers.accounts import list_lots
 from billing.payments import records
 from tests.billing.conftest import Bank, Customer, TurnedClock
-from tests.payments.conftest import BACK, CARD, INCLUDING, Counter, counter_of
+from tests.payments.conftest import BACK, CARD, Counter, counter_of
 from tests.payments.on_a_plan import SMALL
 from tests.payments.test_subscriptions_by_till import on_a_plan
+from tests.taxing import INCLUDED
 
 DOLLAR = 10**9
 PATIENCE_SECONDS = 120
@@ -108,7 +109,7 @@ async def counter(bank: Bank) -> AsyncIterator[Counter]:
     """At the time that it is, as the worker is a process of its own."""
     bank.clock.now = datetime.now(UTC)
     assert isinstance(bank.clock, TurnedClock)
-    counter = counter_of(bank, INCLUDING)
+    counter = counter_of(bank, INCLUDED)
     yield counter
     assert await bank.discrepancies() == []
 

@@ -30,12 +30,12 @@ from tests.payments.on_a_plan import (
     FIXED,
     KARI,
     LARGE,
-    ON_TOP,
     PAYS,
     SMALL,
     Shop,
     shop,
 )
+from tests.taxing import ON_TOP
 
 __all__ = ["shop"]
 

@@ -11,9 +11,10 @@ from appliance.worker.metrics import WorkerMetrics
 from appliance.worker.paying import Paying
 from billing.database.db import Database
 from billing.payments.stripe.adapter import StripeProvider
-from tests.payments.conftest import BOUNDS, INCLUDING
+from tests.payments.conftest import BOUNDS
 from tests.payments.on_a_plan import LARGE, SMALL
 from tests.stripe_sandbox.inprocess import KEY, SECRET
+from tests.taxing import INCLUDED
 
 
 async def work(database_url: str, sandbox: str, ahead: timedelta) -> None:
@@ -24,7 +25,7 @@ async def work(database_url: str, sandbox: str, ahead: timedelta) -> None:
     provider = StripeProvider(KEY, SECRET, clock, base=sandbox)
     does = Paying(
         database,
-        till(database, provider, INCLUDING, BOUNDS, clock, 30, None, Offer((SMALL, LARGE))),
+        till(database, provider, INCLUDED, BOUNDS, clock, 30, None, Offer((SMALL, LARGE))),
         WorkerMetrics(CollectorRegistry()),
         clock,
     )

@@ -19,7 +19,6 @@ from appliance.till import Offer, Till, till
 from billing.database import sales
 from billing.database.db import Database, fetch
 from billing.documents.buyers import Buyer, keep_buyer
-from billing.documents.vat import Taxing, VatRule
 from billing.payments import records
 from billing.payments.inbox import Event, mark
 from billing.payments.records import Payment
@@ -32,6 +31,7 @@ from billing.plans.catalog import Plan
 from billing.plans.entitlements import Terms
 from billing.plans.versions import publish
 from tests.billing.conftest import Bank, Customer, TurnedClock
+from tests.taxing import INCLUDED
 
 DOLLAR = 10**9
 BACK = "https://site.test/credit"
@@ -39,7 +39,6 @@ BOUNDS = Bounds(500, 100_000, 200_000)
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 2.0
 ALL = 1000
-TAXING = Taxing([VatRule("NO", None, 2500, "3"), VatRule("*", None, 0, "52")])
 ADA = Buyer("Ada Byron", "Storgata 1", "0155", "Oslo", "NO", business=False)
 SMALL = Plan("small", {"en": "Small"}, {}, 1000, 12 * DOLLAR, Terms(requests_per_minute=60))
 LARGE = Plan("large", {"en": "Large"}, {}, 4000, 60 * DOLLAR, Terms(requests_per_minute=600))
@@ -102,7 +101,7 @@ class Merchant:
         async with self.database.begin() as connection:
             await publish(connection, plans, self.clock)
         offer = Offer(plans, prorated=prorated)
-        made = till(self.database, self.provider, TAXING, BOUNDS, self.clock, 30, None, offer)
+        made = till(self.database, self.provider, INCLUDED, BOUNDS, self.clock, 30, None, offer)
         self.till = replace(made, sweep=Sweep(self.database, self.provider, made.settling, wall))
 
     async def customer(self, *, test_clock: str | None = None) -> Customer:

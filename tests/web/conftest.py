@@ -48,6 +48,8 @@ ADDRESS = "https://site.example"
 CHAT = "https://chat.site.example"
 ACCENT = "#1f5fbf"
 PASSWORD = "correct horse battery staple"
+NOW = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
+"""When each test begins: no whole hour, as hours are counted by their beginnings."""
 QUICK = Cost(passes=1, memory_kib=64, lanes=1)
 """Of a hash: no page is about what one costs."""
 
@@ -238,7 +240,7 @@ async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
         "APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url, "APPLIANCE_CONFIG": str(config),
         "STRIPE_API_KEY": KEY, "STRIPE_WEBHOOK_SECRET": SECRET,
     }  # fmt: skip
-    settings, clock = load_settings(env), TurnedClock(datetime.now(UTC))
+    settings, clock = load_settings(env), TurnedClock(NOW)
     secrets.create(settings.secrets)
     settings.run.mkdir()
     declare(settings.declared, settings.models)

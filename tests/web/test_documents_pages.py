@@ -12,7 +12,7 @@ from billing.database.tables import account
 from billing.documents.vat import Taxing, VatRule
 from billing.ids import new_id
 from billing.prices.money import NANODOLLARS_PER_CENT
-from tests.documents.conftest import ABROAD, NORWAY
+from tests.taxing import ABROAD, NORWAY
 from tests.web.conftest import Browser, House
 from tests.web.shopping import BUYER, WHO, account_of, paid, pay, post_documents, say_who_buys, sent_to_stripe
 
