@@ -6,7 +6,7 @@ from typing import Any
 
 from appliance.stripe_sandbox.catalog import PRICE_DATA, price_for
 from appliance.stripe_sandbox.checkout_lines import line_item, sums
-from appliance.stripe_sandbox.customers import existing
+from appliance.stripe_sandbox.customers import existing, payer_of
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import (
@@ -27,6 +27,7 @@ from appliance.stripe_sandbox.payment_intents import FUTURE_USAGE, LEAST_CENTS, 
 from appliance.stripe_sandbox.settings import DAY_SECONDS
 from appliance.stripe_sandbox.setup_intents import new_setup
 from appliance.stripe_sandbox.state import Object
+from appliance.stripe_sandbox.tax import Payer
 from appliance.stripe_sandbox.world import World, refuse_if
 
 EARLIEST_SECONDS, LATEST_SECONDS = 30 * 60, DAY_SECONDS
@@ -93,11 +94,12 @@ def create(world: World, params: Params) -> Object:
         param="expires_at",
     )
     automatic = (params.get("automatic_tax") or {}).get("enabled", False)
-    country = ((owner or {}).get("address") or {}).get("country")
-    lines = _lines(world, params, country if automatic else None, automatic=automatic)
+    payer = Payer() if owner is None else payer_of(world, owner)
+    _require_location(params, payer, automatic=automatic)
+    lines = _lines(world, params, payer, automatic=automatic)
     name = world.new_id("cs_test")
     row = _session(world, name, params, lines, expires)
-    row["automatic_tax"] = automatic_tax(automatic=automatic, known=country is not None)
+    row["automatic_tax"] = automatic_tax(automatic=automatic, known=payer.country is not None)
     row.update(sums(lines))
     refuse_if(
         mode == "payment" and 0 < row["amount_total"] < LEAST_CENTS,
@@ -207,7 +209,20 @@ def _check(params: Params) -> None:
     )
 
 
-def _lines(world: World, params: Params, country: str | None, *, automatic: bool) -> list[Object]:
+def _require_location(params: Params, payer: Payer, *, automatic: bool) -> None:
+    """Of a customer whose address the page may not keep."""
+    kept = (params.get("customer_update") or {}).get("address") == "auto"
+    refuse_if(
+        automatic and bool(params.get("customer")) and payer.country is None and not kept,
+        "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid address to "
+        "the Customer or set `customer_update[address]` to 'auto' to save the address entered in Checkout to the "
+        "Customer.",
+        code="customer_tax_location_invalid",
+        param="automatic_tax",
+    )
+
+
+def _lines(world: World, params: Params, payer: Payer, *, automatic: bool) -> list[Object]:
     found = []
     for number, sent in enumerate(params.get("line_items", [])):
         where = f"line_items[{number}]"
@@ -219,9 +234,7 @@ def _lines(world: World, params: Params, country: str | None, *, automatic: bool
         )
         price = price_for(world, sent, where)
         found.append(
-            line_item(
-                world, price, sent["quantity"], sent.get("tax_rates", []), country=country, automatic=automatic
-            )
+            line_item(world, price, sent["quantity"], sent.get("tax_rates", []), payer=payer, automatic=automatic)
         )
     recurring = [line for line in found if line["price"]["recurring"] is not None]
     refuse_if(

@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.stripe_sandbox.state import Object
-from appliance.stripe_sandbox.tax import Taxed
-from appliance.stripe_sandbox.taxing import automatic_rates, rates_named, reason, tax_of, taxes_on, total_of
+from appliance.stripe_sandbox.tax import Payer, Taxed
+from appliance.stripe_sandbox.taxing import (
+    automatic_rates,
+    is_inclusive,
+    rates_named,
+    reason,
+    tax_of,
+    taxes_on,
+    total_of,
+)
 from appliance.stripe_sandbox.world import World, refuse_if
 
 
@@ -16,10 +24,10 @@ def line_item(
     quantity: int,
     tax_rates: list[str],
     *,
-    country: str | None,
+    payer: Payer,
     automatic: bool,
 ) -> Object:
-    """``country`` is that of the customer, if it is known. Raises InvalidRequest."""
+    """Raises InvalidRequest."""
     refuse_if(quantity < 1, "Quantity must be at least 1.", param="line_items")
     row: Object = {
         "id": world.new_id("li"),
@@ -32,7 +40,8 @@ def line_item(
         "quantity": quantity,
     }
     named = rates_named(world, tax_rates, "line_items[tax_rates]")
-    tax(row, automatic_rates(world, country, price) if automatic and country else named)
+    known = automatic and payer.country is not None
+    tax(row, automatic_rates(world, payer, inclusive=is_inclusive(price)) if known else named)
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.invoice_drafts import draft_invoice
 from appliance.stripe_sandbox.invoice_items import pending
 from appliance.stripe_sandbox.invoice_lines import for_period, of_item
@@ -91,7 +92,13 @@ def finalize_and_pay(world: World, name: str) -> None:
     row = world.state.table("invoice").rows.get(name)
     if row is None or row["status"] != "draft" or not row["auto_advance"]:
         return
-    finalize(world, row)
+    try:
+        finalize(world, row)
+    except InvalidRequest as error:
+        row["last_finalization_error"] = error.fields
+        world.touch(row)
+        world.emit("invoice.finalization_failed", row)
+        return
     if row["status"] == "open":
         pay(world, row, method_for(world, row), off_session=True)
 

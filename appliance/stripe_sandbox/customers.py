@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
+from appliance.stripe_sandbox import tax_ids
 from appliance.stripe_sandbox.errors import missing
 from appliance.stripe_sandbox.lists import PAGE, page_of
-from appliance.stripe_sandbox.params import Group, OneOf, Params, Schema, merged_metadata, metadata, text, whole
+from appliance.stripe_sandbox.params import (
+    Group,
+    Many,
+    OneOf,
+    Params,
+    Schema,
+    merged_metadata,
+    metadata,
+    text,
+    whole,
+)
 from appliance.stripe_sandbox.state import Object
-from appliance.stripe_sandbox.world import World
+from appliance.stripe_sandbox.tax import Payer
+from appliance.stripe_sandbox.world import World, refuse_if
 
 ADDRESS: Schema = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"), text)
 LISTED: Schema = {**PAGE, "email": text}
@@ -18,10 +32,14 @@ CREATED: Schema = {
     "invoice_settings": Group({"default_payment_method": text}),
     "metadata": metadata,
     "payment_method": text,
+    "tax": Group({"validate_location": OneOf("deferred", "immediately")}),
     "tax_exempt": OneOf("none", "exempt", "reverse"),
+    "tax_id_data": Many(Group(tax_ids.CREATED)),
     "test_clock": text,
 }
-UPDATED: Schema = {name: how for name, how in CREATED.items() if name not in ("payment_method", "test_clock")}
+UPDATED: Schema = {
+    name: how for name, how in CREATED.items() if name not in ("payment_method", "tax_id_data", "test_clock")
+}
 
 
 def new_customer(world: World) -> Object:
@@ -66,7 +84,10 @@ def create(world: World, params: Params) -> Object:
     if params.get("test_clock"):
         row["test_clock"] = existing_clock(world, params["test_clock"], "test_clock")["id"]
     _apply(row, {name: value for name, value in params.items() if name != "invoice_settings"})
+    _require_location(row, params)
     world.add("customer", row)
+    for one in params.get("tax_id_data", []):
+        tax_ids.create(world, one, row["id"])
     if params.get("payment_method"):
         attached(world, params["payment_method"], row["id"])
     _apply_default(world, row, params)
@@ -81,7 +102,10 @@ def retrieve(world: World, _params: Params, name: str) -> Object:
 def update(world: World, params: Params, name: str) -> Object:
     row = existing(world, name, "id")
     before = dict(row)
-    _apply(row, params)
+    after = dict(row)
+    _apply(after, params)
+    _require_location(after, params)
+    row.update(after)
     _apply_default(world, row, params)
     world.touch(row)
     changed = {key: value for key, value in before.items() if row[key] != value and key[0] != "_"}
@@ -112,6 +136,32 @@ def existing(world: World, name: str | None, param: str = "customer") -> Object:
     if row.get("deleted"):
         raise missing("customer", str(name), param)
     return row
+
+
+def payer_of(world: World, row: Object) -> Payer:
+    """As its tax is reckoned."""
+    address = row.get("address") or {}
+    country = address.get("country") if _located(address) else None
+    return Payer(country, business=bool(tax_ids.of_customer(world, row["id"])))
+
+
+def _located(address: Object) -> bool:
+    """https://docs.stripe.com/tax/customer-locations: the country is enough, but for the United States."""
+    known = re.fullmatch("[A-Z]{2}", address.get("country") or "") is not None
+    precise = re.fullmatch(r"\d{5}(-\d{4})?", address.get("postal_code") or "") is not None
+    return known and (address["country"] != "US" or precise)
+
+
+def _require_location(row: Object, params: Params) -> None:
+    """Raises InvalidRequest."""
+    at_once = (params.get("tax") or {}).get("validate_location") == "immediately"
+    refuse_if(
+        at_once and not _located(row["address"] or {}),
+        "The customer's location isn't recognized. Set a valid customer address in order to automatically "
+        "calculate tax.",
+        code="customer_tax_location_invalid",
+        param="tax[validate_location]",
+    )
 
 
 def add_to_balance(world: World, row: Object, amount: int) -> None:

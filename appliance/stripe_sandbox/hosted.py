@@ -9,7 +9,7 @@ from appliance.stripe_sandbox import bank_debits
 from appliance.stripe_sandbox.cards import DECLINES, INVALID_NUMBER, Behaviour, Outcome, card_of
 from appliance.stripe_sandbox.checkout import automatic_tax
 from appliance.stripe_sandbox.checkout_lines import sums, tax
-from appliance.stripe_sandbox.customers import ADDRESS, new_customer
+from appliance.stripe_sandbox.customers import ADDRESS, new_customer, payer_of
 from appliance.stripe_sandbox.invoice_items import added
 from appliance.stripe_sandbox.invoice_lines import Draft
 from appliance.stripe_sandbox.invoicing import pay, settle
@@ -19,7 +19,8 @@ from appliance.stripe_sandbox.payment_methods import attached, behaviour, new_me
 from appliance.stripe_sandbox.setup_intents import succeed
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.subscriptions import begin, new_subscription
-from appliance.stripe_sandbox.taxing import automatic_rates
+from appliance.stripe_sandbox.tax import Payer
+from appliance.stripe_sandbox.taxing import automatic_rates, is_inclusive
 from appliance.stripe_sandbox.world import World
 
 
@@ -251,9 +252,10 @@ def _note_buyer(world: World, row: Object, buyer: Buyer) -> None:
         owner["address"] = address
         world.touch(owner)
         world.emit("customer.updated", owner, address=before)
-    if row["automatic_tax"]["enabled"]:
+    if row["automatic_tax"]["enabled"] and (owner is None or row["_keep_address"]):
+        payer = Payer(address["country"]) if owner is None else payer_of(world, owner)
         for line in row["_line_items"]:
-            tax(line, automatic_rates(world, address["country"], line["price"]))
+            tax(line, automatic_rates(world, payer, inclusive=is_inclusive(line["price"])))
         row.update(sums(row["_line_items"]))
         row["automatic_tax"] = automatic_tax(automatic=True, known=True)
     world.touch(row)

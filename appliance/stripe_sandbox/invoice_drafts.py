@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from appliance.stripe_sandbox.customers import payer_of
 from appliance.stripe_sandbox.invoice_items import put_on
 from appliance.stripe_sandbox.invoice_lines import Draft, line_of, totals
 from appliance.stripe_sandbox.payment_intents import LEAST_CENTS
 from appliance.stripe_sandbox.state import Object
+from appliance.stripe_sandbox.taxing import as_invoice_taxes, automatic_rates, taxes_on
 from appliance.stripe_sandbox.world import World
 
 
@@ -26,8 +28,8 @@ def draft_invoice(
 ) -> Object:
     """Kept and told of, unless it is a ``preview``."""
     name = world.new_id("upcoming_in" if preview else "in")
-    country = (customer["address"] or {}).get("country")
-    lines = [line_of(world, name, draft, country=country, automatic=automatic_tax) for draft in drafts]
+    payer = payer_of(world, customer)
+    lines = [line_of(world, name, draft, payer=payer, automatic=automatic_tax) for draft in drafts]
     start, end = period or (world.now, world.now)
     row = _empty(world, customer, name, reason, automatic_tax=automatic_tax)
     row.update(
@@ -62,6 +64,18 @@ def sum_up(row: Object, customer: Object) -> None:
     row.update(starting_balance=customer["balance"], amount_due=due, amount_remaining=due)
 
 
+def tax_anew(world: World, row: Object, customer: Object) -> None:
+    """Of a draft whose tax is automatic: where the customer is now counts."""
+    if not row["automatic_tax"]["enabled"]:
+        return
+    row["automatic_tax"] = {**row["automatic_tax"], "status": _tax_status(world, customer)}
+    payer = payer_of(world, customer)
+    for line in row["lines"]["data"]:
+        inclusive = any(one["tax_behavior"] == "inclusive" for one in line["taxes"])
+        rates = automatic_rates(world, payer, inclusive=inclusive)
+        line["taxes"] = as_invoice_taxes(taxes_on(line["amount"], rates))
+
+
 def due_of(total: int, balance: int) -> tuple[int, int]:
     """What is to be paid, and the customer's balance after it, in cents: too little to be charged waits there."""
     owed = total + balance
@@ -76,6 +90,10 @@ def _parent(subscription: Object, proration_date: int | None) -> dict[str, Any]:
     if proration_date is not None:
         details["subscription_proration_date"] = proration_date
     return {"quote_details": None, "subscription_details": details, "type": "subscription_details"}
+
+
+def _tax_status(world: World, customer: Object) -> str:
+    return "complete" if payer_of(world, customer).country else "requires_location_inputs"
 
 
 def _empty(world: World, customer: Object, name: str, reason: str, *, automatic_tax: bool) -> Object:
@@ -100,7 +118,7 @@ def _empty(world: World, customer: Object, name: str, reason: str, *, automatic_
             "enabled": automatic_tax,
             "liability": ours if automatic_tax else None,
             "provider": "stripe" if automatic_tax else None,
-            "status": "complete" if automatic_tax else None,
+            "status": _tax_status(world, customer) if automatic_tax else None,
         },
         "automatically_finalizes_at": None,
         "billing_reason": reason,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.stripe_sandbox.catalog import TAX_BEHAVIORS
 from appliance.stripe_sandbox.customers import existing
 from appliance.stripe_sandbox.invoice_lines import Draft
 from appliance.stripe_sandbox.lists import PAGE, page_of
@@ -33,6 +34,8 @@ CREATED: Schema = {
     "pricing": Group({"price": Need(text)}),
     "quantity": whole,
     "subscription": text,
+    "tax_behavior": TAX_BEHAVIORS,
+    "tax_code": text,
     "tax_rates": Many(text),
 }
 LISTED: Schema = {**PAGE, "customer": text, "invoice": text, "pending": flag}
@@ -58,6 +61,7 @@ def create(world: World, params: Params) -> Object:
         quantity,
         params.get("subscription"),
         tax_rates=tuple(params.get("tax_rates", ())),
+        tax_behavior=params.get("tax_behavior"),
         metadata=merged_metadata({}, params),
     )
     row = added(world, customer["id"], draft)
@@ -107,6 +111,7 @@ def added(world: World, customer: str, draft: Draft) -> Object:
         "_subscription": draft.subscription,
         "_item": draft.item,
         "_credited": draft.credited,
+        "_tax_behavior": draft.tax_behavior,
     }
     world.add("invoiceitem", row)
     world.state.put("_pending", row["id"], {"customer": customer})

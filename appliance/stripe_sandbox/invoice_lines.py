@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from appliance.stripe_sandbox.state import Object
+from appliance.stripe_sandbox.tax import Payer
 from appliance.stripe_sandbox.taxing import (
     as_invoice_taxes,
     automatic_rates,
+    is_inclusive,
     rates_named,
     taxes_on,
 )
@@ -34,6 +36,8 @@ class Draft:
     credited: dict[str, Any] | None = None
     """Of a credit: which lines of which invoice it takes back."""
     tax_rates: tuple[str, ...] = ()
+    tax_behavior: str | None = None
+    """Of a line without a price."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -74,6 +78,7 @@ def of_item(row: Object) -> Draft:
         row["proration"],
         row["_credited"],
         tuple(rate["id"] for rate in row["tax_rates"]),
+        row["_tax_behavior"],
         dict(row["metadata"]),
     )
 
@@ -86,11 +91,10 @@ def day(instant: int) -> str:
     return datetime.fromtimestamp(instant, UTC).strftime("%d %b %Y")
 
 
-def line_of(world: World, invoice: str, draft: Draft, *, country: str | None, automatic: bool) -> Object:
-    """``country`` is the customer's."""
+def line_of(world: World, invoice: str, draft: Draft, *, payer: Payer, automatic: bool) -> Object:
     rates = rates_named(world, list(draft.tax_rates), "tax_rates")
     if automatic:
-        rates = automatic_rates(world, country, draft.price)
+        rates = automatic_rates(world, payer, inclusive=is_inclusive(draft.price, draft.tax_behavior))
     price = draft.price
     return {
         "id": world.new_id("il"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.stripe_sandbox.cards import Outcome
 from appliance.stripe_sandbox.changes import ITEMS, PRORATIONS, planned
-from appliance.stripe_sandbox.customers import existing
+from appliance.stripe_sandbox.customers import existing, payer_of
 from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.invoice_drafts import draft_invoice, sum_up
 from appliance.stripe_sandbox.invoice_items import pending, put_on
@@ -52,6 +52,7 @@ CREATED: Schema = {
 FINALIZED: Schema = {"auto_advance": flag}
 PAID: Schema = {"payment_method": text, "off_session": flag}
 PREVIEWED: Schema = {
+    "automatic_tax": Group({"enabled": Need(flag)}),
     "customer": text,
     "subscription": text,
     "subscription_details": Group(
@@ -95,9 +96,8 @@ def create(world: World, params: Params) -> Object:
 def add_to_draft(world: World, row: Object, item: Object) -> None:
     refuse_if(row["status"] != "draft", "This invoice is no longer editable", code="invoice_not_editable")
     customer = world.get("customer", row["customer"])
-    country = (customer["address"] or {}).get("country")
     automatic = row["automatic_tax"]["enabled"]
-    line = line_of(world, row["id"], of_item(item), country=country, automatic=automatic)
+    line = line_of(world, row["id"], of_item(item), payer=payer_of(world, customer), automatic=automatic)
     row["lines"]["data"].append(line)
     row["lines"]["total_count"] += 1
     sum_up(row, customer)
@@ -184,7 +184,7 @@ def create_preview(world: World, params: Params) -> Object:
         drafts,
         reason="upcoming",
         subscription=row,
-        automatic_tax=row["automatic_tax"]["enabled"],
+        automatic_tax=(params.get("automatic_tax") or row["automatic_tax"])["enabled"],
         period=(first["current_period_start"], first["current_period_end"]),
         proration_date=change.since if change else None,
         preview=True,

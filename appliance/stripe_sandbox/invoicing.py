@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.stripe_sandbox.cards import Outcome
 from appliance.stripe_sandbox.customers import add_to_balance, existing
-from appliance.stripe_sandbox.invoice_drafts import due_of, sum_up
+from appliance.stripe_sandbox.invoice_drafts import due_of, sum_up, tax_anew
 from appliance.stripe_sandbox.paying import foreseen, try_to_pay
 from appliance.stripe_sandbox.payment_intents import cancel_intent, new_intent
 from appliance.stripe_sandbox.settings import DAY_SECONDS
@@ -20,6 +20,12 @@ def finalize(world: World, row: Object) -> None:
         code="invoice_not_editable",
     )
     customer = existing(world, row["customer"])
+    tax_anew(world, row, customer)
+    refuse_if(
+        row["automatic_tax"]["status"] == "requires_location_inputs",
+        "This invoice cannot be finalized because the customer's tax location is not known.",
+        code="customer_tax_location_invalid",
+    )
     sum_up(row, customer)
     due, after = due_of(row["total"], customer["balance"])
     number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"

@@ -18,6 +18,7 @@ from appliance.stripe_sandbox.errors import CardError
 from appliance.stripe_sandbox.payment_methods import attached, behaviour
 from appliance.stripe_sandbox.rendering import shown
 from appliance.stripe_sandbox.state import Object
+from appliance.stripe_sandbox.tax_transactions import intent_paid
 from appliance.stripe_sandbox.world import World
 
 CUSTOMER_DECLINES = {code: (code, decline, message) for code, decline, message in DECLINES.values()} | {
@@ -97,6 +98,7 @@ def _paid(world: World, intent: Object, method: Object, *, authenticated: bool) 
         next_action=None,
     )
     world.touch(intent)
+    intent_paid(world, intent)
     world.emit("payment_intent.succeeded", intent)
     if behaviour(method) is Behaviour.DISPUTED:
         world.later(world.now, "dispute", made["id"])

@@ -35,6 +35,7 @@ CREATED: Schema = {
     "customer": text,
     "description": text,
     "error_on_requires_action": flag,
+    "hooks": Group({"inputs": Group({"tax": Group({"calculation": Need(text)})})}),
     "metadata": metadata,
     "off_session": flag,
     "payment_method": text,
@@ -82,6 +83,7 @@ def new_intent(world: World, amount: int, kind: str, customer: str | None, param
         "currency": kind,
         "customer": customer,
         "description": params.get("description"),
+        "hooks": _hooks(world, params),
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
@@ -117,6 +119,15 @@ def new_intent(world: World, amount: int, kind: str, customer: str | None, param
     world.add("payment_intent", row)
     world.emit("payment_intent.created", row)
     return row
+
+
+def _hooks(world: World, params: Params) -> Object | None:
+    """Raises InvalidRequest if there is no such calculation."""
+    sent: Object | None = params.get("hooks")
+    tax = ((sent or {}).get("inputs") or {}).get("tax")
+    if tax is not None:
+        world.get("tax.calculation", tax["calculation"], "hooks[inputs][tax][calculation]")
+    return sent
 
 
 def create(world: World, params: Params) -> Object:

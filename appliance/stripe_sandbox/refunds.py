@@ -7,6 +7,7 @@ from appliance.stripe_sandbox.errors import InvalidRequest
 from appliance.stripe_sandbox.lists import PAGE, page_of
 from appliance.stripe_sandbox.params import OneOf, Params, Schema, merged_metadata, metadata, text, whole
 from appliance.stripe_sandbox.state import Object
+from appliance.stripe_sandbox.tax_transactions import intent_refunded
 from appliance.stripe_sandbox.world import World, refuse_if
 
 CREATED: Schema = {
@@ -45,6 +46,7 @@ def create(world: World, params: Params) -> Object:
     )
     row = _refund(world, charge, amount, params)
     _count_refunded(world, charge, amount)
+    intent_refunded(world, charge["payment_intent"], row["id"], amount)
     world.emit("refund.created", row)
     world.emit("charge.refunded", charge, amount_refunded=charge["amount_refunded"] - amount)
     to_fail = world.state.values.get(FAIL_NEXT, 0)
@@ -63,6 +65,7 @@ def fail(world: World, name: str) -> None:
     row.update(status="failed", failure_reason="unknown", failure_balance_transaction=moved["id"])
     world.touch(row)
     _count_refunded(world, world.get("charge", row["charge"]), -row["amount"])
+    intent_refunded(world, row["payment_intent"], name, -row["amount"])
     world.emit("refund.updated", row, status="succeeded")
     world.emit("refund.failed", row)
 

@@ -36,6 +36,12 @@ INCLUDED: dict[tuple[str, str], Include] = {
     ("invoice", "payments"): lambda world, row: list_of(
         world.having("invoice_payment", "invoice", row["id"]), "/v1/invoice_payments"
     ),
+    ("tax.calculation", "line_items"): lambda _, row: list_of(
+        row["_lines"], f"/v1/tax/calculations/{row['id']}/line_items"
+    ),
+    ("tax.transaction", "line_items"): lambda _, row: list_of(
+        row["_lines"], f"/v1/tax/transactions/{row['id']}/line_items"
+    ),
     ("charge", "refunds"): lambda world, row: list_of(
         world.having("refund", "charge", row["id"])[::-1], f"/v1/charges/{row['id']}/refunds"
     ),

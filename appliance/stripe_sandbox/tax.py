@@ -7,8 +7,31 @@ from fractions import Fraction
 
 from appliance.stripe_sandbox.proration import rounded
 
-PERCENT_BY_COUNTRY = {"NO": 25}
-"""All others: 0."""
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Where a customer is, if that is known, and whether a tax number shows that it is a business."""
+
+    country: str | None = None
+    business: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """``reason`` is Stripe's ``taxability_reason``."""
+
+    percent: int
+    reason: str
+
+
+ELSEWHERE = Ruling(0, "not_collecting")
+RULINGS = {
+    ("NO", False): Ruling(25, "standard_rated"),
+    ("NO", True): Ruling(25, "standard_rated"),
+    ("SE", False): Ruling(25, "standard_rated"),
+    ("SE", True): Ruling(0, "reverse_charge"),
+}
+"""By country, and whether it is a business: where the operator of the sandbox is registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +59,5 @@ def taxed(amount: int, percent: float, *, inclusive: bool) -> Taxed:
     return Taxed(amount, rounded(whole.numerator, whole.denominator), inclusive, percent)
 
 
-def percent_for(country: str | None) -> int:
-    return PERCENT_BY_COUNTRY.get(country or "", 0)
+def ruling_for(payer: Payer) -> Ruling:
+    return RULINGS.get((payer.country or "", payer.business), ELSEWHERE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.stripe_sandbox.state import Object
-from appliance.stripe_sandbox.tax import Taxed, percent_for, taxed
+from appliance.stripe_sandbox.tax import Payer, Taxed, ruling_for, taxed
 from appliance.stripe_sandbox.tax_rates import create
 from appliance.stripe_sandbox.world import World
 
@@ -15,13 +15,14 @@ def rates_named(world: World, names: list[str] | None, param: str) -> list[Objec
     return [world.get("tax_rate", name, param) for name in names or []]
 
 
-def automatic_rates(world: World, country: str | None, price: Object | None) -> list[Object]:
-    """The one rate for that country, made when it is first used."""
-    inclusive = price is not None and price["tax_behavior"] == "inclusive"
-    percent = float(percent_for(country))
-    where = country if percent else None
+def automatic_rates(world: World, payer: Payer, *, inclusive: bool) -> list[Object]:
+    """The one rate for that payer, made when it is first used."""
+    ruling = ruling_for(payer)
+    percent = float(ruling.percent)
+    where = payer.country if percent else None
     for row in world.state.table("tax_rate").rows.values():
-        if row.get("_automatic") and (row["country"], row["inclusive"]) == (where, inclusive):
+        same = (row["country"], row["inclusive"], row.get("_reason")) == (where, inclusive, ruling.reason)
+        if row.get("_automatic") and same:
             return [row]
     sent = {
         "display_name": "VAT",
@@ -31,9 +32,14 @@ def automatic_rates(world: World, country: str | None, price: Object | None) -> 
         "tax_type": "vat",
     }
     row = create(world, sent)
-    row["_automatic"] = True
+    row.update(_automatic=True, _reason=ruling.reason)
     world.touch(row)
     return [row]
+
+
+def is_inclusive(price: Object | None, behavior: str | None = None) -> bool:
+    """``behavior`` is that of a line that has no price."""
+    return (behavior if price is None else price["tax_behavior"]) == "inclusive"
 
 
 def taxes_on(amount: int, rates: list[Object]) -> list[tuple[Object, Taxed]]:
@@ -49,7 +55,8 @@ def tax_of(taxes: list[tuple[Object, Taxed]]) -> int:
 
 
 def reason(rate: Object) -> str:
-    return "standard_rated" if rate["percentage"] else "not_collecting"
+    chosen: str | None = rate.get("_reason")
+    return chosen or ("standard_rated" if rate["percentage"] else "not_collecting")
 
 
 def as_invoice_taxes(taxes: list[tuple[Object, Taxed]]) -> list[dict[str, Any]]:

@@ -17,6 +17,9 @@ NAMES = {
     "payment_intent": "payment_intent",
     "payment_method": "PaymentMethod",
     "invoiceitem": "invoiceitem",
+    "tax.calculation": "tax calculation",
+    "tax.transaction": "tax transaction",
+    "tax_id": "tax ID",
     "tax_rate": "tax rate",
     "test_helpers.test_clock": "test clock",
 }

@@ -23,6 +23,18 @@ PARAMS = {
     "POST /v1/prices": "_price_create_params.PriceCreateParams",
     "GET /v1/prices": "_price_list_params.PriceListParams",
     "POST /v1/prices/{}": "_price_update_params.PriceUpdateParams",
+    "POST /v1/customers/{}/tax_ids": "_customer_tax_id_create_params.CustomerTaxIdCreateParams",
+    "GET /v1/customers/{}/tax_ids": "_customer_tax_id_list_params.CustomerTaxIdListParams",
+    "POST /v1/tax/calculations": "tax._calculation_create_params.CalculationCreateParams",
+    "POST /v1/tax/transactions/create_from_calculation": (
+        "tax._transaction_create_from_calculation_params.TransactionCreateFromCalculationParams"
+    ),
+    "POST /v1/tax/transactions/create_reversal": (
+        "tax._transaction_create_reversal_params.TransactionCreateReversalParams"
+    ),
+    "GET /v1/tax/transactions/{}/line_items": (
+        "tax._transaction_line_item_list_params.TransactionLineItemListParams"
+    ),
     "POST /v1/tax_rates": "_tax_rate_create_params.TaxRateCreateParams",
     "GET /v1/tax_rates": "_tax_rate_list_params.TaxRateListParams",
     "POST /v1/checkout/sessions": "checkout._session_create_params.SessionCreateParams",
