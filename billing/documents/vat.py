@@ -82,16 +82,14 @@ def contained(gross: int, basis_points: int) -> int:
     return rounded(gross * basis_points, BASIS_POINTS + basis_points)
 
 
-def parts(value: int, price: int, gross: int, basis_points: int) -> tuple[int, int]:
+def parts(value: int, price: int, gross: int, vat: int) -> tuple[int, int]:
     """Net and tax, in cents, of the first ``value`` cents of a sale of ``price`` that came to ``gross``.
 
-    Of two amounts, the parts of the one less those of the other are of what lies between: a sale that goes back in
-    pieces gives back its net and its tax to the cent.
+    The tax is the same share of the sale's, whoever reckoned that. Of two amounts, the parts of the one less those
+    of the other are of what lies between: a sale that goes back in pieces gives back its net and its tax to the cent.
     """
-    if price == gross:
-        vat = contained(value, basis_points)
-        return value - vat, vat
-    return value, rounded(value * basis_points, BASIS_POINTS)
+    share = rounded(vat * value, price) if price else 0
+    return (value - share if price == gross else value), share
 
 
 def rounded(numerator: int, denominator: int) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import sales
 from billing.documents.buyers import Buyer
-from billing.documents.vat import contained
+from billing.documents.vat import rounded
 from billing.errors import NotFound
 from billing.prices.money import NANODOLLARS_PER_CENT
 
@@ -57,13 +57,16 @@ class Payment(msgspec.Struct, frozen=True):
         """Nano-dollars that are paid beside the value: 0 where prices include the tax."""
         return self.gross_cents * NANODOLLARS_PER_CENT - self.value_nanodollars
 
+    @property
+    def price_cents(self) -> int:
+        """As it was advertised."""
+        return self.value_nanodollars // NANODOLLARS_PER_CENT
+
     def value_of(self, gross_cents: int) -> int:
         """Cents of its value that are in so much of what was paid."""
         if self.vat_on_top == 0:
             return gross_cents
-        if gross_cents == self.gross_cents:
-            return self.value_nanodollars // NANODOLLARS_PER_CENT
-        return gross_cents - contained(gross_cents, self.vat_basis_points)
+        return rounded(gross_cents * self.price_cents, self.gross_cents)
 
 
 class Refund(msgspec.Struct, frozen=True):

@@ -442,12 +442,8 @@ async def _of_invoice(connection: AsyncConnection, payment: Payment, cents: int)
 
 def _amounts(payment: Payment, given: int, cents: int) -> dict[str, int]:
     """Of ``cents`` of the payment's value, after ``given`` of it were given back. Pure."""
-    price = payment.value_nanodollars // NANODOLLARS_PER_CENT
-    if given + cents == price:
-        until = (payment.net_cents, payment.vat_cents)
-    else:
-        until = parts(given + cents, price, payment.gross_cents, payment.vat_basis_points)
-    before = parts(given, price, payment.gross_cents, payment.vat_basis_points)
+    price, gross, tax = payment.price_cents, payment.gross_cents, payment.vat_cents
+    until, before = parts(given + cents, price, gross, tax), parts(given, price, gross, tax)
     net, vat = until[0] - before[0], until[1] - before[1]
     return {
         "value_nanodollars": cents * NANODOLLARS_PER_CENT,

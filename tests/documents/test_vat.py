@@ -1,11 +1,13 @@
 """Value added tax: no cent is lost or made, whoever buys."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.documents.buyers import Buyer
-from billing.documents.vat import VOUCHER, Taxing, VatRule, contained, quote, rule_for
+from billing.documents.vat import VOUCHER, Taxing, VatRule, contained, parts, quote, rule_for
 from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.documents.conftest import ATHENS, OSLO
 from tests.taxing import ABROAD, INCLUDED, NORWAY
@@ -25,6 +27,19 @@ def test_net_and_tax_are_the_gross_and_the_tax_is_right_to_half_a_cent(
     assert price == (quoted.gross if included else quoted.net)
     base = 10_000 + basis_points if included else 10_000
     assert abs(2 * (quoted.vat * base - price * basis_points)) <= base
+
+
+@given(st.integers(min_value=1, max_value=10_000_000), st.integers(min_value=0, max_value=50), st.data())
+def test_what_goes_back_in_pieces_is_the_sale_to_the_cent(price: int, percent: int, data: st.DataObject) -> None:
+    """Whoever reckoned the tax: it is within a few cents of the rate, or exactly at it."""
+    vat = max(0, price * percent // 100 + data.draw(st.integers(min_value=-2, max_value=2)))
+    for gross in (price, price + vat):
+        vat = min(vat, gross)
+        ends = sorted(data.draw(st.lists(st.integers(min_value=0, max_value=price), max_size=4)))
+        pairs = list(pairwise(parts(end, price, gross, vat) for end in (0, *ends, price)))
+        pieces = [(until[0] - before[0], until[1] - before[1]) for before, until in pairs]
+        assert all(net >= 0 and tax >= 0 for net, tax in pieces)
+        assert [sum(part) for part in zip(*pieces, strict=True)] == [gross - vat, vat]
 
 
 @given(cents, points)
