@@ -17,8 +17,8 @@ from appliance.door.headers import Headers, strict_transport
 from appliance.door.limits import Limits
 from appliance.postgres import embedded_url
 from billing.documents.buyers import Seller
-from billing.documents.vat import Taxing, VatRule
-from billing.payments.provider import CURRENCY
+from billing.documents.vat import Taxing, VatCode, VatRule
+from billing.payments.provider import CURRENCY, StripeTax
 from billing.plans.catalog import Plan, PlansError, parse_plans
 from serving.catalog.models import Model, ModelsError, parse_models
 
@@ -172,14 +172,29 @@ class VatRuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str = ""
 
 
+class VatCodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of `vat.codes`. `reason` is the `taxability_reason` of Stripe's."""
+
+    country: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2}|\*)$")]
+    code: str
+    reason: str = "*"
+
+
 class VatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section `vat` of appliance.yaml. Rules are tried in order; the last must be for everybody."""
 
+    by: Literal["table", "stripe"] = "table"
+    tax_code: Annotated[str, msgspec.Meta(pattern=r"^txcd_\d{8}$")] = "txcd_10103001"
     prices: Literal["including", "excluding"] = "including"
     falls: Literal["purchase", "use"] = "purchase"
     rules: tuple[VatRuleSettings, ...] = (
         VatRuleSettings("NO", "25", "3"),
         VatRuleSettings("*", "0", "52", note="Zero-rated: services to recipients outside Norway (mval. § 6-22)"),
+    )
+    codes: tuple[VatCodeSettings, ...] = (
+        VatCodeSettings("NO", "3"),
+        VatCodeSettings("*", "7", "standard_rated"),
+        VatCodeSettings("*", "52"),
     )
 
 
@@ -221,6 +236,7 @@ class Settings:
     document_series: str
     """What stands before the numbers of documents."""
     taxing: Taxing
+    stripe_tax: StripeTax | None
     config_folder: Path
     """Of appliance.yaml: the files that it names are relative to it."""
     metrics_networks: tuple[Network, ...]
@@ -438,7 +454,8 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         payments=_payments(parsed.payments),
         seller=_seller(parsed.seller, parsed.site),
         document_series=parsed.seller.series,
-        taxing=_taxing(parsed.vat, parsed.seller),
+        taxing=(taxing := _taxing(parsed.vat, parsed.seller)),
+        stripe_tax=_stripe_tax(parsed.vat, taxing),
         config_folder=file.resolve().parent,
         metrics_networks=_networks("gateway.metrics_networks", parsed.gateway.metrics_networks),
         health_networks=_networks("gateway.health_networks", parsed.gateway.health_networks),
@@ -520,7 +537,25 @@ def _taxing(section: VatSettings, seller: SellerSettings) -> Taxing:
     ]
     if not rules or (rules[-1].country, rules[-1].business) != ("*", None):
         raise SettingsError('appliance.yaml: vat.rules: the last must be for all buyers of country "*"')
-    return Taxing(rules, included=section.prices == "including", at_use=section.falls == "use")
+    codes = [VatCode(one.country, one.reason, one.code) for one in section.codes]
+    if not codes or (codes[-1].country, codes[-1].reason) != ("*", "*"):
+        raise SettingsError('appliance.yaml: vat.codes: the last must be for country "*" and reason "*"')
+    by_stripe = section.by == "stripe"
+    if by_stripe and section.falls == "use":
+        raise SettingsError(
+            "appliance.yaml: vat.falls: Stripe reckons the tax of what is bought, not of what is used"
+        )
+    return Taxing(
+        rules,
+        included=section.prices == "including",
+        at_use=section.falls == "use",
+        by_stripe=by_stripe,
+        codes=codes,
+    )
+
+
+def _stripe_tax(section: VatSettings, taxing: Taxing) -> StripeTax | None:
+    return StripeTax(section.tax_code, taxing.included) if taxing.by_stripe else None
 
 
 def _stripe_key(text: str | None) -> str | None:

@@ -58,11 +58,13 @@ class Till:
 def provider_of(settings: Settings, clock: Clock) -> StripeProvider | None:
     """To Stripe, or to the sandbox of this machine; None where nothing is sold. Raises SecretsError."""
     if settings.stripe_key is not None:
-        return StripeProvider(settings.stripe_key, settings.stripe_webhook_secret or "", clock)
+        return StripeProvider(
+            settings.stripe_key, settings.stripe_webhook_secret or "", clock, tax=settings.stripe_tax
+        )
     if not settings.sandbox:
         return None
     keys = secrets.read_sandbox(settings.secrets)
-    return StripeProvider(keys.key, keys.webhook, clock, base=settings.stripe_sandbox_url)
+    return StripeProvider(keys.key, keys.webhook, clock, base=settings.stripe_sandbox_url, tax=settings.stripe_tax)
 
 
 async def require_one_mode_of(settings: Settings) -> None:
@@ -115,7 +117,7 @@ def till(
     store = PostgresStore(database)
     credit = Credit(store, clock, refund_days=refund_days)
     following = Following(database, store, provider, taxing, offer.grace, clock)
-    settling = Settling(database, provider, credit, clock)
+    settling = Settling(database, provider, credit, taxing, clock)
     refunds = Refunds(database, provider, credit, clock)
     disputes = Disputes(database, provider, credit, following, clock, invoice_term)
     top_ups = TopUps(database, provider, settling, taxing, bounds, clock)
@@ -145,9 +147,9 @@ def till(
         refunds,
         disputes,
         Sweep(database, provider, settling, clock),
-        Customers(database, provider),
+        Customers(database, provider, taxing),
         Subscriptions(database, following, provider, offer.plans, taxing, clock, prorated=offer.prorated),
         Upkeep(database, following, provider, clock),
-        Invoices(database, provider, clock),
+        Invoices(database, provider, taxing, clock),
         Inbox(database, provider, of_ours | dict(handlers or {}), clock),
     )

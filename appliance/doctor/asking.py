@@ -32,6 +32,7 @@ EVENTS = (
     "customer.subscription.deleted",
     "customer.subscription.updated",
     "invoice.created",
+    "invoice.finalization_failed",
     "invoice.paid",
     "invoice.payment_failed",
     "payment_intent.canceled",
@@ -71,9 +72,12 @@ def known(settings: Settings) -> Selling:
         example_terms=not (settings.site.terms_file and settings.site.privacy_file),
         seller_lacks=tuple(f"seller.{name}" for name in fields if not getattr(seller, name)),
         has_bank_account=bool(seller.bank_account),
-        vat_doubts=doubts_about(settings.taxing.rules, seller.country, registered=seller.registered),
-        zero_rated=zero_rated(settings.taxing.rules, seller.country),
+        vat_doubts=()
+        if settings.taxing.by_stripe
+        else doubts_about(settings.taxing.rules, seller.country, registered=seller.registered),
+        zero_rated=() if settings.taxing.by_stripe else zero_rated(settings.taxing.rules, seller.country),
         anybody_joins=settings.site.sign_up == "open",
+        tax_by_stripe=settings.taxing.by_stripe,
         webhook_url=settings.site_url + STRIPE_WEBHOOK_PATH,
     )
 
@@ -101,6 +105,13 @@ async def ask_stripe(facts: Selling, provider: Provider, clock: Clock) -> Sellin
         currency=account.currency,
         clock_off_seconds=(clock() - account.clock).total_seconds(),
     )
+    if facts.tax_by_stripe:
+        try:
+            facts = replace(facts, tax_lacks=await provider.tax_lacks())
+        except RightsMissing:
+            return replace(facts, may_not_read=("tax settings",))
+        except (PaymentsUnavailable, PaymentsRefused):
+            return facts
     try:
         return _with_webhook(facts, await provider.webhooks())
     except RightsMissing:

@@ -34,10 +34,11 @@ class Selling:
 
     `mode` is that of the key. `asked` is how Stripe answered; without an answer, what only it knows is None or
     empty. `may_not_read` is what a restricted key has no right to. `clock_off_seconds` is how far this machine is
-    ahead of Stripe. `webhook` is what Stripe has for `webhook_url`. Since the last webhook that was taken,
-    `swept` events were found by asking, and one or more were refused for their signature; `of_other_mode` are
-    payments by a key of the other mode. `zero_rated` are the countries of `EUROPE` whose consumers pay no tax by
-    the table, `consumers_of` those of consumers who have bought.
+    ahead of Stripe. `tax_lacks` is what Stripe Tax has to know of the seller and does not. `webhook` is what
+    Stripe has for `webhook_url`. Since the last webhook that was taken, `swept` events were found by asking, and
+    one or more were refused for their signature; `of_other_mode` are payments by a key of the other mode.
+    `zero_rated` are the countries of `EUROPE` whose consumers pay no tax by the table, `consumers_of` those of
+    consumers who have bought.
     """
 
     mode: Mode
@@ -50,6 +51,8 @@ class Selling:
     zero_rated: Sequence[str] = ()
     anybody_joins: bool = False
     consumers_of: Sequence[str] = ()
+    tax_by_stripe: bool = False
+    tax_lacks: Sequence[str] = ()
     asked: Literal["answered", "unreachable", "refused"] | None = None
     may_not_read: Sequence[str] = ()
     country: str = ""
@@ -66,7 +69,7 @@ class Selling:
 def examine_selling(facts: Selling) -> list[Finding]:
     """Only what there is to say."""
     checks: Sequence[Callable[[Selling], Finding | None]] = (
-        _key, _mode, _seller, _bank, _vat, _consumers, _clock, _webhook,
+        _key, _mode, _seller, _bank, _vat, _consumers, _stripe_tax, _clock, _webhook,
     )  # fmt: skip
     return [finding for check in checks if (finding := check(facts)) is not None]
 
@@ -138,6 +141,15 @@ def _consumers(facts: Selling) -> Finding | None:
     found = f"{who} at 0 %, by the row * of vat.rules: they owe you the tax of their own country"
     advice = "ask your accountant, and add their countries to vat.rules: docs/decisions/0033-value-added-tax.md"
     return Finding("consumers abroad", "warn", found, advice)
+
+
+def _stripe_tax(facts: Selling) -> Finding | None:
+    if facts.mode not in ("test", "live") or not facts.tax_by_stripe or facts.asked != "answered":
+        return None
+    if facts.tax_lacks:
+        found = f"Stripe Tax is not active, so that nothing can be sold: it lacks {', '.join(facts.tax_lacks)}"
+        return Finding("stripe tax", "fail", found, f"fill it in at {DASHBOARD}/settings/tax")
+    return Finding("stripe tax", "ok", "active: it taxes where you are registered at Stripe Tax, and nowhere else")
 
 
 def _clock(facts: Selling) -> Finding | None:

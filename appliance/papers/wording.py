@@ -14,6 +14,16 @@ from billing.documents.settled import InvoiceState
 from billing.plans.catalog import in_language
 from billing.prices.money import format_dollars
 
+UNTAXED = (
+    "not_collecting",
+    "not_subject_to_tax",
+    "not_supported",
+    "product_exempt",
+    "product_exempt_holiday",
+    "zero_rated",
+)
+"""Stripe's reasons for a rate of 0, but for the two that have words of their own."""
+
 
 class Words:
     """The words of ``billing.documents.posting``. ``service`` is what it is called."""
@@ -62,6 +72,16 @@ class Words:
     def taxed_when_used(self, language: str) -> str:
         say = speaker(language)
         return say("Credit that is paid in advance: VAT is charged when it is used.")
+
+    def reckoned(self, reason: str, language: str) -> str:
+        say = speaker(language)
+        if reason == "reverse_charge":
+            return say("Reverse charge: the buyer accounts for VAT.")
+        if reason == "customer_exempt":
+            return say("The buyer is exempt from VAT.")
+        if reason in UNTAXED:
+            return say("No VAT: it is zero-rated, or not due from the seller in the buyer's country.")
+        return ""
 
 
 def title_of(kind: Kind, say: Say) -> str:

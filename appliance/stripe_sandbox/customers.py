@@ -140,9 +140,12 @@ def existing(world: World, name: str | None, param: str = "customer") -> Object:
 
 def payer_of(world: World, row: Object) -> Payer:
     """As its tax is reckoned."""
-    address = row.get("address") or {}
-    country = address.get("country") if _located(address) else None
-    return Payer(country, business=bool(tax_ids.of_customer(world, row["id"])))
+    return payer_in(row.get("address"), business=bool(tax_ids.of_customer(world, row["id"])))
+
+
+def payer_in(address: Object | None, *, business: bool) -> Payer:
+    known = address or {}
+    return Payer(known.get("country") if _located(known) else None, business)
 
 
 def _located(address: Object) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.stripe_sandbox.customers import existing, payer_of
+from appliance.stripe_sandbox import tax_ids
+from appliance.stripe_sandbox.customers import ADDRESS, existing, payer_in
 from appliance.stripe_sandbox.params import Group, Many, Need, OneOf, Params, Schema, currency, text, whole
 from appliance.stripe_sandbox.settings import DAY_SECONDS
 from appliance.stripe_sandbox.state import Object
 from appliance.stripe_sandbox.tax import Payer, Ruling, Taxed, ruling_for, taxed
-from appliance.stripe_sandbox.tax_ids import of_customer
 from appliance.stripe_sandbox.world import World, refuse_if
 
 VALID_DAYS = 90
@@ -21,15 +21,22 @@ LINE: Schema = {
 }
 CREATED: Schema = {
     "currency": Need(currency),
-    "customer": Need(text),
+    "customer": text,
+    "customer_details": Group(
+        {
+            "address": Need(Group(ADDRESS)),
+            "address_source": Need(OneOf("billing", "shipping")),
+            "tax_ids": Many(Group(tax_ids.CREATED)),
+        }
+    ),
     "line_items": Need(Many(Group(LINE))),
 }
 
 
 def create(world: World, params: Params) -> Object:
     """Raises InvalidRequest if nobody knows where the customer is."""
-    customer = existing(world, params["customer"])
-    payer = payer_of(world, customer)
+    details = _details(world, params)
+    payer = payer_in(details["address"], business=bool(details["tax_ids"]))
     refuse_if(
         payer.country is None,
         "We could not determine the customer's tax location based on the provided customer address.",
@@ -47,16 +54,8 @@ def create(world: World, params: Params) -> Object:
             "object": "tax.calculation",
             "amount_total": sum(one["amount"] for one in lines) + on_top,
             "currency": params["currency"],
-            "customer": customer["id"],
-            "customer_details": {
-                "address": customer["address"],
-                "address_source": "billing",
-                "ip_address": None,
-                "tax_ids": [
-                    {"type": one["type"], "value": one["value"]} for one in of_customer(world, customer["id"])
-                ],
-                "taxability_override": "none",
-            },
+            "customer": params.get("customer"),
+            "customer_details": details,
             "expires_at": world.now + VALID_DAYS * DAY_SECONDS,
             "livemode": False,
             "ship_from_details": None,
@@ -68,6 +67,30 @@ def create(world: World, params: Params) -> Object:
             "_lines": lines,
         },
     )
+
+
+def _details(world: World, params: Params) -> Object:
+    """Of the customer, or as the request says them. Raises InvalidRequest."""
+    refuse_if(
+        bool(params.get("customer")) == bool(params.get("customer_details")),
+        "You must specify exactly one of these parameters: customer, customer_details.",
+        param="customer_details",
+    )
+    if params.get("customer"):
+        customer = existing(world, params["customer"])
+        address = customer["address"]
+        numbers = [(one["type"], one["value"]) for one in tax_ids.of_customer(world, customer["id"])]
+    else:
+        sent = params["customer_details"]
+        address = dict.fromkeys(ADDRESS) | sent["address"]
+        numbers = [(one["type"], tax_ids.written(one)) for one in sent.get("tax_ids", [])]
+    return {
+        "address": address,
+        "address_source": "billing",
+        "ip_address": None,
+        "tax_ids": [{"type": kind, "value": value} for kind, value in numbers],
+        "taxability_override": "none",
+    }
 
 
 def retrieve(world: World, _params: Params, name: str) -> Object:

@@ -23,9 +23,7 @@ LISTED = UNDATED
 
 def create(world: World, params: Params, customer: str) -> Object:
     """Raises InvalidRequest, ``tax_id_invalid``."""
-    kind, value = params["type"], params["value"] or ""
-    if re.fullmatch(FORMS[kind], value) is None:
-        raise InvalidRequest(f"Invalid value for {kind}.", code="tax_id_invalid", param="value")
+    kind, value = params["type"], written(params)
     row: Object = {
         "id": world.new_id("txi"),
         "object": "tax_id",
@@ -42,6 +40,14 @@ def create(world: World, params: Params, customer: str) -> Object:
     world.add("tax_id", row)
     world.emit("customer.tax_id.created", row)
     return row
+
+
+def written(sent: Params) -> str:
+    """Raises InvalidRequest, ``tax_id_invalid``."""
+    value = sent["value"] or ""
+    if re.fullmatch(FORMS[sent["type"]], value) is None:
+        raise InvalidRequest(f"Invalid value for {sent['type']}.", code="tax_id_invalid", param="value")
+    return str(value)
 
 
 def of_customer(world: World, customer: str) -> list[Object]:

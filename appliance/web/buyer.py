@@ -1,6 +1,7 @@
 """Who buys, as documents will say it. It is asked for before the first purchase."""
 
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -13,6 +14,7 @@ from appliance.site.forms import local, read_form
 from appliance.site.pages import Routes, go
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
+from appliance.texts import Say
 from billing.clock import Clock
 from billing.database.db import Database
 from billing.documents.buyers import FIELD_CHARACTERS, Buyer, buyer_of, keep_buyer
@@ -40,14 +42,15 @@ class BuyerPages:
             buyer = await buyer_of(connection, visitor.person.account_id)
         filled = _fields(buyer) if buyer is not None else {"name": visitor.person.name, "business": ""}
         then, done = request.query_params.get("next", ""), request.query_params.get("done", "")
-        return self._shown(visitor, filled, then, done=bool(done), is_known=buyer is not None)
+        error = _not_taxable(visitor.say) if request.query_params.get("refused") else ""
+        return self._shown(visitor, filled, then, error=error, done=bool(done), is_known=buyer is not None)
 
     async def keep(self, request: Request, visitor: Visitor) -> Response:
         """Then back to whatever was being bought."""
         form = await read_form(request)
         try:
             buyer = _parse(form)
-            if buyer.tax_number is None and needs_tax_number(buyer, self._taxing.rules):
+            if buyer.tax_number is None and needs_tax_number(buyer, self._taxing):
                 raise _Refused("A business in your country buys without VAT. Its tax number is needed for that.")
         except IdentityError as refused:
             return self._shown(visitor, form, form["next"], 400, refused.said(visitor.say))
@@ -77,6 +80,18 @@ class BuyerPages:
             done=done,
             is_known=is_known,
         )
+
+
+def put_right(then: str) -> Response:
+    """To the form, of a buyer whom Stripe does not take; then back to ``then``."""
+    return go(f"{HERE}?{urlencode({'next': then, 'refused': 'yes'})}")
+
+
+def _not_taxable(say: Say) -> str:
+    return say(
+        "The VAT cannot be told for this address, or the tax number is not right. Nothing was charged: please "
+        "correct it."
+    )
 
 
 class _Refused(IdentityError):

@@ -19,7 +19,7 @@ from billing.database.db import Database
 from billing.documents.buyers import buyer_of
 from billing.errors import Conflict
 from billing.ids import new_id
-from billing.payments.provider import CheckoutStatus, Gone, Provider
+from billing.payments.provider import BuyerRefused, CheckoutStatus, Gone, Provider
 from billing.payments.records import wallet
 from billing.payments.settling import OF_CREDIT, Mismatch
 from billing.payments.shop import NoBuyer, NotForSale, Shop
@@ -79,6 +79,8 @@ class BuyingPages:
             quote = await self._shop.quote(account_id, cents)
         except NoBuyer:
             return go(on_the_way(buyer.HERE, f"{HERE}/buy/{cents}"))
+        except BuyerRefused:
+            return buyer.put_right(f"{HERE}/buy/{cents}")
         except NotForSale:
             return await self._page.shown(visitor, 400, error=self._why_not_for_sale(visitor.say, cents))
         async with self._database.begin() as connection:
@@ -110,6 +112,8 @@ class BuyingPages:
             )
         except NoBuyer:
             return go(on_the_way(buyer.HERE, f"{HERE}/buy/{cents}"))
+        except BuyerRefused:
+            return buyer.put_right(f"{HERE}/buy/{cents}")
         except NotForSale:
             return await self._page.shown(visitor, 400, error=self._why_not_for_sale(visitor.say, cents))
         except Conflict:

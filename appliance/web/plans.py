@@ -20,7 +20,7 @@ from billing.customers.accounts import list_lots
 from billing.database.db import Database
 from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.vat import Taxing, quote
-from billing.payments.provider import Declined, Provider
+from billing.payments.provider import BuyerRefused, Declined, Provider
 from billing.payments.shop import NoBuyer
 from billing.payments.subscribed import Subscription, last_of, running_of
 from billing.payments.subscriptions.changes import NotPossible, Preview, PreviewOld
@@ -32,7 +32,10 @@ HERE = "/plan"
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A plan as this visitor sees it: ``cents`` are what they pay each month, tax included."""
+    """A plan as this visitor sees it: ``cents`` are what they pay each month, tax included.
+
+    Where Stripe reckons the tax and it comes on top, they are without it: the preview asks Stripe.
+    """
 
     plan: Plan
     cents: int
@@ -95,6 +98,8 @@ class PlanPages:
             preview = await self._subscriptions.preview(account_id, plan.id)
         except NoBuyer:
             return go(on_the_way(buyer.HERE, f"{HERE}/choose/{plan.id}"))
+        except BuyerRefused:
+            return buyer.put_right(f"{HERE}/choose/{plan.id}")
         except NotPossible:
             return await self._shown(visitor, 409, visitor.say("You cannot change to this plan now."))
         async with self._database.begin() as connection:
@@ -122,6 +127,8 @@ class PlanPages:
             )
         except NoBuyer:
             return go(on_the_way(buyer.HERE, f"{HERE}/choose/{plan.id}"))
+        except BuyerRefused:
+            return buyer.put_right(f"{HERE}/choose/{plan.id}")
         except NotPossible:
             return await self._shown(visitor, 409, visitor.say("You have a plan already."))
         return RedirectResponse(url, 303)
@@ -145,6 +152,8 @@ class PlanPages:
         await self._ordering.count(visitor.person.account_id)
         try:
             await self._subscriptions.upgrade(visitor.person.account_id, plan.id, preview)
+        except BuyerRefused:
+            return buyer.put_right(f"{HERE}/choose/{plan.id}")
         except PreviewOld:
             changed = visitor.say("The amount has changed. Nothing was charged: please look again.")
             return await self._previewed(visitor, plan, 409, changed)
@@ -230,7 +239,7 @@ class PlanPages:
             left=left,
             ended=ended,
             cards=[self._card(plan, running, buying) for plan in self._plans.values()],
-            tax_on_top=not self._taxing.included and buying is None,
+            tax_on_top=not self._taxing.included and (buying is None or self._taxing.by_stripe),
             error=error,
             done=_done(visitor.say).get(done, ""),
         )  # fmt: skip
@@ -243,7 +252,9 @@ class PlanPages:
         return Card(plan, self._pays(plan.cents, buying), current, following)
 
     def _pays(self, cents: int, buying: Buyer | None) -> int:
-        return cents if buying is None else quote(cents, buying, self._taxing, is_credit=False).gross
+        if buying is None or self._taxing.by_stripe:
+            return cents
+        return quote(cents, buying, self._taxing, is_credit=False).gross
 
 
 async def _left_of_allowance(connection: AsyncConnection, account_id: int) -> int:

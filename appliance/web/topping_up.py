@@ -11,6 +11,7 @@ from appliance.web import buyer
 from appliance.web.credit import HERE, CreditPage
 from appliance.web.ordering import Ordering
 from billing.errors import Conflict
+from billing.payments.provider import BuyerRefused
 from billing.payments.shop import NoBuyer, NotForSale
 from billing.payments.top_up import TopUps
 from billing.prices.money import parse_cents, parse_dollars
@@ -77,6 +78,8 @@ class TopUpPages:
             return await self._page.shown(visitor, 400, wrong)
         except NoBuyer:
             return go(on_the_way(buyer.HERE, HERE))
+        except BuyerRefused:
+            return buyer.put_right(HERE)
         except Conflict:
             return await self._page.shown(visitor, 400, say("Save a card first."))
         return go(f"{HERE}?done=rule")

@@ -60,6 +60,7 @@ class Paying:
         await self._asking(self._till.refunds.look)
 
     async def keep_plans(self) -> None:
+        await self._asking(self._till.customers.tell_buyers)
         await self._till.upkeep.run_once()
 
     async def import_movements(self) -> None:

@@ -52,6 +52,7 @@ wallet = Table(
     Column("top_up_cents", BigInteger),
     Column("ceiling_cents", BigInteger),
     Column("paused", Text),
+    moment("told_at", nullable=True),
     CheckConstraint(
         "(below_nanodollars IS NULL) = (top_up_cents IS NULL)"
         " AND (top_up_cents IS NULL) = (ceiling_cents IS NULL)",
@@ -64,7 +65,8 @@ wallet = Table(
         postgresql_where=text("below_nanodollars IS NOT NULL AND card IS NOT NULL AND paused IS NULL"),
     ),
     comment="the account at Stripe, the saved card by Stripe's id, and when it is charged by itself;"
-    " ceiling_cents in a calendar month; paused: why it is not charged until somebody looks",
+    " ceiling_cents in a calendar month; paused: why it is not charged until somebody looks;"
+    " told_at: which state of the buyer Stripe knows",
 )
 
 plan_version = Table(
@@ -86,8 +88,11 @@ plan_price = Table(
     metadata,
     Column("version_id", ForeignKey("plan_version.id"), primary_key=True, autoincrement=False),
     Column("cents", BigInteger, primary_key=True, autoincrement=False),
+    Column("tax", Text, primary_key=True, server_default="paid"),
     Column("price", Text, nullable=False, unique=True),
-    comment="append-only: the plan's version at Stripe; cents: with the tax that its buyers pay",
+    CheckConstraint("tax IN ('paid', 'inclusive', 'exclusive')", name="tax"),
+    comment="append-only: the plan's version at Stripe; cents: with the tax that its buyers pay,"
+    " or where Stripe reckons it (tax: inclusive, exclusive) as advertised",
 )
 
 subscription = Table(
@@ -141,6 +146,8 @@ payment = Table(
     Column("gross_cents", BigInteger, nullable=False),
     Column("vat_code", Text, nullable=False),
     Column("vat_basis_points", Integer, nullable=False),
+    Column("vat_reason", Text),
+    Column("tax_calculation", Text),
     Column("buyer", JSONB, nullable=False),
     moment("created_at"),
     moment("paid_at", nullable=True),
@@ -176,7 +183,8 @@ payment = Table(
     comment="money that is asked for or came; its id is the cause of its lot; value: of the lot or of the plan;"
     " save_card: its page keeps the card; document_id: the invoice that it pays;"
     " period: of a plan that it pays for;"
-    " way: bank is what the operator saw on his own bank account",
+    " way: bank is what the operator saw on his own bank account;"
+    " vat_reason: Stripe's, where Stripe reckoned the tax, tax_calculation: by which of its calculations",
 )
 
 refund = Table(

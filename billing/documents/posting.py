@@ -30,7 +30,7 @@ NOTICE = "document"
 
 _SOLD = """
 SELECT p.id, p.account_id, p.kind, p.value_nanodollars, p.net_cents, p.vat_cents, p.gross_cents, p.vat_code,
-    p.vat_basis_points, p.buyer::text AS buyer, p.paid_at, p.period_start, p.period_end,
+    p.vat_basis_points, p.vat_reason, p.buyer::text AS buyer, p.paid_at, p.period_start, p.period_end,
     (v.terms->'names')::text AS plan
 FROM payment p
 LEFT JOIN plan_version v ON v.id = p.version_id
@@ -91,6 +91,10 @@ class Wording(Protocol):
 
     def taxed_when_used(self, language: str) -> str:
         """The note on a sale of credit on which tax falls later."""
+        ...
+
+    def reckoned(self, reason: str, language: str) -> str:
+        """The note on a sale whose tax is so high for this reason of Stripe's; "" where nothing has to be said."""
         ...
 
 
@@ -174,7 +178,7 @@ class Posting:
                 gross_cents=row.gross_cents,
                 vat_code=row.vat_code,
                 vat_basis_points=row.vat_basis_points,
-                note=note_on(office, buyer, row.vat_code, language),
+                note=note_on(office, buyer, row.vat_code, language, row.vat_reason),
                 exchange=exchange,
             )
             return _counted(await post(connection, draft, self._clock()))
@@ -211,8 +215,10 @@ async def exchanged(office: Office, moment: datetime) -> Exchanged | None:
     return None if office.exchange is None else await office.exchange.on(moment.astimezone(UTC).date())
 
 
-def note_on(office: Office, buyer: Buyer, code: str, language: str) -> str:
-    """What the law wants written beside the tax of ``code``."""
+def note_on(office: Office, buyer: Buyer, code: str, language: str, reason: str | None = None) -> str:
+    """What the law wants written beside the tax of ``code``; ``reason`` is Stripe's, where it reckoned the tax."""
+    if reason is not None:
+        return office.wording.reckoned(reason, language)
     if code == VOUCHER:
         return office.wording.taxed_when_used(language)
     rule = rule_for(buyer, office.taxing.rules)

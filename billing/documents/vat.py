@@ -29,16 +29,48 @@ class VatRule(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class VatCode(msgspec.Struct, frozen=True):
+    """What the seller's books call the tax of buyers in ``country`` that Stripe reckoned for ``reason``.
+
+    ``reason`` is Stripe's ``taxability_reason``; ``*`` is any other, and any other country.
+    """
+
+    country: str
+    reason: str
+    code: str
+
+
+class Reckoned(msgspec.Struct, frozen=True):
+    """The tax that Stripe reckoned, in cents, and why so much: its ``taxability_reason``.
+
+    ``included``: it is in the price that is advertised; else it came on top of it.
+    """
+
+    vat: int
+    basis_points: int
+    reason: str
+    included: bool
+
+
 class Taxing(msgspec.Struct, frozen=True):
-    """``included``: prices have the tax in them; else it comes on top. ``at_use``: credit is taxed when used."""
+    """``included``: prices have the tax in them; else it comes on top. ``at_use``: credit is taxed when used.
+
+    ``by_stripe``: Stripe reckons the tax of what is sold. ``rules`` count for what it did not reckon, and
+    ``codes`` say what the books call what it did.
+    """
 
     rules: Sequence[VatRule]
     included: bool = True
     at_use: bool = False
+    by_stripe: bool = False
+    codes: Sequence[VatCode] = ()
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """What the buyer pays, and what it is for: ``value`` in nano-dollars is the credit, or the plan's price."""
+    """What the buyer pays, and what it is for: ``value`` in nano-dollars is the credit, or the plan's price.
+
+    ``reason`` is Stripe's, of a tax that it reckoned, and ``calculation`` its id of how, where it has one.
+    """
 
     value: int
     net: int
@@ -47,6 +79,8 @@ class Quote(msgspec.Struct, frozen=True):
     code: str
     basis_points: int
     note: str
+    reason: str | None = None
+    calculation: str | None = None
 
 
 def rule_for(buyer: Buyer, rules: Sequence[VatRule]) -> VatRule:
@@ -57,9 +91,14 @@ def rule_for(buyer: Buyer, rules: Sequence[VatRule]) -> VatRule:
     raise LookupError(f"no rule of value added tax is for buyers in {buyer.country}")
 
 
-def needs_tax_number(buyer: Buyer, rules: Sequence[VatRule]) -> bool:
-    """Whether it pays no tax for being a business: it has to show that it is one."""
-    rule = rule_for(buyer, rules)
+def needs_tax_number(buyer: Buyer, taxing: Taxing) -> bool:
+    """Whether it pays no tax for being a business: it has to show that it is one.
+
+    Where Stripe reckons the tax, whoever shows no number is taxed as a consumer.
+    """
+    if taxing.by_stripe:
+        return False
+    rule = rule_for(buyer, taxing.rules)
     return rule.business is True and rule.basis_points == 0
 
 
@@ -77,6 +116,33 @@ def quote(price: int, buyer: Buyer, taxing: Taxing, *, is_credit: bool) -> Quote
     return Quote(price * NANODOLLARS_PER_CENT, net, vat, gross, rule.code, rule.basis_points, rule.note)
 
 
+def quote_reckoned(
+    gross: int, tax: Reckoned, buyer: Buyer, taxing: Taxing, calculation: str | None = None
+) -> Quote:
+    """Of ``gross`` cents that Stripe asks for, with its tax in them. Raises LookupError as ``code_for``."""
+    value = gross if tax.included else gross - tax.vat
+    code = code_for(buyer.country, tax.reason, taxing.codes)
+    return Quote(
+        value * NANODOLLARS_PER_CENT,
+        gross - tax.vat,
+        tax.vat,
+        gross,
+        code,
+        tax.basis_points,
+        "",
+        tax.reason,
+        calculation,
+    )
+
+
+def code_for(country: str, reason: str, codes: Sequence[VatCode]) -> str:
+    """The first that fits. Raises LookupError; ``appliance.settings`` sees to it that the last fits all."""
+    for one in codes:
+        if one.country in (country, "*") and one.reason in (reason, "*"):
+            return one.code
+    raise LookupError(f"no code of the books is for a tax that is {reason} in {country}")
+
+
 def contained(gross: int, basis_points: int) -> int:
     """The tax that is in an amount."""
     return rounded(gross * basis_points, BASIS_POINTS + basis_points)
@@ -86,7 +152,8 @@ def parts(value: int, price: int, gross: int, vat: int) -> tuple[int, int]:
     """Net and tax, in cents, of the first ``value`` cents of a sale of ``price`` that came to ``gross``.
 
     The tax is the same share of the sale's, whoever reckoned that. Of two amounts, the parts of the one less those
-    of the other are of what lies between: a sale that goes back in pieces gives back its net and its tax to the cent.
+    of the other are of what lies between: a sale that goes back in pieces gives back its net and its tax to the
+    cent.
     """
     share = rounded(vat * value, price) if price else 0
     return (value - share if price == gross else value), share

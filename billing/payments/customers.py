@@ -1,9 +1,17 @@
 """An account at Stripe: a customer of its own, made when it first buys something, gone with the account."""
 
 import hashlib
+import logging
+from typing import Any
+
+from sqlalchemy import Row
 
 from billing.database.db import Database, execute, fetch
-from billing.payments.provider import Provider
+from billing.documents.buyers import buyer_of
+from billing.documents.vat import Taxing
+from billing.payments.provider import BuyerRefused, Provider
+
+log = logging.getLogger(__name__)
 
 _KEEP = """
 INSERT INTO wallet (account_id, customer) VALUES ($1, $2)
@@ -13,6 +21,13 @@ _DELETED = """
 SELECT w.account_id, w.customer FROM wallet w JOIN account a ON a.id = w.account_id
 WHERE a.status = 'deleted' ORDER BY w.account_id LIMIT $1
 """
+_CHANGED = """
+SELECT w.account_id, w.customer, b.updated_at FROM wallet w JOIN buyer b ON b.account_id = w.account_id
+WHERE w.customer IS NOT NULL AND w.told_at IS DISTINCT FROM b.updated_at
+    AND ($2::bigint IS NULL OR w.account_id = $2)
+ORDER BY w.account_id LIMIT $1
+"""
+_TOLD = "UPDATE wallet SET told_at = $2 WHERE account_id = $1"
 AT_ONCE = 100
 KEY_DIGITS = 16
 
@@ -20,9 +35,10 @@ KEY_DIGITS = 16
 class Customers:
     """Raises DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused."""
 
-    def __init__(self, database: Database, provider: Provider) -> None:
+    def __init__(self, database: Database, provider: Provider, taxing: Taxing) -> None:
         self._database = database
         self._provider = provider
+        self._taxing = taxing
 
     async def of(self, account_id: int, email: str, name: str) -> str:
         """Stripe's id of the account. Two that ask at once get the same: of an account there is one key."""
@@ -35,6 +51,42 @@ class Customers:
         async with self._database.begin() as connection:
             (row,) = await fetch(connection, _KEEP, account_id, made)
         return str(row.customer)
+
+    async def tell_buyer(self, account_id: int) -> None:
+        """Stripe of the account's, where it reckons the tax and does not know it yet. Raises BuyerRefused."""
+        if not self._taxing.by_stripe:
+            return
+        async with self._database.begin() as connection:
+            changed = await fetch(connection, _CHANGED, 1, account_id)
+        for one in changed:
+            await self._tell(one)
+
+    async def tell_buyers(self) -> int:
+        """Stripe of all buyers who have changed: their next renewal is taxed by it. Returns how many.
+
+        One that Stripe refuses keeps none behind it; it is told again when its owner has changed it.
+        """
+        if not self._taxing.by_stripe:
+            return 0
+        async with self._database.begin() as connection:
+            changed = await fetch(connection, _CHANGED, AT_ONCE, None)
+        for one in changed:
+            try:
+                await self._tell(one)
+            except BuyerRefused as error:
+                log.warning("Stripe does not take the buyer of account %d: %s", one.account_id, error)
+                async with self._database.begin() as connection:
+                    await execute(connection, _TOLD, one.account_id, one.updated_at)
+        return len(changed)
+
+    async def _tell(self, row: Row[Any]) -> None:
+        async with self._database.begin() as connection:
+            buyer = await buyer_of(connection, row.account_id)
+        if buyer is None:
+            return
+        await self._provider.put_buyer(row.customer, buyer, f"buyer {row.account_id} {row.updated_at.isoformat()}")
+        async with self._database.begin() as connection:
+            await execute(connection, _TOLD, row.account_id, row.updated_at)
 
     async def _made(self, account_id: int, email: str, name: str) -> str:
         """The same key must come with the same words, and the account's may have changed since."""

@@ -93,7 +93,16 @@ class Following:
         row = await self._row(invoice.subscription)
         if row is None or row.state != "active" or row.end_reason or await self._why_closed(row):
             return invoice
-        return await self._provider.collect(invoice.id, key=f"collect {invoice.id}")
+        key = f"collect {invoice.id}"
+        if invoice.tax_waits:  # else Stripe would say again what it said when the address was missing
+            key = f"{key} {self._clock().isoformat()}"
+        collected = await self._provider.collect(invoice.id, key=key)
+        if collected.status == "draft" and collected.tax_waits:
+            raise Conflict(
+                f"Stripe cannot tell the tax of invoice {invoice.id} of account {row.account_id}: the buyer's"
+                " address is not complete, or Stripe Tax does not answer; nothing is charged before that"
+            )
+        return collected
 
     async def on_checkout(self, seen: CheckoutSeen) -> bool:
         """Whether it is a page of ours to subscribe on. One on which credit is bought is nobody's here."""

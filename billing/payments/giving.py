@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database import tables
 from billing.documents.buyers import Buyer
-from billing.documents.vat import Quote, Taxing, contained, rule_for
+from billing.documents.vat import Quote, Taxing, contained, quote_reckoned, rule_for
 from billing.ids import new_id, vat_cause
 from billing.ledger import lots as fifo
 from billing.ledger.credit import open_lot, write_account
 from billing.payments import life, rows
 from billing.payments.plan_life import After, Bought, Told
+from billing.payments.provider import InvoiceSeen
 from billing.payments.rows import NewPayment
 from billing.payments.subscribed import RUNNING, Subscription
 from billing.plans.entitlements import NO_PLAN, Entitled, moved
@@ -54,8 +55,11 @@ def payment_of(invoice: str) -> UUID:
     return uuid5(PAYMENTS_OF_INVOICES, invoice)
 
 
-def quote_of(gross: int, buyer: Buyer, taxing: Taxing) -> Quote:
-    """What ``gross`` cents that were paid for a plan consist of."""
+def quote_of(invoice: InvoiceSeen, buyer: Buyer, taxing: Taxing) -> Quote:
+    """What was paid for a plan consists of: as Stripe reckoned, or by the table where it did not."""
+    gross = invoice.paid_cents
+    if invoice.tax is not None:
+        return quote_reckoned(gross, replace(invoice.tax, vat=invoice.tax_paid), buyer, taxing)
     rule = rule_for(buyer, taxing.rules)
     vat = contained(gross, rule.basis_points)
     value = (gross if taxing.included else gross - vat) * NANODOLLARS_PER_CENT
@@ -83,7 +87,7 @@ async def write(
                 return False
             for bought in after.bought:
                 assert buyer is not None
-                quote = quote_of(bought.invoice.paid_cents, buyer, taxing)
+                quote = quote_of(bought.invoice, buyer, taxing)
                 account, lot = await _give(transaction, account, bought, quote, changes)
                 await _write_payment(transaction, row, bought, quote, buyer, lot, now)
             changes.notices = [_notice(row, one) for one in after.told]

@@ -17,7 +17,7 @@ from billing.database.db import Database, execute, fetch
 from billing.documents.document import Document, Kind
 from billing.documents.reading import read_document
 from billing.documents.settled import INVOICES
-from billing.documents.vat import Quote, contained
+from billing.documents.vat import Quote, Taxing, contained
 from billing.errors import Conflict, NotFound
 from billing.ids import new_id
 from billing.ledger.credit import Credit
@@ -75,10 +75,10 @@ async def invoice_named(connection: AsyncConnection, name: str) -> Document:
 class Invoices:
     """Raises NotFound, Conflict, DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused."""
 
-    def __init__(self, database: Database, provider: Provider, clock: Clock) -> None:
+    def __init__(self, database: Database, provider: Provider, taxing: Taxing, clock: Clock) -> None:
         self._database = database
         self._provider = provider
-        self._customers = Customers(database, provider)
+        self._customers = Customers(database, provider, taxing)
         self._clock = clock
 
     async def order(self, account_id: int, document_id: int, *, order_id: UUID, back: str, email: str) -> str:

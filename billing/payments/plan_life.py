@@ -28,7 +28,10 @@ CANCELLED, NOT_PAID, EXPIRED, CLOSED_ACCOUNT, SECOND, BY_OPERATOR, AT_STRIPE, CO
 
 
 class PlanPrice(msgspec.Struct, frozen=True):
-    """A Price at Stripe: a month of a version for ``cents``, with the tax that its buyers pay."""
+    """A Price at Stripe: a month of a version for ``cents``.
+
+    With the tax that its buyers pay; where Stripe reckons that, as it is advertised.
+    """
 
     version: Version
     cents: int
@@ -113,7 +116,7 @@ def without_stripe(row: Subscription, now: datetime) -> After | None:
 
 
 def extra_allowance(old: Version, new: Version, paid: int, difference: int) -> int:
-    """Nano-dollars for ``paid`` cents of an upgrade whose prices differ by ``difference`` cents.
+    """Nano-dollars for ``paid`` cents of an upgrade whose prices at Stripe differ by ``difference`` cents.
 
     The same part of the allowances' difference as was paid of the prices', rounded up; never more than all of it.
     """
@@ -136,7 +139,7 @@ def _buy(
         return row, Bought(invoice, new.version, kind, wanted=False, allowance=0, until=until)
     if kind == "upgrade":
         difference = new.cents - _like(new, row.version, prices)
-        allowance = extra_allowance(row.version, new.version, invoice.paid_cents, difference)
+        allowance = extra_allowance(row.version, new.version, invoice.price_cents, difference)
         return replace(row, version=new.version), Bought(invoice, new.version, kind, True, allowance, until)
     later = row.period_end is None or until > row.period_end
     if later:

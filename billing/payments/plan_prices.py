@@ -1,4 +1,4 @@
-"""Plans' versions at Stripe: a Price for each version and amount, made when it is first needed."""
+"""Plans' versions at Stripe: a Price for each version, amount and kind of tax, made when it is first needed."""
 
 from collections.abc import Collection
 
@@ -7,22 +7,33 @@ from sqlalchemy.dialects.postgresql import insert
 
 from billing.database import sales
 from billing.database.db import Database
+from billing.documents.buyers import Buyer
+from billing.documents.vat import Taxing, quote
 from billing.payments.plan_life import PlanPrice
 from billing.payments.provider import Provider
 from billing.plans.catalog import FIRST_LANGUAGE
 from billing.plans.versions import Version, version_of
 
+PAID = "paid"
+"""Of a price: what its buyer pays, tax included, whoever reckoned it."""
 
-async def price_for(database: Database, provider: Provider, version: Version, cents: int) -> str:
-    """Stripe's Price of a month of the version at ``cents``, with the tax that its buyer pays."""
+
+async def price_for(database: Database, provider: Provider, version: Version, buyer: Buyer, taxing: Taxing) -> str:
+    """Stripe's Price of a month of the version: with the tax that its buyer pays, or as it is advertised."""
+    if taxing.by_stripe:
+        cents, tax = version.cents, "inclusive" if taxing.included else "exclusive"
+    else:
+        cents, tax = quote(version.cents, buyer, taxing, is_credit=False).gross, PAID
     table = sales.plan_price
-    query = select(table.c.price).where(table.c.version_id == version.id, table.c.cents == cents)
+    query = select(table.c.price).where(
+        table.c.version_id == version.id, table.c.cents == cents, table.c.tax == tax
+    )
     async with database.begin() as connection:
         known = (await connection.execute(query)).scalar_one_or_none()
     if known is not None:
         return str(known)
     made = await provider.price_for(version.id, version.name(FIRST_LANGUAGE), cents)
-    row = {"version_id": version.id, "cents": cents, "price": made}
+    row = {"version_id": version.id, "cents": cents, "tax": tax, "price": made}
     async with database.begin() as connection:
         await connection.execute(insert(table).values(row).on_conflict_do_nothing())
     return made

@@ -14,6 +14,8 @@ from uuid import UUID
 
 import msgspec
 
+from billing.documents.buyers import Buyer
+from billing.documents.vat import Reckoned, rounded
 from billing.errors import BillingError
 
 CURRENCY = "usd"
@@ -51,14 +53,39 @@ class Gone(BillingError):
     """Stripe has no such object."""
 
 
+class BuyerRefused(PaymentsRefused):
+    """Stripe cannot tell the tax: it does not know such an address, or takes the tax number for wrong."""
+
+
 class CheckoutStatus(StrEnum):
     OPEN = "open"
     COMPLETE = "complete"
     EXPIRED = "expired"
 
 
+class StripeTax(msgspec.Struct, frozen=True):
+    """That Stripe reckons the tax of what is sold. ``code`` is its tax code for that, ``txcd_…``.
+
+    ``included``: prices have the tax in them; else it comes on top.
+    """
+
+    code: str
+    included: bool
+
+
+class Calculation(msgspec.Struct, frozen=True):
+    """What a sale comes to with its tax: ``cents``. ``id`` names it in a charge."""
+
+    id: str
+    cents: int
+    tax: Reckoned
+
+
 class CheckoutSeen(msgspec.Struct, frozen=True):
-    """A Checkout Session. ``reference`` is our payment's or subscription's id; ``url`` is the page, while open."""
+    """A Checkout Session. ``reference`` is our payment's or subscription's id; ``url`` is the page, while open.
+
+    ``tax`` is there where Stripe has reckoned it.
+    """
 
     id: str
     status: CheckoutStatus
@@ -71,6 +98,7 @@ class CheckoutSeen(msgspec.Struct, frozen=True):
     intent: str | None
     subscription: str | None
     setup: str | None
+    tax: Reckoned | None = None
 
 
 class IntentSeen(msgspec.Struct, frozen=True):
@@ -121,6 +149,8 @@ class InvoiceSeen(msgspec.Struct, frozen=True):
     """An invoice of a subscription. ``why`` is Stripe's billing_reason; the period is that of its newest line.
 
     ``price`` is that of the same line; of an invoice by ``charge_difference``, the one that it was given.
+    ``tax`` is there where Stripe has reckoned it, of ``cents``; ``tax_waits``: it cannot, and asks for the payer's
+    place.
     """
 
     id: str
@@ -137,6 +167,21 @@ class InvoiceSeen(msgspec.Struct, frozen=True):
     period_end: datetime
     paid_at: datetime | None
     hosted_url: str | None
+    tax: Reckoned | None = None
+    tax_waits: bool = False
+
+    @property
+    def tax_paid(self) -> int:
+        """Cents of tax in what was paid of it: what the payer had at Stripe already pays a part of both."""
+        if self.tax is None or self.cents <= 0:
+            return 0
+        return rounded(self.tax.vat * self.paid_cents, self.cents)
+
+    @property
+    def price_cents(self) -> int:
+        """What was paid of it, as prices are kept at Stripe: without a tax that came on top."""
+        on_top = self.tax is not None and not self.tax.included
+        return self.paid_cents - (self.tax_paid if on_top else 0)
 
 
 class SubscriptionSeen(msgspec.Struct, frozen=True):
@@ -155,10 +200,14 @@ class SubscriptionSeen(msgspec.Struct, frozen=True):
 
 
 class PreviewSeen(msgspec.Struct, frozen=True):
-    """What a change of plan would cost now: ``cents`` of the first invoice, as of ``at``."""
+    """What a change of plan would cost now: ``cents`` of the first invoice, as of ``at``.
+
+    ``tax`` is there where Stripe has reckoned it.
+    """
 
     cents: int
     at: datetime
+    tax: Reckoned | None = None
 
 
 class EventSeen(msgspec.Struct, frozen=True):
@@ -217,14 +266,38 @@ class Provider(Protocol):
 
     async def create_customer(self, account_id: int, email: str, name: str, key: str) -> str: ...
 
+    async def put_buyer(self, customer: str, buyer: Buyer, key: str) -> None:
+        """Where the customer is, and its tax number, as Stripe needs them for the tax. Raises BuyerRefused."""
+        ...
+
+    async def calculate_tax(self, buyer: Buyer, cents: int, *, key: str) -> Calculation:
+        """Of a price in cents, as it is advertised. Raises BuyerRefused."""
+        ...
+
+    async def tax_lacks(self) -> Sequence[str]:
+        """What Stripe wants to know of the seller before it can reckon a tax; empty if nothing."""
+        ...
+
     async def delete_customer(self, customer: str) -> None:
         """Nothing of the person is left there but what Stripe must keep. One that is gone already is fine."""
         ...
 
     async def sell(
-        self, *, customer: str, cents: int, what: str, reference: UUID, save_card: bool, back: str, key: str
+        self,
+        *,
+        customer: str,
+        cents: int,
+        what: str,
+        reference: UUID,
+        save_card: bool,
+        back: str,
+        key: str,
+        taxed: bool = False,
     ) -> CheckoutSeen:
-        """A Checkout page for one payment. ``back`` is the address to return to, paid or not."""
+        """A Checkout page for one payment. ``back`` is the address to return to, paid or not.
+
+        ``cents`` are what is paid; ``taxed``: as it is advertised, and Stripe reckons the tax.
+        """
         ...
 
     async def subscribe(self, *, customer: str, price: str, reference: UUID, back: str, key: str) -> CheckoutSeen:
@@ -242,9 +315,20 @@ class Provider(Protocol):
         ...
 
     async def charge(
-        self, *, customer: str, card: str, cents: int, what: str, reference: UUID, key: str
+        self,
+        *,
+        customer: str,
+        card: str,
+        cents: int,
+        what: str,
+        reference: UUID,
+        key: str,
+        calculation: str | None = None,
     ) -> IntentSeen:
-        """Charges a saved card while its owner is away. Raises Declined."""
+        """Charges a saved card while its owner is away. Raises Declined.
+
+        With a ``calculation``, Stripe keeps a record of its tax, and of what goes back with refunds.
+        """
         ...
 
     async def intent(self, id_: str) -> IntentSeen: ...
@@ -270,6 +354,7 @@ class Provider(Protocol):
     async def price_for(self, version_id: int, name: str, cents: int) -> str:
         """The Price of a month of a plan's version at ``cents``, with whatever tax its buyers pay.
 
+        Where Stripe reckons the tax, ``cents`` are as it is advertised.
         The same version and cents a second time give the same Price.
         """
         ...
@@ -294,7 +379,8 @@ class Provider(Protocol):
     ) -> InvoiceSeen:
         """An invoice of one line, charged at once as the subscription is. Raises Declined; then it is void.
 
-        Those of earlier tries that are not paid are void first.
+        Those of earlier tries that are not paid are void first. Where Stripe reckons the tax, ``cents`` are as
+        prices are advertised.
         ``price`` is what the subscription is to change to: the invoice keeps it in its metadata and says it again.
         Its period is the subscription's.
         """

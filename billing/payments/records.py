@@ -22,6 +22,7 @@ class Payment(msgspec.Struct, frozen=True):
     """``state`` is of ``life.PAYMENT``. ``failure``: why it is not paid, or why it is paid and not credited.
 
     ``save_card``: its page keeps the card for top-ups. ``document_id`` is of the invoice that it pays.
+    ``vat_reason`` is Stripe's, where Stripe reckons the tax.
     """
 
     id: UUID
@@ -46,6 +47,8 @@ class Payment(msgspec.Struct, frozen=True):
     save_card: bool = False
     way: str = "stripe"
     document_id: int | None = None
+    vat_reason: str | None = None
+    tax_calculation: str | None = None
 
     @property
     def is_of_plan(self) -> bool:

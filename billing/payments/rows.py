@@ -23,16 +23,21 @@ _NEW = """
 INSERT INTO payment (
     id, account_id, kind, way, state, value_nanodollars, net_cents, vat_cents, gross_cents, vat_code,
     vat_basis_points, buyer, created_at, paid_at, intent, invoice, lot_id, subscription_id, version_id,
-    period_start, period_end, document_id, failure, save_card
+    period_start, period_end, document_id, failure, save_card, vat_reason, tax_calculation
 )
 VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
     $11, $12::text::jsonb, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24
+    $21, $22, $23, $24, $25, $26
 )
 """
 _STATE = "SELECT state FROM payment WHERE id = $1 FOR UPDATE"
 _OPEN = "UPDATE payment SET state = 'open', checkout = $2 WHERE id = $1 AND state = 'ordered'"
+_TAX = """
+UPDATE payment SET net_cents = $2, vat_cents = $3, gross_cents = $4, vat_code = $5, vat_basis_points = $6,
+    vat_reason = $7
+WHERE id = $1 AND state NOT IN ('credited', 'unwanted')
+"""
 _CHECKOUT = "UPDATE payment SET checkout = $2 WHERE id = $1 AND checkout IS NULL"
 _INTENT = "UPDATE payment SET intent = $2 WHERE id = $1 AND intent IS NULL"
 _CREDITED = """
@@ -101,8 +106,14 @@ async def write(run: Run, new: NewPayment) -> None:
         *(quote.value, quote.net, quote.vat, quote.gross, quote.code, quote.basis_points),
         *(msgspec.json.encode(new.buyer).decode(), new.created_at, new.paid_at, new.intent, new.invoice),
         *(new.lot_id, new.subscription_id, new.version_id, *new.period),
-        *(new.document_id, new.failure, new.save_card),
+        *(new.document_id, new.failure, new.save_card, quote.reason, quote.calculation),
     )
+
+
+async def take_tax(connection: AsyncConnection, payment_id: UUID, quoted: Quote) -> None:
+    """As Stripe has reckoned it on the page, of a payment that is not credited yet."""
+    amounts = (quoted.net, quoted.vat, quoted.gross, quoted.code, quoted.basis_points, quoted.reason)
+    await execute(connection, _TAX, payment_id, *amounts)
 
 
 async def note_page(connection: AsyncConnection, payment_id: UUID, checkout: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.clock import Clock
 from billing.database.db import Database, fetch
 from billing.documents.settled import SETTLED
+from billing.documents.vat import Quote, Taxing, quote_reckoned
 from billing.errors import BillingError, Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Also, AlsoOfAccount, Credit
@@ -26,6 +27,7 @@ from billing.payments.provider import (
     Provider,
 )
 from billing.payments.records import Payment
+from billing.payments.rows import take_tax
 from billing.payments.wallets import keep_card, pause
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Lot, Transaction
@@ -52,10 +54,13 @@ class Mismatch(BillingError):
 class Settling:
     """Raises NotFound, DatabaseUnavailable, PaymentsUnavailable, PaymentsRefused, Mismatch."""
 
-    def __init__(self, database: Database, provider: Provider, credit: Credit, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, provider: Provider, credit: Credit, taxing: Taxing, clock: Clock
+    ) -> None:
         self._database = database
         self._provider = provider
         self._credit = credit
+        self._taxing = taxing
         self._clock = clock
 
     async def settle(self, payment_id: UUID, page: CheckoutSeen | None = None) -> Payment:
@@ -67,6 +72,7 @@ class Settling:
         if payment.kind not in (*OF_CREDIT, INVOICE) or payment.state in ("credited", "unwanted"):
             return payment
         page, intent = await self._asked(payment, customer, page)
+        payment = await self._taxed(payment, page)
         if intent is not None and intent.status == SUCCEEDED:
             await self._paid(payment, intent, customer)
         elif page is not None and page.status is CheckoutStatus.EXPIRED:
@@ -122,6 +128,15 @@ class Settling:
             return None if payment.checkout is None else await self._provider.checkout(payment.checkout)
         except Gone:
             return None
+
+    async def _taxed(self, payment: Payment, page: CheckoutSeen | None) -> Payment:
+        """With the tax that Stripe has reckoned on the page that was paid."""
+        taxed = None if page is None else reckoned_on(page, payment, self._taxing)
+        if taxed is None or (taxed.gross == payment.gross_cents and taxed.vat == payment.vat_cents):
+            return payment
+        async with self._database.begin() as connection:
+            await take_tax(connection, payment.id, taxed)
+            return await records.payment(connection, payment.id)
 
     async def _paid(self, payment: Payment, intent: IntentSeen, customer: str | None) -> None:
         if different := differences(payment, intent, customer):
@@ -193,6 +208,14 @@ async def over(
     noted = await rows.note_over(connection, payment.id, state, failure, intent)
     if noted and payment.kind == "top_up" and state == "failed":
         await pause(connection, payment.account_id, failure or "declined", f"top-up {payment.id}", now)
+
+
+def reckoned_on(page: CheckoutSeen, payment: Payment, taxing: Taxing) -> Quote | None:
+    """What a page asks for, if Stripe reckoned its tax and the price is the one that was ordered. Pure."""
+    if page.tax is None or payment.vat_reason is None:
+        return None
+    quoted = quote_reckoned(page.cents, page.tax, payment.buyer, taxing)
+    return quoted if quoted.value == payment.value_nanodollars else None
 
 
 def differences(payment: Payment, intent: IntentSeen, customer: str | None) -> str | None:

@@ -14,14 +14,16 @@ from billing.clock import Clock
 from billing.customers.accounts import Account, get_account
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import Buyer, buyer_of
-from billing.documents.vat import Quote, Taxing, quote
+from billing.documents.vat import Quote, Taxing
 from billing.errors import BillingError, Conflict, NotFound
+from billing.ids import new_id
 from billing.ledger.credit import MOST_BALANCE
 from billing.payments.customers import Customers
 from billing.payments.provider import Provider
 from billing.payments.records import Payment, payment
-from billing.payments.rows import NewPayment, note_page, on, write
-from billing.payments.settling import Settling
+from billing.payments.rows import NewPayment, note_page, on, take_tax, write
+from billing.payments.settling import Settling, reckoned_on
+from billing.payments.taxes import Taxes
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 
 DAY = timedelta(days=1)
@@ -66,33 +68,37 @@ class Shop:
     ) -> None:
         self._database = database
         self._provider = provider
-        self._customers = Customers(database, provider)
+        self._customers = Customers(database, provider, taxing)
+        self._taxes = Taxes(provider, taxing)
         self._settling = settling
         self._taxing = taxing
         self._bounds = bounds
         self._clock = clock
 
     async def quote(self, account_id: int, price_cents: int) -> Quote:
-        """What the account would pay. Raises NoBuyer, NotForSale."""
-        async with self._database.begin() as connection:
-            _, quoted = await self._quoted(connection, account_id, price_cents)
-        return quoted
+        """What the account would pay. Raises NoBuyer, NotForSale, BuyerRefused."""
+        buyer = await self._buyer(account_id, price_cents)
+        return await self._quoted(buyer, price_cents, new_id(self._clock()))
 
     async def order_credit(
         self, account_id: int, price_cents: int, *, order_id: UUID, back: str, email: str, save_card: bool
     ) -> str:
-        """The address of Stripe's page to pay on. Raises NoBuyer, NotForSale; Conflict if the order is over.
+        """The address of Stripe's page to pay on.
+
+        Raises NoBuyer, NotForSale, BuyerRefused; Conflict if the order is over.
 
         ``order_id`` becomes the payment's: the same one a second time leads to the same page. Stripe sends the
         customer to ``back`` with ``?payment=<id>``, paid or not. ``save_card``: for top-ups; the first one counts.
         """
-        async with self._database.begin() as connection:
-            await execute(connection, _LOCK, account_id)
-            ordered = await self._ordered(connection, order_id, account_id, price_cents, save_card)
+        ordered = await self._known(order_id, account_id)
+        if ordered is None:
+            ordered = await self._ordered(order_id, account_id, price_cents, save_card)
         customer = await self._customers.of(account_id, email, ordered.buyer.name)
+        await self._customers.tell_buyer(account_id)
         page = await self._provider.sell(
             customer=customer,
-            cents=ordered.gross_cents,
+            cents=ordered.price_cents if self._taxing.by_stripe else ordered.gross_cents,
+            taxed=self._taxing.by_stripe,
             what=CREDIT,
             reference=order_id,
             save_card=ordered.save_card,
@@ -101,6 +107,8 @@ class Shop:
         )
         async with self._database.begin() as connection:
             await note_page(connection, order_id, page.id)
+            if (taxed := reckoned_on(page, ordered, self._taxing)) is not None:
+                await take_tax(connection, order_id, taxed)
         if page.url is None:
             raise Conflict(f"the page to pay {order_id} on is closed already")
         return page.url
@@ -109,30 +117,47 @@ class Shop:
         """The payment as it is after asking Stripe: when its customer comes back. Raises Mismatch."""
         return await self._settling.settle(payment_id)
 
-    async def _ordered(
-        self, connection: AsyncConnection, order_id: UUID, account_id: int, price_cents: int, save_card: bool
-    ) -> Payment:
-        """The order as it is, or made now."""
+    async def _known(self, order_id: UUID, account_id: int) -> Payment | None:
+        """The order as it is."""
         try:
-            known = await payment(connection, order_id)
+            async with self._database.begin() as connection:
+                known = await payment(connection, order_id)
         except NotFound:
-            buyer, quoted = await self._quoted(connection, account_id, price_cents)
-            await order(
-                connection, order_id, account_id, "credit", quoted, buyer, self._clock(), save_card=save_card
-            )
-            return await payment(connection, order_id)
+            return None
         if known.account_id != account_id or known.state not in ("ordered", "open"):
             raise Conflict(f"payment {order_id} is {known.state}")
+        if (known.vat_reason is not None) != self._taxing.by_stripe:
+            raise Conflict(f"the tax of payment {order_id} was reckoned otherwise: order it anew")
         return known
 
-    async def _quoted(self, connection: AsyncConnection, account_id: int, price_cents: int) -> tuple[Buyer, Quote]:
-        account = await get_account(connection, account_id)
-        require_for_sale(account, price_cents, self._bounds)
-        await require_today(connection, account_id, price_cents, self._bounds, self._clock())
-        buyer = await buyer_of(connection, account_id)
+    async def _ordered(self, order_id: UUID, account_id: int, price_cents: int, save_card: bool) -> Payment:
+        """Made now. Whoever orders the same at once has the same."""
+        buyer = await self._buyer(account_id, price_cents)
+        quoted = await self._quoted(buyer, price_cents, order_id)
+        async with self._database.begin() as connection:
+            await execute(connection, _LOCK, account_id)
+            if await fetch(connection, "SELECT 1 FROM payment WHERE id = $1", order_id):
+                return await payment(connection, order_id)
+            now = self._clock()
+            await self._require_for_sale(connection, account_id, price_cents)
+            await order(connection, order_id, account_id, "credit", quoted, buyer, now, save_card=save_card)
+            return await payment(connection, order_id)
+
+    async def _buyer(self, account_id: int, price_cents: int) -> Buyer:
+        """Raises NoBuyer, NotForSale."""
+        async with self._database.begin() as connection:
+            await self._require_for_sale(connection, account_id, price_cents)
+            buyer = await buyer_of(connection, account_id)
         if buyer is None:
             raise NoBuyer("the account has not said who buys")
-        return buyer, quote(price_cents, buyer, self._taxing, is_credit=True)
+        return buyer
+
+    async def _require_for_sale(self, connection: AsyncConnection, account_id: int, price_cents: int) -> None:
+        require_for_sale(await get_account(connection, account_id), price_cents, self._bounds)
+        await require_today(connection, account_id, price_cents, self._bounds, self._clock())
+
+    async def _quoted(self, buyer: Buyer, price_cents: int, reference: UUID) -> Quote:
+        return await self._taxes.quote(price_cents, buyer, is_credit=True, key=f"tax {reference}")
 
 
 def require_for_sale(account: Account, price_cents: int, bounds: Bounds) -> None:

@@ -8,22 +8,24 @@ import logging
 from datetime import UTC, datetime
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.customers.accounts import Entry, get_account, record
 from billing.database.db import Database, fetch
-from billing.documents.buyers import buyer_of
-from billing.documents.vat import Taxing, quote
+from billing.documents.buyers import Buyer, buyer_of
+from billing.documents.vat import Taxing
 from billing.errors import BillingError, Conflict, DatabaseUnavailable
 from billing.ids import new_id
 from billing.payments import records, wallets
 from billing.payments.customers import Customers
 from billing.payments.notices import tell_owner
-from billing.payments.provider import Declined, EventSeen, Gone, PaymentsRefused, Provider
+from billing.payments.provider import BuyerRefused, Declined, EventSeen, Gone, PaymentsRefused, Provider
 from billing.payments.records import Payment, Wallet
 from billing.payments.settling import Settling, over
 from billing.payments.shop import CREDIT, Bounds, NoBuyer, NotForSale, order, require_for_sale, require_today
+from billing.payments.taxes import Taxes
 from billing.prices.money import NANODOLLARS_PER_CENT
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,17 @@ _THIS_MONTH = """
 SELECT coalesce(sum(gross_cents), 0)::bigint AS cents FROM payment
 WHERE account_id = $1 AND kind = 'top_up' AND state NOT IN ('failed', 'expired') AND created_at >= $2
 """
+_LAST = """
+SELECT gross_cents FROM payment WHERE account_id = $1 AND kind = 'top_up' AND value_nanodollars = $2
+ORDER BY created_at DESC LIMIT 1
+"""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """Who is to be sold how much credit, in cents."""
+
+    cents: int
+    buyer: Buyer
 
 
 class TopUps:
@@ -64,9 +77,9 @@ class TopUps:
     ) -> None:
         self._database = database
         self._provider = provider
-        self._customers = Customers(database, provider)
+        self._customers = Customers(database, provider, taxing)
+        self._taxes = Taxes(provider, taxing)
         self._settling = settling
-        self._taxing = taxing
         self._bounds = bounds
         self._clock = clock
 
@@ -130,7 +143,7 @@ class TopUps:
         """When what is free of the balance is ``below``, ``top_up_cents`` of credit are bought; ``ceiling_cents``
         of money at most in a calendar month (UTC).
 
-        Raises Conflict without a card, NoBuyer, NotForSale for amounts that cannot be. Ends a pause.
+        Raises Conflict without a card, NoBuyer, BuyerRefused, NotForSale for amounts that cannot be. Ends a pause.
         """
         if below_nanodollars <= 0:
             raise NotForSale("the balance below which credit is bought must be above zero")
@@ -138,10 +151,12 @@ class TopUps:
             account = await get_account(connection, account_id)
             require_for_sale(account, top_up_cents, self._bounds)
             buyer = await buyer_of(connection, account_id)
-            if buyer is None:
-                raise NoBuyer("the account has not said who buys")
-            if ceiling_cents < quote(top_up_cents, buyer, self._taxing, is_credit=True).gross:
-                raise NotForSale("the ceiling of a month must allow one top-up")
+        if buyer is None:
+            raise NoBuyer("the account has not said who buys")
+        quoted = await self._taxes.quote(top_up_cents, buyer, is_credit=True, key=f"tax {new_id(self._clock())}")
+        if ceiling_cents < quoted.gross:
+            raise NotForSale("the ceiling of a month must allow one top-up")
+        async with self._database.begin() as connection:
             if (await records.wallet(connection, account_id)).card is None:
                 raise Conflict("there is no card to charge")
             await wallets.set_rule(connection, account_id, below_nanodollars, top_up_cents, ceiling_cents)
@@ -172,9 +187,16 @@ class TopUps:
         async with self._database.begin() as connection:
             unfinished = [row.id for row in await fetch(connection, _UNFINISHED, AT_ONCE)]
             due = [row.account_id for row in await fetch(connection, _DUE, AT_ONCE)]
-        ordered = [payment for account in due if (payment := await self._order(account)) is not None]
+        for account_id in due:
+            try:
+                if (ordered := await self._order(account_id)) is not None:
+                    unfinished.append(ordered)
+            except DatabaseUnavailable:
+                raise
+            except BillingError as error:
+                log.warning("the top-up of account %d waits: %s", account_id, error)
         charged = 0
-        for payment_id in (*unfinished, *ordered):
+        for payment_id in unfinished:
             try:
                 charged += (await self.charge(payment_id)).state == "credited"
             except DatabaseUnavailable:
@@ -199,6 +221,7 @@ class TopUps:
                 what=CREDIT,
                 reference=payment.id,
                 key=str(payment.id),
+                calculation=payment.tax_calculation,
             )
         except Declined as error:
             return await self._failed(payment, error.code)
@@ -210,33 +233,54 @@ class TopUps:
         return await self._settling.settle(payment_id)
 
     async def _order(self, account_id: int) -> UUID | None:
-        """Under the account's lock, what made it due is looked at again. None if it is not, or may not be."""
+        """None if it is not due any more, or may not be. Its tax is asked for between two looks at that."""
         now = self._clock()
         async with self._database.begin() as connection:
-            (row,) = await fetch(connection, _LOCK, account_id)
-            wallet = await records.wallet(connection, account_id)
-            if wallet.paused is not None or wallet.card is None or wallet.below_nanodollars is None:
-                return None
-            if row.free >= wallet.below_nanodollars or await fetch(connection, _OF_ACCOUNT, account_id):
-                return None
-            assert wallet.top_up_cents is not None
-            assert wallet.ceiling_cents is not None
-            buyer = await buyer_of(connection, account_id)
-            if buyer is None:
+            due = await self._still_due(connection, account_id, now)
+        if due is None:
+            return None
+        payment_id = new_id(now)
+        try:
+            quoted = await self._taxes.quote(due.cents, due.buyer, is_credit=True, key=f"tax {payment_id}")
+        except BuyerRefused:
+            async with self._database.begin() as connection:
                 await wallets.pause(connection, account_id, "no_buyer", f"no buyer {now.isoformat()}", now)
+            return None
+        async with self._database.begin() as connection:
+            if await self._still_due(connection, account_id, now, quoted.gross) != due:
                 return None
-            quoted = quote(wallet.top_up_cents, buyer, self._taxing, is_credit=True)
-            if await _spent(connection, account_id, now) + quoted.gross > wallet.ceiling_cents:
-                await self._tell_of_ceiling(connection, account_id, wallet.ceiling_cents, now)
-                return None
-            try:
-                require_for_sale(await get_account(connection, account_id), wallet.top_up_cents, self._bounds)
-                await require_today(connection, account_id, wallet.top_up_cents, self._bounds, now)
-            except NotForSale:
-                return None
-            payment_id = new_id(now)
-            await order(connection, payment_id, account_id, "top_up", quoted, buyer, now)
-            return payment_id
+            await order(connection, payment_id, account_id, "top_up", quoted, due.buyer, now)
+        return payment_id
+
+    async def _still_due(
+        self, connection: AsyncConnection, account_id: int, now: datetime, gross: int | None = None
+    ) -> Due | None:
+        """Under the account's lock. Without a ``gross``, what the last one came to is taken for it."""
+        (row,) = await fetch(connection, _LOCK, account_id)
+        wallet = await records.wallet(connection, account_id)
+        if wallet.paused is not None or wallet.card is None or wallet.below_nanodollars is None:
+            return None
+        if row.free >= wallet.below_nanodollars or await fetch(connection, _OF_ACCOUNT, account_id):
+            return None
+        assert wallet.top_up_cents is not None
+        assert wallet.ceiling_cents is not None
+        buyer = await buyer_of(connection, account_id)
+        if buyer is None:
+            await wallets.pause(connection, account_id, "no_buyer", f"no buyer {now.isoformat()}", now)
+            return None
+        if gross is None:
+            value = wallet.top_up_cents * NANODOLLARS_PER_CENT
+            last = await fetch(connection, _LAST, account_id, value)
+            gross = last[0].gross_cents if last else wallet.top_up_cents
+        if await _spent(connection, account_id, now) + gross > wallet.ceiling_cents:
+            await self._tell_of_ceiling(connection, account_id, wallet.ceiling_cents, now)
+            return None
+        try:
+            require_for_sale(await get_account(connection, account_id), wallet.top_up_cents, self._bounds)
+            await require_today(connection, account_id, wallet.top_up_cents, self._bounds, now)
+        except NotForSale:
+            return None
+        return Due(wallet.top_up_cents, buyer)
 
     async def _failed(self, payment: Payment, code: str) -> Payment:
         async with self._database.begin() as connection:

@@ -17,6 +17,7 @@ from appliance.doctor import asking
 from appliance.doctor.selling import Selling, doubts_about, examine_selling, zero_rated
 from appliance.settings import SettingsError, load_settings
 from appliance.stripe_sandbox.core import Sandbox
+from appliance.stripe_sandbox.tax_settings import PENDING
 from billing.database.db import execute
 from billing.documents.vat import VatRule
 from billing.ids import new_id
@@ -86,6 +87,8 @@ def test_a_live_system_in_order_is_one_line_and_the_sandbox_says_that_it_takes_n
     (line,) = examine_selling(LIVE)
     assert (line.verdict, line.found) == ("ok", "a live key of an account in NO")
     assert examine_selling(replace(LIVE, has_bank_account=False)) == [line], "nobody is sent an invoice"
+    taxing = examine_selling(replace(LIVE, tax_by_stripe=True))
+    assert [(one.check, one.verdict) for one in taxing[1:]] == [("stripe tax", "ok")]
     (kroner,) = examine_selling(replace(LIVE, currency="nok"))
     assert (kroner.verdict, "keeps in NOK" in kroner.found) == ("ok", True)
     (sandbox,) = examine_selling(asking.known(load_settings({})))
@@ -118,6 +121,7 @@ def test_a_live_system_in_order_is_one_line_and_the_sandbox_says_that_it_takes_n
             "warn",
             "consumers in the EU and the UK can buy at 0 %",
         ),
+        ({"tax_by_stripe": True, "tax_lacks": ("head_office",)}, "stripe tax", "fail", "it lacks head_office"),
         ({"clock_off_seconds": -3660.0}, "clock", "fail", "61 minutes behind Stripe's"),
         ({"clock_off_seconds": 61.0}, "clock", "fail", "61 seconds ahead of Stripe's"),
         ({"webhook": "missing"}, "webhook", "warn", f"no webhook for {URL}"),
@@ -247,6 +251,8 @@ async def test_the_countries_of_consumers_who_bought_are_known(bank: Bank) -> No
         (SELLER, {"STRIPE_API_KEY": "sk_live_1"}, "STRIPE_WEBHOOK_SECRET"),
         (SELLER, LIVE_KEY | {"STRIPE_WEBHOOK_SECRET": "we_1"}, "STRIPE_WEBHOOK_SECRET"),
         (SELLER + "payments: {currency: eur}", LIVE_KEY, "payments.currency"),
+        (SELLER + "vat: {by: stripe, falls: use}", LIVE_KEY, "vat.falls"),
+        (SELLER + 'vat: {by: stripe, codes: [{country: "NO", code: "3"}]}', LIVE_KEY, "vat.codes"),
         (SELLER, LIVE_KEY | {"STRIPE_API_KEY": "sk_test_1"}, "payments.practice"),
     ],
 )
@@ -259,6 +265,15 @@ def test_what_is_wrong_without_asking_anybody_stops_the_start(
     path.write_text(file)
     with pytest.raises(SettingsError, match=named):
         load_settings({"APPLIANCE_CONFIG": str(path), **env})
+
+
+async def test_what_stripe_tax_lacks_is_asked_where_it_reckons() -> None:
+    sandbox = Sandbox(settings(webhook_url=URL), clock=NOW.timestamp, receivers_clock=NOW.timestamp)
+    sandbox.state.keep(PENDING, ["head_office"])
+    provider = StripeProvider(KEY, SECRET, lambda: NOW, http=Dated(sandbox))
+    for by_stripe, lacks in ((True, ("head_office",)), (False, ())):
+        facts = Selling("test", webhook_url=URL, tax_by_stripe=by_stripe)
+        assert (await asking.ask_stripe(facts, provider, lambda: NOW)).tax_lacks == lacks
 
 
 @pytest.mark.parametrize(("key", "how"), [(KEY, "answered"), ("sk_test_other", "refused")])

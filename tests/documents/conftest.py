@@ -51,6 +51,9 @@ class Words:
     def taxed_when_used(self, language: str) -> str:
         return "taxed when used"
 
+    def reckoned(self, reason: str, language: str) -> str:
+        return "" if reason == "standard_rated" else f"taxed so: {reason}"
+
 
 @dataclass
 class FixedExchange:

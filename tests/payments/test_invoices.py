@@ -62,7 +62,7 @@ async def owes(counter: Counter, nanodollars: int = 10**10) -> tuple[Customer, U
 
 
 async def page_of(counter: Counter, customer: Customer, invoice: Unpaid) -> str:
-    url = await Invoices(counter.database, counter.provider, counter.bank.clock).order(
+    url = await Invoices(counter.database, counter.provider, counter.taxing, counter.bank.clock).order(
         customer.account_id,
         invoice.id,
         order_id=new_id(counter.bank.clock()),

@@ -89,7 +89,7 @@ class Business:
         self.invoicing = Invoicing(bank.database, office, bank.credit, bank.clock, invoice_days=14)
         self.reminding = Reminding(bank.database, bank.standings, Patience(7, 21), bank.clock)
         self.sweeper = Sweeper(bank.store, bank.clock)
-        self.invoices = Invoices(bank.database, self.provider, bank.clock)
+        self.invoices = Invoices(bank.database, self.provider, self.taxing, bank.clock)
         self.transfers = BankTransfers(bank.database, bank.credit, bank.clock)
 
     @property

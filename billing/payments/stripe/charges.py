@@ -1,5 +1,6 @@
 """Payments: a saved card that is charged, and what became of any of them."""
 
+from typing import Any, cast
 from uuid import UUID
 
 from billing.payments.provider import CURRENCY, IntentSeen
@@ -13,23 +14,31 @@ EXPANDED: list[str] = ["latest_charge"]
 
 class Charges(Connection):
     async def charge(
-        self, *, customer: str, card: str, cents: int, what: str, reference: UUID, key: str
+        self,
+        *,
+        customer: str,
+        card: str,
+        cents: int,
+        what: str,
+        reference: UUID,
+        key: str,
+        calculation: str | None = None,
     ) -> IntentSeen:
-        made = self._v1.payment_intents.create_async(
-            {
-                "amount": cents,
-                "currency": CURRENCY,
-                "customer": customer,
-                "payment_method": card,
-                "allowed_payment_method_types": ["card"],
-                "off_session": True,
-                "confirm": True,
-                "description": what,
-                "metadata": {OURS: str(reference)},
-                "expand": EXPANDED,
-            },
-            {"idempotency_key": key},
-        )
+        parameters: dict[str, Any] = {
+            "amount": cents,
+            "currency": CURRENCY,
+            "customer": customer,
+            "payment_method": card,
+            "allowed_payment_method_types": ["card"],
+            "off_session": True,
+            "confirm": True,
+            "description": what,
+            "metadata": {OURS: str(reference)},
+            "expand": EXPANDED,
+        }
+        if calculation is not None:
+            parameters["hooks"] = {"inputs": {"tax": {"calculation": calculation}}}
+        made = self._v1.payment_intents.create_async(cast("Any", parameters), {"idempotency_key": key})
         return reading.intent(seen_of(await asked(made)))
 
     async def intent(self, id_: str) -> IntentSeen:

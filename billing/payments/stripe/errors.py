@@ -7,6 +7,7 @@ from typing import TypeVar
 import stripe
 
 from billing.payments.provider import (
+    BuyerRefused,
     Declined,
     Gone,
     KeyRefused,
@@ -16,6 +17,8 @@ from billing.payments.provider import (
 )
 
 MESSAGE_CHARACTERS = 200
+OF_BUYER = ("customer_tax_location_invalid", "tax_id_invalid")
+"""Stripe's codes of what only who buys can put right."""
 
 _REPEATED = re.compile(r"\S+@\S+|'[^']*'|\"[^\"]*\"")
 _RIGHT = re.compile(r"'rak_[a-z_]{1,60}'")
@@ -45,6 +48,8 @@ async def asked(call: Awaitable[Result]) -> Result:
         if error.code == "resource_missing":
             raise Gone("Stripe has no such object") from None
         message = error.user_message or error.code or str(status)
+        if error.code in OF_BUYER:
+            raise BuyerRefused(f"Stripe: {without_persons(message)}") from None
         raise PaymentsRefused(f"Stripe: {without_persons(message)}") from None
 
 

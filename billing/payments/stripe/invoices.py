@@ -4,17 +4,19 @@ from typing import Any, cast
 
 from billing.payments.provider import CURRENCY, Declined, InvoiceSeen, PaymentsRefused
 from billing.payments.stripe import reading
-from billing.payments.stripe.connection import PAGE, Connection
+from billing.payments.stripe.connection import PAGE
 from billing.payments.stripe.errors import asked
 from billing.payments.stripe.objects import CHANGES, CHANGES_TO, id_of, pages, seen_of
+from billing.payments.stripe.tax import Tax
 
 EXPANDED: list[str] = ["payments"]
 
 
-class Invoices(Connection):
+class Invoices(Tax):
     async def invoice(self, id_: str) -> InvoiceSeen:
         found = self._v1.invoices.retrieve_async(id_, {"expand": EXPANDED})
-        return reading.invoice(seen_of(await asked(found)))
+        seen = seen_of(await asked(found))
+        return reading.invoice(seen, await self._tax_of(seen))
 
     async def collect(self, invoice: str, *, key: str) -> InvoiceSeen:
         seen = await self.invoice(invoice)
@@ -43,25 +45,26 @@ class Invoices(Connection):
             "auto_advance": False,
             "pending_invoice_items_behavior": "exclude",
             "metadata": {CHANGES: subscription, CHANGES_TO: price},
+            "automatic_tax": self._automatic_tax,
         }
         if card is not None:
             parameters["default_payment_method"] = card
         made = self._v1.invoices.create_async(cast("Any", parameters), {"idempotency_key": key})
         invoice = (await asked(made)).id
-        line = self._v1.invoice_items.create_async(
-            {
-                "customer": customer,
-                "invoice": invoice,
-                "amount": cents,
-                "currency": CURRENCY,
-                "description": what,
-                "period": {
-                    "start": int(changed.period_start.timestamp()),
-                    "end": int(changed.period_end.timestamp()),
-                },
+        of_line: dict[str, Any] = {
+            "customer": customer,
+            "invoice": invoice,
+            "amount": cents,
+            "currency": CURRENCY,
+            "description": what,
+            "period": {
+                "start": int(changed.period_start.timestamp()),
+                "end": int(changed.period_end.timestamp()),
             },
-            {"idempotency_key": f"{key}-line"},
-        )
+        }
+        if self._tax is not None:
+            of_line |= {"tax_behavior": self._tax_behavior, "tax_code": self._tax.code}
+        line = self._v1.invoice_items.create_async(cast("Any", of_line), {"idempotency_key": f"{key}-line"})
         await asked(line)
         seen = await self.invoice(invoice)
         if seen.status == "draft":

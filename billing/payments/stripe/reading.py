@@ -1,11 +1,14 @@
 """Stripe's objects as the port's types."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, cast
 
+from billing.documents.vat import Reckoned
 from billing.payments.provider import (
     CURRENCY,
+    Calculation,
     Card,
     CheckoutSeen,
     CheckoutStatus,
@@ -36,7 +39,38 @@ def checkout(seen: Seen) -> CheckoutSeen:
         id_of(seen.get("payment_intent")),
         id_of(seen.get("subscription")),
         id_of(seen.get("setup_intent")),
+        tax_of_page(seen),
     )
+
+
+def tax_of_page(seen: Seen) -> Reckoned | None:
+    """None until Stripe has reckoned it. All of what is sold is of one kind, so that its taxes have one reason."""
+    automatic, details = seen.get("automatic_tax") or {}, seen.get("total_details") or {}
+    taxes = (details.get("breakdown") or {}).get("taxes") or ()
+    if automatic.get("status") != "complete" or not taxes:
+        return None
+    points = [basis_points(one["rate"].get("effective_percentage") or one["rate"]["percentage"]) for one in taxes]
+    included = any(one["rate"]["inclusive"] for one in taxes)
+    return Reckoned(details["amount_tax"], sum(points), reason_of(taxes), included)
+
+
+def calculation(seen: Seen) -> Calculation:
+    taxes = seen["tax_breakdown"]
+    points = [basis_points(one["tax_rate_details"]["percentage_decimal"]) for one in taxes]
+    vat = seen["tax_amount_exclusive"] + seen["tax_amount_inclusive"]
+    included = any(one["inclusive"] for one in taxes)
+    tax = Reckoned(vat, sum(points), reason_of(taxes), included)
+    return Calculation(seen.get("id") or "", seen["amount_total"], tax)
+
+
+def reason_of(taxes: Sequence[Seen]) -> str:
+    """Of several, that of the most tax."""
+    return str(max(taxes, key=lambda one: one["amount"])["taxability_reason"])
+
+
+def basis_points(percent: float | str) -> int:
+    """Some states have rates that are finer: half to even."""
+    return int((Decimal(str(percent)) * 100).quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
 def intent(seen: Seen) -> IntentSeen:
@@ -102,8 +136,8 @@ def subscription(seen: Seen) -> SubscriptionSeen:
     )
 
 
-def invoice(seen: Seen) -> InvoiceSeen:
-    """Its subscription is its parent, and its intents are in its payments.
+def invoice(seen: Seen, tax: Reckoned | None) -> InvoiceSeen:
+    """``tax`` is what Stripe reckoned of it. Its subscription is its parent, and its intents are in its payments.
 
     Of the lines of one period, the dearest is what was bought; what is taken back of the plan before is negative.
     """
@@ -131,6 +165,8 @@ def invoice(seen: Seen) -> InvoiceSeen:
         _moment(period["end"]),
         _moment_if((seen.get("status_transitions") or {}).get("paid_at")),
         seen.get("hosted_invoice_url"),
+        tax,
+        (seen.get("automatic_tax") or {}).get("status") in ("requires_location_inputs", "failed"),
     )
 
 

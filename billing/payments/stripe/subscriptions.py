@@ -13,19 +13,25 @@ from billing.payments.stripe.objects import id_of, pages, seen_of
 
 class Subscriptions(Invoices):
     async def price_for(self, version_id: int, name: str, cents: int) -> str:
-        lookup = f"plan-version-{version_id}-{cents}"
+        lookup, product = f"plan-version-{version_id}-{cents}", {"name": name}
+        if self._tax is not None:
+            lookup = f"{lookup}-{self._tax_behavior}-{self._tax.code}"
+            product["tax_code"] = self._tax.code
         listed = await asked(self._v1.prices.list_async({"lookup_keys": [lookup], "limit": 1}))
         if listed.data:
             return listed.data[0].id
         made = self._v1.prices.create_async(
-            {
-                "currency": CURRENCY,
-                "unit_amount": cents,
-                "recurring": {"interval": "month"},
-                "product_data": {"name": name},
-                "lookup_key": lookup,
-                "tax_behavior": "inclusive",
-            },
+            cast(
+                "Any",
+                {
+                    "currency": CURRENCY,
+                    "unit_amount": cents,
+                    "recurring": {"interval": "month"},
+                    "product_data": product,
+                    "lookup_key": lookup,
+                    "tax_behavior": self._tax_behavior,
+                },
+            ),
             {"idempotency_key": lookup},
         )
         return (await asked(made)).id
@@ -37,6 +43,7 @@ class Subscriptions(Invoices):
         preview = self._v1.invoices.create_preview_async(
             {
                 "subscription": subscription,
+                "automatic_tax": cast("Any", self._automatic_tax),
                 "subscription_details": {
                     "items": [{"id": item, "price": price}],
                     "proration_behavior": "always_invoice",
@@ -45,7 +52,7 @@ class Subscriptions(Invoices):
             }
         )
         seen = seen_of(await asked(preview))
-        return PreviewSeen(seen["amount_due"], at)
+        return PreviewSeen(seen["amount_due"], at, await self._tax_of(seen))
 
     async def change_now(
         self, subscription: str, item: str, price: str, *, at: datetime, prorated: bool, key: str
@@ -54,6 +61,7 @@ class Subscriptions(Invoices):
             "items": [{"id": item, "price": price}],
             "proration_behavior": "always_invoice" if prorated else "none",
             "payment_behavior": "error_if_incomplete",
+            "automatic_tax": self._automatic_tax,
             "expand": ["latest_invoice"],
         }
         if prorated:
@@ -67,7 +75,11 @@ class Subscriptions(Invoices):
     async def set_price(self, subscription: str, item: str, price: str, *, key: str) -> None:
         changed = self._v1.subscriptions.update_async(
             subscription,
-            {"items": [{"id": item, "price": price}], "proration_behavior": "none"},
+            {
+                "items": [{"id": item, "price": price}],
+                "proration_behavior": "none",
+                "automatic_tax": cast("Any", self._automatic_tax),
+            },
             {"idempotency_key": key},
         )
         await asked(changed)

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import uuid4
 
 from sqlalchemy import select
 
 from billing.database import sales
 from billing.database.db import Database
 from billing.documents.buyers import Buyer, buyer_of
-from billing.documents.vat import Quote, Taxing, quote
+from billing.documents.vat import Quote, Reckoned, Taxing, quote
 from billing.errors import NotFound
-from billing.payments.plan_prices import price_for, sold_at
-from billing.payments.provider import Provider
+from billing.payments.customers import Customers
+from billing.payments.plan_prices import PAID, price_for, sold_at
+from billing.payments.provider import PreviewSeen, Provider
 from billing.payments.shop import NoBuyer
 from billing.payments.subscribed import Subscription, stripe_id_of
+from billing.payments.taxes import Taxes
 from billing.plans.catalog import Plan
 from billing.plans.versions import Version, newest_versions
 
@@ -28,6 +31,8 @@ class Costs:
         self._provider = provider
         self._plans = {plan.id for plan in plans}
         self._taxing = taxing
+        self._taxes = Taxes(provider, taxing)
+        self.customers = Customers(database, provider, taxing)
         self.prorated = prorated
 
     async def offered(self, plan: str) -> Version:
@@ -44,32 +49,53 @@ class Costs:
             raise NoBuyer(f"account {account_id} has not said who buys")
         return buyer
 
-    async def quote(self, account_id: int, cents: int) -> Quote:
-        return self.quoted(await self.buyer(account_id), cents)
+    async def quoted(self, buyer: Buyer, cents: int) -> Quote:
+        return await self._taxes.quote(cents, buyer, is_credit=False, key=f"tax {uuid4()}")
 
-    def quoted(self, buyer: Buyer, cents: int) -> Quote:
-        return quote(cents, buyer, self._taxing, is_credit=False)
+    async def price(self, version: Version, buyer: Buyer) -> str:
+        """Stripe's Price of a month of the version."""
+        return await price_for(self._database, self._provider, version, buyer, self._taxing)
 
-    async def price(self, version: Version, cents: int) -> str:
-        """Stripe's Price of a month of the version at ``cents``."""
-        return await price_for(self._database, self._provider, version, cents)
+    def charged_flat(self, row: Subscription, version: Version, cents: int) -> int:
+        """Of ``cents`` that an upgrade costs, what is asked of Stripe: without a tax that it reckons itself."""
+        return version.cents - row.version.cents if self._taxing.by_stripe else cents
 
-    async def difference(self, row: Subscription, version: Version, gross: int, at: datetime) -> int:
-        """Cents of the first invoice of an upgrade."""
+    async def difference(self, row: Subscription, version: Version, buyer: Buyer, at: datetime) -> PreviewSeen:
+        """The first invoice of an upgrade."""
+        await self.customers.tell_buyer(row.account_id)
+        if self.prorated:
+            seen = await self._provider.subscription(stripe_id_of(row))
+            price = await self.price(version, buyer)
+            return await self._provider.preview_change(seen.id, seen.item, price, at)
+        return await self._flat(row, version, buyer, at)
+
+    async def _flat(self, row: Subscription, version: Version, buyer: Buyer, at: datetime) -> PreviewSeen:
+        """All of the difference: of the prices that are advertised, or of what is paid with the tax of today."""
+        if self._taxing.by_stripe:
+            quoted = await self.quoted(buyer, version.cents - row.version.cents)
+            tax = Reckoned(quoted.vat, quoted.basis_points, quoted.reason or "", self._taxing.included)
+            return PreviewSeen(quoted.gross, at, tax)
         seen = await self._provider.subscription(stripe_id_of(row))
-        if not self.prorated:
-            paid = (await sold_at(self._database, [seen.price], row.version)).get(seen.price)
-            return gross - (row.version.cents if paid is None else paid.cents)
-        price = await self.price(version, gross)
-        return (await self._provider.preview_change(seen.id, seen.item, price, at)).cents
+        paid = (await sold_at(self._database, [seen.price], row.version)).get(seen.price)
+        gross = quote(version.cents, buyer, self._taxing, is_credit=False).gross
+        return PreviewSeen(gross - (row.version.cents if paid is None else paid.cents), at)
 
     async def price_paid(self, row: Subscription) -> str:
-        """The price at which the subscription was paid last: terms, "at the rate you were charged"."""
+        """The price at which the subscription was paid last: terms, "at the rate you were charged".
+
+        Where Stripe reckons the tax, a version has one price.
+        """
+        if self._taxing.by_stripe:
+            return await self.price(row.version, await self.buyer(row.account_id))
         table = sales.payment
         query = (
             select(sales.plan_price.c.price)
             .join(table, table.c.gross_cents == sales.plan_price.c.cents)
-            .where(table.c.subscription_id == row.id, sales.plan_price.c.version_id == row.version.id)
+            .where(
+                table.c.subscription_id == row.id,
+                sales.plan_price.c.version_id == row.version.id,
+                sales.plan_price.c.tax == PAID,
+            )
             .order_by(table.c.created_at.desc())
             .limit(1)
         )
@@ -77,5 +103,4 @@ class Costs:
             found = (await connection.execute(query)).scalar()
         if found is not None:
             return str(found)
-        gross = (await self.quote(row.account_id, row.version.cents)).gross
-        return await self.price(row.version, gross)
+        return await self.price(row.version, await self.buyer(row.account_id))

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.database import sales, tables
 from billing.errors import NotFound
 from billing.ids import new_id
-from billing.payments.customers import Customers
 from billing.payments.subscribed import RUNNING, Subscription, running_of, unfinished_of
 from billing.payments.subscriptions.changes import NotPossible
 from billing.payments.subscriptions.running import Running
@@ -17,16 +16,15 @@ from billing.payments.subscriptions.running import Running
 
 class Orders(Running):
     async def subscribe(self, account_id: int, plan: str, *, back: str, email: str) -> str:
-        """The address of Stripe's page to pay on. Raises NoBuyer, NotPossible.
+        """The address of Stripe's page to pay on. Raises NoBuyer, BuyerRefused, NotPossible.
 
         Stripe sends the customer to ``back``, paid or not; then call ``look``. A page that was opened before is
         closed: only the newest can be paid on.
         """
         version = await self._costs.offered(plan)
         buyer = await self._costs.buyer(account_id)
-        gross = self._costs.quoted(buyer, version.cents).gross
         await self._close_pages(account_id)
-        price = await self._costs.price(version, gross)
+        price = await self._costs.price(version, buyer)
         row_id = new_id(self._clock())
         row = {"id": row_id, "account_id": account_id, "version_id": version.id, "state": "ordered"}
         async with self._database.begin() as connection:
@@ -34,7 +32,8 @@ class Orders(Running):
             if await running_of(connection, account_id) is not None:
                 raise NotPossible("the account has a plan already")
             await connection.execute(insert(sales.subscription).values(**row, created_at=self._clock()))
-        customer = await Customers(self._database, self._provider).of(account_id, email, buyer.name)
+        customer = await self._costs.customers.of(account_id, email, buyer.name)
+        await self._costs.customers.tell_buyer(account_id)
         page = await self._provider.subscribe(
             customer=customer, price=price, reference=row_id, back=back, key=f"subscribe {row_id}"
         )

@@ -15,8 +15,8 @@ class Renewals(Running):
         require_changeable(row, version, self._clock())
         if version.cents > row.version.cents:
             raise NotPossible("the plan is dearer: it is changed to at once")
-        gross = (await self._costs.quote(account_id, version.cents)).gross
-        return await self._renew_at(row, await self._costs.price(version, gross))
+        buyer = await self._costs.buyer(account_id)
+        return await self._renew_at(row, await self._costs.price(version, buyer))
 
     async def take_back_change(self, account_id: int) -> Subscription:
         """The plan stays as it is at the next renewal. Raises NotPossible."""

@@ -31,9 +31,13 @@ CHANGE_TAKES = timedelta(minutes=5)
 
 class Upgrades(Running):
     async def preview(self, account_id: int, plan: str) -> Preview:
-        """What the plan would cost, exactly. Raises NoBuyer, NotPossible, NotFound (no such plan on offer)."""
+        """What the plan would cost, exactly.
+
+        Raises NoBuyer, BuyerRefused, NotPossible, NotFound (no such plan on offer).
+        """
         version = await self._costs.offered(plan)
-        then = await self._costs.quote(account_id, version.cents)
+        buyer = await self._costs.buyer(account_id)
+        then = await self._costs.quoted(buyer, version.cents)
         at = self._clock().replace(microsecond=0)
         row = await self.running(account_id)
         if row is None:
@@ -41,10 +45,10 @@ class Upgrades(Running):
         require_changeable(row, version, self._clock())
         if version.cents <= row.version.cents:
             return Preview("downgrade", version.id, 0, 0, then.gross, row.period_end, at)
-        cents = await self._costs.difference(row, version, then.gross, at)
-        require_costs(cents)
-        vat = contained(cents, then.basis_points)
-        return Preview("upgrade", version.id, cents, vat, then.gross, row.period_end, at)
+        now = await self._costs.difference(row, version, buyer, at)
+        require_costs(now.cents)
+        vat = contained(now.cents, then.basis_points) if now.tax is None else now.tax.vat
+        return Preview("upgrade", version.id, now.cents, vat, then.gross, row.period_end, at)
 
     async def upgrade(self, account_id: int, plan: str, preview: Preview) -> Subscription:
         """To a dearer plan at once; charges exactly ``preview.cents``.
@@ -60,11 +64,11 @@ class Upgrades(Running):
             require_changeable(row, version, now)
             if version.cents <= row.version.cents:
                 raise NotPossible("the plan is not dearer: it can follow at the period's end")
-            gross = (await self._costs.quote(account_id, version.cents)).gross
-            if await self._costs.difference(row, version, gross, preview.at) != preview.cents:
+            buyer = await self._costs.buyer(account_id)
+            if (await self._costs.difference(row, version, buyer, preview.at)).cents != preview.cents:
                 raise PreviewOld("it would cost something else now")
             require_costs(preview.cents)
-            price = await self._costs.price(version, gross)
+            price = await self._costs.price(version, buyer)
             invoice = await self._charge_change(row, version, price, preview, attempt)
             await self._following.follow(stripe_id_of(row), invoice)
         return await self._required(account_id)
@@ -78,9 +82,8 @@ class Upgrades(Running):
                 seen.id, seen.item, price, at=preview.at, prorated=True, key=attempt
             )
         what = f"{version.name(FIRST_LANGUAGE)}: the difference to {row.version.name(FIRST_LANGUAGE)}"
-        return await self._provider.charge_difference(
-            stripe_id_of(row), preview.cents, what, price=price, key=attempt
-        )
+        cents = self._costs.charged_flat(row, version, preview.cents)
+        return await self._provider.charge_difference(stripe_id_of(row), cents, what, price=price, key=attempt)
 
     @asynccontextmanager
     async def _alone(self, account_id: int) -> AsyncIterator[str]:
