@@ -189,7 +189,7 @@ def initialise() -> None:
     from appliance.bootstrap import OPERATOR, bootstrap
     from appliance.identity.first import keep_first_link
     from appliance.news.telling import announce_terms
-    from appliance.till import require_one_mode_of
+    from appliance.till import require_right_start
     from appliance.web.legal import read_legal_texts
     from billing.clock import system_clock
     from billing.database.migrations import upgrade
@@ -203,7 +203,7 @@ def initialise() -> None:
             raise fail(str(error)) from None
         await upgrade(chosen.sqlalchemy_url)
         try:
-            await require_one_mode_of(chosen)
+            await require_right_start(chosen)
         except Conflict as error:
             raise fail(str(error)) from None
         for model in (await bootstrap(chosen, system_clock)).different_rates:

@@ -8,6 +8,7 @@ from appliance import secrets
 from appliance.settings import Settings
 from billing.clock import Clock
 from billing.database.db import Database
+from billing.documents.on_account import require_nobody
 from billing.documents.vat import Taxing
 from billing.ledger.credit import Credit
 from billing.payments.customers import Customers
@@ -67,7 +68,7 @@ def provider_of(settings: Settings, clock: Clock) -> StripeProvider | None:
     return StripeProvider(keys.key, keys.webhook, clock, base=settings.stripe_sandbox_url, tax=settings.stripe_tax)
 
 
-async def require_one_mode_of(settings: Settings) -> None:
+async def require_right_start(settings: Settings) -> None:
     """At the start of a system that sells. Raises Conflict, DatabaseUnavailable."""
     if not settings.sells:
         return
@@ -75,6 +76,7 @@ async def require_one_mode_of(settings: Settings) -> None:
     try:
         async with database.begin() as connection:
             await require_one_mode(connection, live=settings.is_live)
+            await require_nobody(connection, settings.taxing)
     finally:
         await database.close()
 

@@ -25,7 +25,9 @@ from billing.customers import accounts
 from billing.customers.accounts import Account, Entry
 from billing.customers.standing import Limits, Standings
 from billing.documents.buyers import Buyer, keep_buyer
+from billing.documents.on_account import require_table
 from billing.documents.vat import needs_tax_number
+from billing.errors import Conflict
 from billing.prices.money import format_dollars
 from billing.store.port import Standing
 
@@ -177,6 +179,11 @@ def terms(
 ) -> None:
     """Make an account postpaid up to a credit limit, or prepaid again."""
     owed = None if credit_limit is None else dollars(credit_limit)
+    if owed:
+        try:
+            require_table(settings().taxing)
+        except Conflict as error:
+            raise fail(str(error)) from None
     owner = transact(lambda connection: resolve(connection, account))
     act(
         lambda store: Standings(store, system_clock).set_terms(

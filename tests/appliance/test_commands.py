@@ -205,6 +205,19 @@ def test_a_business_that_buys_without_tax_for_being_one_gives_its_number_by_comm
     assert "is set" in run(*swedish, "--tax-number", " SE556677889901 ").output
 
 
+def test_no_account_is_made_postpaid_where_stripe_reckons_the_tax(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("account", "create", "alice")
+    file = tmp_path / "appliance.yaml"
+    file.write_text("vat: {by: stripe}")
+    monkeypatch.setenv("APPLIANCE_CONFIG", str(file))
+    refused = run("account", "terms", "alice", "--credit-limit", "100", "--reason", "contract")
+    assert refused.exit_code == 1
+    assert "by the table alone" in refused.output
+    assert run("account", "terms", "alice", "--priority", "3", "--reason", "contract").exit_code == 0
+
+
 def test_standing_and_limits_by_command(run: Any) -> None:
     run("account", "create", "alice")
     run("credit", "grant", "alice", "5")

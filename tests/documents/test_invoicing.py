@@ -17,6 +17,7 @@ from billing.documents.crediting import InvoiceCrediting
 from billing.documents.document import Document
 from billing.documents.exchange import Rate, enter_rate
 from billing.documents.invoicing import Invoicing
+from billing.documents.on_account import require_nobody
 from billing.documents.posting import Posted
 from billing.documents.statement import month_or_year, read_statement
 from billing.documents.vat import Taxing
@@ -36,6 +37,9 @@ AT = Decimal("10.85")
 LIMIT = 100 * 10**9
 REQUEST = 10**9
 """Nano-dollars of a request in these tests: a million tokens of output at the rate below."""
+
+
+BY_STRIPE = Taxing([NORWAY, ABROAD], by_stripe=True)
 
 
 @dataclass
@@ -524,3 +528,18 @@ async def test_a_crash_before_the_tax_was_owed_is_made_good_by_the_next_run(shop
 def test_the_reason_of_a_stop_names_the_invoice() -> None:
     assert why_stopped("AB-12") == "invoice AB-12 is unpaid"
     assert (stopped_for(why_stopped("AB-12")), stopped_for("spam")) == ("AB-12", None)
+
+
+async def test_with_stripe_tax_nobody_is_invoiced_and_a_system_with_such_accounts_does_not_start(
+    company: Company,
+) -> None:
+    await company.uses(3 * REQUEST)
+    company.bank.clock.turn(days=40)
+    company.shop.taxing = BY_STRIPE
+    assert await company.invoice() == Posted(0, 1)
+    async with company.bank.database.begin() as connection:
+        await require_nobody(connection, TAXING)
+        with pytest.raises(Conflict, match="by the table alone"):
+            await require_nobody(connection, BY_STRIPE)
+    company.shop.taxing = TAXING
+    assert await company.invoice() == Posted(1, 0)
