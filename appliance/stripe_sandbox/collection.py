@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.stripe_sandbox.errors import InvalidRequest
-from appliance.stripe_sandbox.invoice_drafts import draft_invoice
+from appliance.stripe_sandbox.invoice_drafts import draft_invoice, tax_anew
 from appliance.stripe_sandbox.invoice_items import pending
 from appliance.stripe_sandbox.invoice_lines import for_period, of_item
 from appliance.stripe_sandbox.invoicing import finalize, method_for, pay, void
@@ -92,15 +91,35 @@ def finalize_and_pay(world: World, name: str) -> None:
     row = world.state.table("invoice").rows.get(name)
     if row is None or row["status"] != "draft" or not row["auto_advance"]:
         return
-    try:
-        finalize(world, row)
-    except InvalidRequest as error:
-        row["last_finalization_error"] = error.fields
-        world.touch(row)
-        world.emit("invoice.finalization_failed", row)
-        return
+    tax_anew(world, row, world.get("customer", row["customer"]))
+    if row["automatic_tax"]["status"] == "requires_location_inputs":
+        _go_on_without_tax(world, row)
+    finalize(world, row)
     if row["status"] == "open":
         pay(world, row, method_for(world, row), off_session=True)
+
+
+def _go_on_without_tax(world: World, invoice: Object) -> None:
+    """Where nobody knows where its customer is, nor for the next ones, until it is put on again.
+
+    https://docs.stripe.com/tax/customer-locations
+    """
+    invoice["automatic_tax"] = {
+        "disabled_reason": "finalization_requires_location_inputs",
+        "enabled": False,
+        "liability": None,
+        "provider": None,
+        "status": None,
+    }
+    for line in invoice["lines"]["data"]:
+        line["taxes"] = []
+    world.touch(invoice)
+    row = _followed(world, invoice)
+    if row is not None:
+        before = row["automatic_tax"]
+        row["automatic_tax"] = {"disabled_reason": "requires_location_inputs", "enabled": False, "liability": None}
+        world.touch(row)
+        world.emit("customer.subscription.updated", row, automatic_tax=before)
 
 
 def invoice_was_paid(world: World, invoice: Object) -> None:

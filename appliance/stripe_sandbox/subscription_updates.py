@@ -182,7 +182,12 @@ def _plain_changes(world: World, row: Object, params: Params) -> None:
     if "default_tax_rates" in params:
         row["default_tax_rates"] = rates_named(world, params["default_tax_rates"], "default_tax_rates")
     if "automatic_tax" in params:
-        row["automatic_tax"] = {**row["automatic_tax"], "enabled": params["automatic_tax"]["enabled"]}
+        automatic = params["automatic_tax"]["enabled"]
+        row["automatic_tax"] = {
+            "disabled_reason": None,
+            "enabled": automatic,
+            "liability": {"type": "self"} if automatic else None,
+        }
     details = params.get("cancellation_details") or {}
     if "cancel_at_period_end" in params:
         ends = params["cancel_at_period_end"]

@@ -100,7 +100,7 @@ class Following:
         if collected.status == "draft" and collected.tax_waits:
             raise Conflict(
                 f"Stripe cannot tell the tax of invoice {invoice.id} of account {row.account_id}: the buyer's"
-                " address is not complete, or Stripe Tax does not answer; nothing is charged before that"
+                " address is not complete, or Stripe Tax does not answer; in an hour it goes on without Stripe Tax"
             )
         return collected
 

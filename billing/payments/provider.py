@@ -267,7 +267,10 @@ class Provider(Protocol):
     async def create_customer(self, account_id: int, email: str, name: str, key: str) -> str: ...
 
     async def put_buyer(self, customer: str, buyer: Buyer, key: str) -> None:
-        """Where the customer is, and its tax number, as Stripe needs them for the tax. Raises BuyerRefused."""
+        """Where the customer is, and its tax number, as Stripe needs them for the tax. Raises BuyerRefused.
+
+        A subscription whose tax Stripe had put off for want of that is taxed again.
+        """
         ...
 
     async def calculate_tax(self, buyer: Buyer, cents: int, *, key: str) -> Calculation:

@@ -282,17 +282,41 @@ async def test_all_of_the_difference_is_charged_with_its_tax(bank: Bank, taxing:
     await adds_up(shop)
 
 
-async def test_a_renewal_waits_for_an_address_and_the_operator_sees_why(shop: Counter) -> None:
+async def lost_address(shop: Counter) -> Customer:
+    """At Stripe; a renewal is told of, and cannot be charged now."""
     ada = await subscriber(shop, ADA)
     (customer,) = shop.sandbox.state.table("customer").rows.values()
     customer["address"] = None
-    await renew(shop, 31.02)
+    running = await shop.till.subscriptions.running(ada.account_id)
+    assert running is not None
+    assert running.period_end is not None
+    shop.bank.clock.now = running.period_end
+    await renew(shop, 0.001)
     assert any("address" in error for error in await shop.errors())
+    return ada
+
+
+async def test_a_renewal_waits_for_an_address_and_the_operator_sees_why(shop: Counter) -> None:
+    ada = await lost_address(shop)
     await moves(shop, ada, ADA)
     await shop.till.customers.tell_buyers()
-    await renew(shop, 0.2)
-    assert [one[0] for one in await amounts(shop)] == ["plan", "plan"]
+    shop.bank.clock.turn(minutes=10)  # less than the hour after which Stripe goes on by itself
+    await shop.till.inbox.run_once()
+    assert [one[1:] for one in await amounts(shop)] == [sums(1000, 25, shop.taxing)] * 2
     assert await shop.errors() == []
+
+
+async def test_what_stripe_charges_without_its_tax_is_taxed_by_the_table_and_the_next_renewal_by_stripe(
+    shop: Counter,
+) -> None:
+    ada = await lost_address(shop)
+    await renew(shop, 0.2)
+    assert (await amounts(shop))[1] == ("plan", 800, 200, 1000)
+    await moves(shop, ada, SVEN)
+    await shop.till.customers.tell_buyers()
+    await renew(shop, 31)
+    assert (await amounts(shop))[2] == ("plan", *sums(1000, 25, shop.taxing))
+    assert [one.vat_code for one in await documents(shop)] == ["3", "3", "7"]
 
 
 async def test_a_plan_from_before_renews_by_the_table(bank: Bank) -> None:  # noqa: F811

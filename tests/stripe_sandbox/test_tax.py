@@ -124,19 +124,32 @@ def test_a_tax_number_can_be_taken_back(api: stripe.StripeClient) -> None:
     assert refused.value.code == "tax_id_invalid"
 
 
-def test_a_renewal_waits_until_it_is_known_where_its_customer_is(
+def test_a_renewal_of_a_customer_who_is_nowhere_goes_on_without_tax_after_an_hour(
     sandbox: Sandbox, api: stripe.StripeClient, hands: Hands
 ) -> None:
     customer = customer_in(api, "NO")
     made = subscribe(sandbox, api, customer, monthly(api, 2000).id, PAYS, automatic_tax={"enabled": True})
     api.v1.customers.update(customer, {"address": ""})
-    hands.go_to(at(2027, 2, 10, 14))
+    hands.go_to(at(2027, 2, 10, 12) + 60)
     sandbox.catch_up()
     draft = api.v1.invoices.retrieve(str(api.v1.subscriptions.retrieve(made.id).latest_invoice))
     assert (draft.status, draft.automatic_tax.status) == ("draft", "requires_location_inputs")
-    assert api.v1.events.list({"type": "invoice.finalization_failed"}).data
+    with pytest.raises(stripe.InvalidRequestError, match="location"):
+        api.v1.invoices.finalize_invoice(draft.id)
+    hands.go_to(at(2027, 2, 10, 14))
+    sandbox.catch_up()
+    paid = api.v1.invoices.retrieve(draft.id)
+    assert (paid.status, paid.total, paid.automatic_tax.enabled) == ("paid", 2000, False)
+    assert api.v1.subscriptions.retrieve(made.id).automatic_tax.disabled_reason == "requires_location_inputs"
     api.v1.customers.update(customer, {"address": {"country": "SE"}})
-    assert api.v1.invoices.pay(draft.id).total == 2500
+    api.v1.subscriptions.update(made.id, {"automatic_tax": {"enabled": True}})
+    hands.go_to(at(2027, 3, 10, 14))
+    sandbox.catch_up()
+    assert latest(api, made.id).total == 2500
+
+
+def latest(api: stripe.StripeClient, subscription: str) -> stripe.Invoice:
+    return api.v1.invoices.retrieve(str(api.v1.subscriptions.retrieve(subscription).latest_invoice))
 
 
 def test_what_is_missing_for_stripe_tax(sandbox: Sandbox, api: stripe.StripeClient) -> None:

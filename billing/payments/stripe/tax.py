@@ -41,6 +41,18 @@ class Tax(Connection):
                     customer, cast("Any", {"type": kind, "value": value}), {"idempotency_key": f"{key}-{kind}"}
                 )
                 await asked(made)
+        await self._tax_again(customer, key)
+
+    async def _tax_again(self, customer: str, key: str) -> None:
+        """Its subscriptions, where Stripe has put the tax off because it did not know where the customer is."""
+        listed = self._v1.subscriptions.list_async({"customer": customer, "limit": PAGE})
+        async for page in pages(await asked(listed)):
+            for one in page:
+                if (one.get("automatic_tax") or {}).get("disabled_reason") is not None:
+                    changed = self._v1.subscriptions.update_async(
+                        one["id"], {"automatic_tax": {"enabled": True}}, {"idempotency_key": f"{key}-{one['id']}"}
+                    )
+                    await asked(changed)
 
     async def calculate_tax(self, buyer: Buyer, cents: int, *, key: str) -> Calculation:
         assert self._tax is not None, "Stripe reckons the tax"
