@@ -212,7 +212,7 @@ def buyer(
     buying = Buyer(name, address, postal_code, city, country, business, number or None)
     if country not in dict(countries("en")):
         raise fail(f"there is no country {country}: two letters are expected, as ISO 3166 has them")
-    if buying.tax_number is None and needs_tax_number(buying, settings().taxing.rules):
+    if buying.tax_number is None and needs_tax_number(buying, settings().taxing):
         raise fail(f"a business in {country} buys without VAT: its --tax-number is needed for that")
 
     async def work(connection: AsyncConnection) -> str:

@@ -11,6 +11,7 @@ import stripe
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.server import sandbox_app
 from billing.database.db import Database
+from billing.payments.provider import StripeTax
 from billing.payments.stripe.adapter import StripeProvider
 from tests.billing.conftest import RATE, Bank
 from tests.stripe_account.key import required_key
@@ -19,6 +20,7 @@ from tests.stripe_sandbox.inprocess import KEY, settings
 from tests.stripe_sandbox.serving import served
 
 TIMEOUT_SECONDS = 80.0
+SOFTWARE = "txcd_10103001"
 
 
 @pytest.fixture(params=["sandbox", pytest.param("stripe", marks=pytest.mark.stripe)])
@@ -63,4 +65,7 @@ def _merchant(bank: Bank, clock: ScenarioClock, key: str, pages: str, base: str 
     api = stripe.StripeClient(
         key, http_client=http, max_network_retries=2, base_addresses={} if base is None else {"api": base}
     )
-    return Merchant(bank, clock, StripeProvider(key, "", clock, base=base, http=http), api, pages)
+    plain, taxing = (
+        StripeProvider(key, "", clock, base=base, http=http, tax=tax) for tax in (None, StripeTax(SOFTWARE, False))
+    )
+    return Merchant(bank, clock, plain, taxing, api, pages)

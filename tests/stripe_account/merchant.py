@@ -71,11 +71,15 @@ def wall() -> datetime:
 
 @dataclass
 class Merchant:
-    """``pages`` is the host of Stripe's own pages. ``close`` it, whatever became of the scenario."""
+    """``pages`` is the host of Stripe's own pages; ``taxing`` lets Stripe reckon the tax.
+
+    ``close`` it, whatever became of the scenario.
+    """
 
     bank: Bank
     clock: ScenarioClock
     provider: StripeProvider
+    taxing: StripeProvider
     api: stripe.StripeClient
     pages: str
     till: Till = field(init=False)

@@ -229,12 +229,19 @@ def token_of(link: str) -> str:
 
 
 @pytest.fixture
-async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
+def settings_more() -> str:
+    """What a test adds to appliance.yaml."""
+    return ""
+
+
+@pytest.fixture
+async def house(fresh_url: str, tmp_path: Path, settings_more: str) -> AsyncIterator[House]:
     config = tmp_path / "appliance.yaml"
     config.write_text(
         f"site: {{address: {ADDRESS}, company: Example AS, contact: help@site.example}}\n"
         "payments: {practice: true}\n"
         f"chat: {{address: {CHAT}}}\n"
+        f"{settings_more}"
     )
     env = {
         "APPLIANCE_HOME": str(tmp_path), "DATABASE_URL": fresh_url, "APPLIANCE_CONFIG": str(config),
@@ -249,7 +256,7 @@ async def house(fresh_url: str, tmp_path: Path) -> AsyncIterator[House]:
         await create_account(connection, OPERATOR, "operator", clock)
         await publish(connection, settings.plans, clock)
     sandbox = Sandbox(sandbox_settings(), clock=lambda: clock().timestamp())
-    provider = StripeProvider(KEY, SECRET, clock, http=InProcessClient(sandbox))
+    provider = StripeProvider(KEY, SECRET, clock, http=InProcessClient(sandbox), tax=settings.stripe_tax)
     site = site_app(settings, House.metrics(), clock, QUICK, provider)
     yield House(settings, database, clock, site, provider, sandbox)
     await database.close()
