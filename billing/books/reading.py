@@ -201,12 +201,12 @@ class _Reader:
         return [one for one in both if one.day < self._end.date()]
 
     async def _lots(self, documents: Sequence[Document], about: Mapping[int, Any]) -> dict[int, LotSold]:
-        """Those that a document sold, with what has left them."""
+        """Those that a document sold, with what has left them. An allowance was not sold: its plan was."""
         there = {row.id: row for row in await fetch(self._connection, _LOTS)}
         lots: dict[int, LotSold] = {}
         for document in documents:
             lot_id = about[document.id].lot_id
-            if lot_id in there:  # a plan's is its allowance, which the books do not follow
+            if lot_id in there:
                 lots[lot_id] = LotSold(
                     document.account_id,
                     there[lot_id].amount,
