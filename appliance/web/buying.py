@@ -75,6 +75,7 @@ class BuyingPages:
     async def summary(self, request: Request, visitor: Visitor) -> Response:
         """What is paid for what, with the tax of this buyer, before Stripe's page."""
         cents, account_id = _cents(request.path_params["cents"]), visitor.person.account_id
+        await self._ordering.count_question(account_id)
         try:
             quote = await self._shop.quote(account_id, cents)
         except NoBuyer:

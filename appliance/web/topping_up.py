@@ -60,6 +60,7 @@ class TopUpPages:
 
     async def set_rule(self, request: Request, visitor: Visitor) -> Response:
         form, say = await read_form(request), visitor.say
+        await self._ordering.count_question(visitor.person.account_id)
         try:
             below = parse_dollars(form["below"])
             amount, ceiling = (parse_cents(form[name]) for name in ("amount", "ceiling"))

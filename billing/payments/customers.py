@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import buyer_of
 from billing.documents.vat import Taxing
-from billing.payments.provider import BuyerRefused, Provider
+from billing.payments.provider import BuyerRefused, Gone, Provider
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Customers:
     async def tell_buyers(self) -> int:
         """Stripe of all buyers who have changed: their next renewal is taxed by it. Returns how many.
 
-        One that Stripe refuses keeps none behind it; it is told again when its owner has changed it.
+        One that Stripe refuses, or has not got, keeps none behind it; it is told again when it changes again.
         """
         if not self._taxing.by_stripe:
             return 0
@@ -73,7 +73,7 @@ class Customers:
         for one in changed:
             try:
                 await self._tell(one)
-            except BuyerRefused as error:
+            except (BuyerRefused, Gone) as error:
                 log.warning("Stripe does not take the buyer of account %d: %s", one.account_id, error)
                 async with self._database.begin() as connection:
                     await execute(connection, _TOLD, one.account_id, one.updated_at)

@@ -10,12 +10,15 @@ from appliance.papers.wording import Words
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.hosted import Buyer as Payer
 from appliance.till import Offer, till
+from billing.books.reading import read_books
+from billing.books.saft import as_saft, written
 from billing.database import sales
 from billing.database.db import fetch
 from billing.documents.buyers import Buyer, keep_buyer
 from billing.documents.document import Document
 from billing.documents.posting import Office, Posting
 from billing.documents.reading import read_document
+from billing.documents.statement import month_or_year, read_statement
 from billing.documents.vat import Taxing, VatCode
 from billing.payments.provider import BuyerRefused, StripeTax
 from billing.payments.stripe.adapter import StripeProvider
@@ -81,6 +84,14 @@ async def adds_up(counter: Counter) -> None:
         for row in counter.sandbox.state.table("charge").rows.values()
         if row["paid"]
     )
+    async with counter.database.snapshot() as connection:
+        year = counter.bank.clock().year
+        statements = [await read_statement(connection, month_or_year(str(one))) for one in (year - 1, year)]
+        books = await read_books(connection, year, "NOK")
+    assert all(one.adds_up for one in statements)
+    sold = [sale for one in statements for sale in one.sales]
+    assert sum((-1 if one.kind == "credit_note" else 1) * one.vat_cents for one in sold) == said[1]
+    assert written(as_saft(books, SELLER, "1", counter.bank.clock().date()))
     assert said == list(rows)
     assert moved == said[2] * NANODOLLARS_PER_CENT == at_stripe * NANODOLLARS_PER_CENT
 
@@ -213,6 +224,20 @@ async def moves(shop: Counter, customer: Customer, buyer: Buyer) -> None:
     shop.bank.clock.turn(seconds=1)
     async with shop.database.begin() as connection:
         await keep_buyer(connection, customer.account_id, buyer, shop.bank.clock())
+
+
+async def test_a_buyer_whom_stripe_refuses_keeps_none_behind_it(shop: Counter) -> None:
+    gone, nemo, sven = [await shop.customer(buyer) for buyer in (ADA, ADA, ADA)]
+    for customer in (gone, nemo, sven):
+        await shop.bought(customer)
+    async with shop.database.begin() as connection:
+        rows = await fetch(connection, "SELECT customer FROM wallet ORDER BY account_id")
+    await shop.provider.delete_customer(rows[0].customer)
+    for customer, buyer in ((gone, SVEN), (nemo, NOWHERE), (sven, SVEN)):
+        await moves(shop, customer, buyer)
+    assert await shop.till.customers.tell_buyers() == 3
+    assert await shop.till.customers.tell_buyers() == 0
+    assert shop.sandbox.state.table("customer").rows[rows[2].customer]["address"]["country"] == "SE"
 
 
 async def subscriber(shop: Counter, buyer: Buyer) -> Customer:

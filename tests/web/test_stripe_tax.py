@@ -1,4 +1,4 @@
-"""Where Stripe reckons the tax, it is shown before anything is paid, and whoever is nowhere is asked where he is."""
+"""Where Stripe reckons the tax, it is shown before anything is paid; whoever is nowhere is asked where he is."""
 
 import pytest
 
