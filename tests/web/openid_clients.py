@@ -7,6 +7,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -63,8 +64,8 @@ class OpenIdClient(Protocol):
 
     async def use_secret(self, secret: str) -> None: ...
 
-    async def turn(self, seconds: float) -> None:
-        """The client's clock goes by the house's, which was turned."""
+    async def look_at_the_clock(self) -> None:
+        """The house's was turned."""
 
 
 class Authlib:
@@ -145,15 +146,16 @@ class Authlib:
     async def use_secret(self, secret: str) -> None:
         self._client = self._with(secret)
 
-    async def turn(self, seconds: float) -> None:
-        """It goes by the house's."""
+    async def look_at_the_clock(self) -> None:
+        """It looks each time."""
 
 
 class Node:
     """openid-client for Node, in a process of its own, which asks the site over a connection."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, house: House) -> None:
         self._process = process
+        self._house = house
 
     async def _call(self, call: str, **given: object) -> Any:
         assert self._process.stdin is not None
@@ -183,8 +185,9 @@ class Node:
     async def use_secret(self, secret: str) -> None:
         await self._call("secret", secret=secret)
 
-    async def turn(self, seconds: float) -> None:
-        await self._call("later", seconds=int(seconds))
+    async def look_at_the_clock(self) -> None:
+        ahead = self._house.clock() - datetime.now(UTC)
+        await self._call("clock", ahead=round(ahead.total_seconds()))
 
 
 def _signed_on(made: Mapping[str, Any]) -> SignedOn:
@@ -207,7 +210,9 @@ async def node_client(house: House) -> AsyncIterator[Node]:
         "node", "client.mjs", cwd=folder, env=os.environ | known, stdin=PIPE, stdout=PIPE
     )
     try:
-        yield Node(process)
+        node = Node(process, house)
+        await node.look_at_the_clock()
+        yield node
     finally:
         process.terminate()
         await process.wait()

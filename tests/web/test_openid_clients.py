@@ -70,7 +70,7 @@ async def test_a_code_that_is_late_or_of_another_verifier(client: OpenIdClient, 
         await client.redeem(callback, verifier="x" * 43)
     callback = (await ada.get(await client.ask())).url
     ada.house.clock.turn(seconds=60)
-    await client.turn(60)
+    await client.look_at_the_clock()
     with pytest.raises(NotTaken, match="invalid_grant"):
         await client.redeem(callback)
 
@@ -78,7 +78,7 @@ async def test_a_code_that_is_late_or_of_another_verifier(client: OpenIdClient, 
 async def test_a_new_key_is_taken_without_a_word(client: OpenIdClient, ada: Browser) -> None:
     first = await signed_on(client, ada)
     ada.house.clock.turn(seconds=SIGNS.total_seconds() + 60)
-    await client.turn(SIGNS.total_seconds() + 60)
+    await client.look_at_the_clock()
     await ada.sign_in()
     made = await signed_on(client, ada)
     assert made.claims["sub"] == first.claims["sub"]

@@ -7,11 +7,12 @@ const { ISSUER, SERVED, CLIENT_ID, CLIENT_SECRET, CALLBACK } = process.env;
 // The issuer has TLS by its name; what is tested is served by this machine without.
 const options = { [client.customFetch]: (url, asked) => fetch(url.replace(ISSUER, SERVED), asked) };
 const config = await client.discovery(new URL(ISSUER), CLIENT_ID, CLIENT_SECRET, undefined, options);
+const real = Date.now;
 let asked = {};
 
 const does = {
-  later: async ({ seconds }) => {
-    config[client.clockSkew] = seconds;
+  clock: async ({ ahead }) => {
+    Date.now = () => real() + ahead * 1000;
   },
   secret: async ({ secret }) => {
     const other = await client.discovery(new URL(ISSUER), CLIENT_ID, secret, undefined, options);
