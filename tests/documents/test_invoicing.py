@@ -31,13 +31,12 @@ from billing.prices.pricing import Tokens
 from billing.proof.takings import compare_takings
 from tests.billing.conftest import Bank, Customer
 from tests.documents.conftest import ATHENS, OSLO, Shop
-from tests.taxing import INCLUDED, ON_TOP
+from tests.taxing import ABROAD, INCLUDED, NORWAY, ON_TOP
 
 AT = Decimal("10.85")
 LIMIT = 100 * 10**9
 REQUEST = 10**9
 """Nano-dollars of a request in these tests: a million tokens of output at the rate below."""
-
 
 BY_STRIPE = Taxing([NORWAY, ABROAD], by_stripe=True)
 
@@ -538,8 +537,8 @@ async def test_with_stripe_tax_nobody_is_invoiced_and_a_system_with_such_account
     company.shop.taxing = BY_STRIPE
     assert await company.invoice() == Posted(0, 1)
     async with company.bank.database.begin() as connection:
-        await require_nobody(connection, TAXING)
+        await require_nobody(connection, INCLUDED)
         with pytest.raises(Conflict, match="by the table alone"):
             await require_nobody(connection, BY_STRIPE)
-    company.shop.taxing = TAXING
+    company.shop.taxing = INCLUDED
     assert await company.invoice() == Posted(1, 0)

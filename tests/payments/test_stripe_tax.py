@@ -26,14 +26,15 @@ from billing.plans.versions import publish
 from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer
 from tests.documents.conftest import SELLER, FixedExchange
-from tests.payments.conftest import ADA, BACK, BOUNDS, NORWAY, Counter, Page, bank  # noqa: F401 -- a fixture
+from tests.payments.conftest import ADA, BACK, BOUNDS, Counter, Page, bank  # noqa: F401 -- a fixture
 from tests.payments.on_a_plan import LARGE, SMALL
 from tests.payments.test_top_up import DOLLAR, spend_all
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
+from tests.taxing import INCLUDED
 
 CODES = (VatCode("NO", "*", "3"), VatCode("*", "standard_rated", "7"), VatCode("*", "*", "52"))
-WITHIN = Taxing(NORWAY, by_stripe=True, codes=CODES)
-ON_TOP = Taxing(NORWAY, included=False, by_stripe=True, codes=CODES)
+WITHIN = Taxing(INCLUDED.rules, by_stripe=True, codes=CODES)
+ON_TOP = Taxing(INCLUDED.rules, included=False, by_stripe=True, codes=CODES)
 SVEN = Buyer("Sven Svensson", "Gatan 3", "111 20", "Stockholm", "SE", business=False)
 SVEA = Buyer("Svea AB", "Gatan 4", "111 20", "Stockholm", "SE", business=True, tax_number="SE556703748501")
 GRACE = Buyer("Grace Hopper", "Main St 6", "10001", "New York", "US", business=False)
