@@ -27,10 +27,11 @@ SUMS = {
     "requests": "REQUESTS", "prompt_tokens": "PROMPT", "cached_tokens": "CACHED",
     "completion_tokens": "COMPLETION", "images": "IMAGES", "audio_seconds": "AUDIO S", "cost": "COST",
 }  # fmt: skip
-GROUPS = {By.DAY: "day", By.MODEL: "model", By.KEY: "key_id", By.ENDPOINT: "endpoint"}
+GROUPS = {By.DAY: "day", By.MODEL: "model", By.KEY: "key_id", By.ENDPOINT: "endpoint", By.CHANNEL: "channel"}
 
 COLUMNS = {
     "request_id": "REQUEST", "time": "TIME", "account_id": "ACCOUNT", "model": "MODEL", "endpoint": "ENDPOINT",
+    "channel": "CHANNEL",
     "prompt_tokens": "PROMPT", "cached_tokens": "CACHED", "completion_tokens": "COMPLETION",
     "cost_nanodollars": "NANO-DOLLARS", "ended": "ENDED",
 }  # fmt: skip
@@ -62,7 +63,7 @@ def list_all(
 
 @app.command()
 def summary(
-    by: Annotated[str, typer.Option(help="Any of day, model, key, endpoint, with commas.")] = "day,model",
+    by: Annotated[str, typer.Option(help="Any of day, model, key, endpoint, channel, with commas.")] = "day,model",
     first: Day = None,
     last: Day = None,
     account: Account = None,

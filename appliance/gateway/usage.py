@@ -1,4 +1,5 @@
-"""``GET /v1/usage``: what the account of the key used, summed by day, model, key and endpoint. Never content."""
+"""``GET /v1/usage``: what the account of the key used, summed by day, model, key, endpoint and channel. Never
+content."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -126,6 +127,8 @@ def _groups(line: Line, by: Sequence[By], keys: Mapping[int, Key]) -> dict[str, 
         found["key"] = {"id": key.id, "name": key.name, "hint": key.hint}
     if By.ENDPOINT in by:
         found["endpoint"] = line.endpoint
+    if By.CHANNEL in by:
+        found["channel"] = line.channel
     return found
 
 

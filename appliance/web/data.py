@@ -83,8 +83,9 @@ account.json
   documents       your receipts, invoices and credit notes
 
 usage.csv
-  A line for each request: when, which model, how many tokens, what it cost (nano-dollars). What was asked and
-  answered is not here, because the API keeps nothing of it. Ask us for requests of years that are archived.
+  A line for each request: when, which model, how many tokens, what it cost (nano-dollars), and whether it came by
+  the API, the chat or the playground. What was asked and answered is not here, because the API keeps nothing of
+  it. Ask us for requests of years that are archived.
 
 Times are UTC.
 """
@@ -184,6 +185,7 @@ async def _write_chat(file: ZipFile, chat: ChatData, subject: UUID) -> None:
 
 async def _write_usage(file: ZipFile, connection: AsyncConnection, account_id: int, clock: Clock) -> None:
     columns = [column.name for column in tables.usage.c if column.name not in ("account_id", "rate_id")]
+    columns.append("channel")
     account = await get_account(connection, account_id)
     period = Period(account.created_at.date(), max(clock().date(), account.created_at.date()))
     with file.open("usage.csv", "w", force_zip64=True) as raw, TextIOWrapper(raw, "utf-8", newline="") as lines:

@@ -17,6 +17,7 @@ COLUMNS = {
     "key_id": pa.int64(),
     "model": pa.string(),
     "endpoint": pa.string(),
+    "channel": pa.string(),
     "prompt_tokens": pa.int64(),
     "cached_tokens": pa.int64(),
     "completion_tokens": pa.int64(),

@@ -1,4 +1,4 @@
-"""What was used in a period: summed by day, model, key and endpoint, or row by row. Never content.
+"""What was used in a period: summed by day, model, key, endpoint and channel, or row by row. Never content.
 
 A request belongs to the day (UTC) on which it was admitted.
 """
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.database import tables
 from billing.errors import NotFound
 from billing.ids import ID_SLACK, lowest_id
+from billing.statements.channel import channel, with_keys
 
 ROWS_AT_ONCE = 10_000
 SETTLING = timedelta(hours=1)
@@ -28,6 +29,7 @@ class By(StrEnum):
     MODEL = "model"
     KEY = "key"
     ENDPOINT = "endpoint"
+    CHANNEL = "channel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Line:
     model: str | None
     key_id: int | None
     endpoint: str | None
+    channel: str | None
     requests: int
     prompt_tokens: int
     cached_tokens: int
@@ -119,16 +122,18 @@ async def summarize(
         By.MODEL: table.c.model,
         By.KEY: table.c.key_id,
         By.ENDPOINT: table.c.endpoint,
+        By.CHANNEL: channel(),
     }
     grouped = [groups[one] for one in By if one in by]
     sums = [cast(func.coalesce(func.sum(table.c[name]), 0), BigInteger).label(name) for name in _SUMS]
     query = (
         select(*grouped, func.count().label("requests"), *sums)
+        .select_from(with_keys(table) if By.CHANNEL in by else table)
         .where(within(period, account_id))
         .group_by(*grouped)
         .order_by(*grouped)
     )
-    nothing = {"day": None, "model": None, "key_id": None, "endpoint": None}
+    nothing = {"day": None, "model": None, "key_id": None, "endpoint": None, "channel": None}
     return [Line(**nothing | dict(row)) for row in (await connection.execute(query)).mappings()]
 
 
@@ -136,14 +141,15 @@ def total_of(lines: Iterable[Line]) -> Line:
     """The sum of all lines."""
     lines = list(lines)
     sums = {name: sum(getattr(line, name) for line in lines) for name in ("requests", *_SUMS)}
-    return Line(None, None, None, None, **sums)
+    return Line(None, None, None, None, None, **sums)
 
 
 async def read_usage(
     connection: AsyncConnection, period: Period, account_id: int | None = None
 ) -> AsyncIterator[Sequence[Row[Any]]]:
-    """All rows of the period in the order of their ids, some thousand at a time."""
-    query = select(tables.usage).where(within(period, account_id)).order_by(tables.usage.c.request_id)
+    """All rows of the period, with the channel, in the order of their ids, some thousand at a time."""
+    rows_of_period = select(tables.usage, channel()).select_from(with_keys(tables.usage))
+    query = rows_of_period.where(within(period, account_id)).order_by(tables.usage.c.request_id)
     async with connection.stream(query, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
         async for page in rows.partitions():
             yield page

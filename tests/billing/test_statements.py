@@ -16,6 +16,7 @@ from billing.ids import ID_SLACK, lowest_id
 from billing.prices.pricing import Tokens
 from billing.statements.export import COLUMNS, write_usage
 from billing.statements.period import By, Period, read_usage, summarize, total_of
+from billing.statements.usage import list_running, list_usage
 from tests.billing.conftest import PEPPER, Bank, Customer
 
 DOLLAR = 10**9
@@ -61,6 +62,27 @@ async def test_usage_is_summed_by_day_model_key_and_endpoint(bank: Bank) -> None
     assert everybody.requests == 4
     assert (nobody, total_of(nobody).requests) == ([], 0)
     assert (total_of(by_day).requests, total_of(by_key).cost_nanodollars) == (3, first + same_day + next_month)
+
+
+async def test_usage_tells_by_which_way_it_came(bank: Bank) -> None:
+    program = await bank.customer(DOLLAR)
+    chat = await second_key(bank, program)
+    async with bank.database.begin() as connection:
+        await fetch(connection, "UPDATE api_key SET purpose = 'chat' WHERE id = $1 RETURNING id", chat.key_id)
+    by_program = await use(program, Tokens(10, 0, 1))
+    in_chat = await use(chat, Tokens(20, 0, 2)) + await use(chat, Tokens(30, 0, 3))
+    await chat.admitted()
+    period = Period.month(bank.clock().date())
+    async with bank.database.begin() as connection:
+        lines = await summarize(connection, period, {By.CHANNEL}, program.account_id)
+        pages = [page async for page in read_usage(connection, period, program.account_id)]
+        newest = await list_usage(connection, 3, program.account_id)
+        (running,) = await list_running(connection, 3)
+    told = [(line.channel, line.requests, line.cost_nanodollars) for line in lines]
+    assert told == [("api", 1, by_program), ("chat", 2, in_chat)]
+    assert sorted(row.channel for page in pages for row in page) == ["api", "chat", "chat"]
+    assert sorted(one.channel for one in newest) == ["api", "chat", "chat"]
+    assert running.channel == "chat"
 
 
 async def test_an_export_has_every_request_of_the_period_and_adds_up(bank: Bank, tmp_path: Path) -> None:

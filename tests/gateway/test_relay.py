@@ -273,9 +273,9 @@ async def test_an_account_sees_its_own_usage_and_nobody_elses(house: House) -> N
     assert Decimal(found["balance"]) * 10**9 == DOLLAR - cost
     assert "key" not in line
     today = system_clock().date()
-    async with ask(f"?group_by=key&group_by=endpoint&start_date={today}&end_date={today}") as response:
+    async with ask(f"?group_by=key,channel&group_by=endpoint&start_date={today}&end_date={today}") as response:
         (line,) = (await response.json())["data"]
-    assert (line["key"]["name"], line["endpoint"]) == ("k", "/v1/chat/completions")
+    assert (line["key"]["name"], line["endpoint"], line["channel"]) == ("k", "/v1/chat/completions", "api")
     for query, param in (
         ("?start_date=yesterday", "start_date"), ("?group_by=colour", "group_by"), ("?days=3", "days"),
         ("?start_date=2026-02-01&end_date=2026-01-01", "end_date"), ("?start_date=0001-01-01", "start_date"),

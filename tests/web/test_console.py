@@ -148,8 +148,10 @@ async def test_what_runs_and_what_ended_is_seen_and_nothing_of_what_was_said(hou
             await Settlement(store, house.clock).settle(metered)
     house.clock.turn(seconds=42)
     shown = (await operator.get("/console/activity")).words
-    assert re.search(r"Running .* 42 ada@example.com smollm2 /v1/chat/completions \$0\.\d+", shown)
-    assert re.search(r"Ended last .* ada@example.com smollm2 /v1/chat/completions 61 17 \$0\.\d+ complete", shown)
+    assert re.search(r"Running .* 42 ada@example.com smollm2 /v1/chat/completions api \$0\.\d+", shown)
+    assert re.search(
+        r"Ended last .* ada@example.com smollm2 /v1/chat/completions api 61 17 \$0\.\d+ complete", shown
+    )
 
 
 async def test_a_new_month_begins_with_nothing_spent(house: House) -> None:
