@@ -7,6 +7,8 @@ ApiError
 │   └── BudgetSpent       402  the budget that the account or the key has set itself for the month
 ├── AccountSuspended      403
 ├── AccountClosed         403  terminated, or marked for deletion
+├── ModelNotInPlan        403  the account's plan is for other models
+├── ChatSignInNeeded      403  the chat asks for nobody, or for somebody who is not signed in to it any more
 ├── ModelNotFound         404
 ├── NotFound              404  no such path
 ├── MethodNotAllowed      405
@@ -90,8 +92,14 @@ class ModelNotInPlan(ApiError):
     type = "permission_error"
     code = "model_not_in_plan"
 
-    def __init__(self, model: str) -> None:
-        super().__init__(f"The account's plan does not include the model `{model}`.", param="model")
+    def __init__(self, model: str, message: str | None = None) -> None:
+        super().__init__(message or f"The account's plan does not include the model `{model}`.", param="model")
+
+
+class ChatSignInNeeded(ApiError):
+    status = 403
+    type = "permission_error"
+    code = "chat_sign_in_needed"
 
 
 class NotFound(ApiError):

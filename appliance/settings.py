@@ -266,6 +266,7 @@ class Settings:
             connections=gateway.connections,
             connections_per_address=gateway.connections_per_address,
             trusted_proxies=self.trusted_proxies,
+            shared_by_many=self.chat_networks if self.chat.address else (),
         )
 
     @property

@@ -12,6 +12,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Limits:
     """Of one gateway process. ``head`` is the request line with all headers.
 
+    Addresses of ``shared_by_many`` may have as many connections as there may be in all: a program asks from there
+    for many people.
+
     A connection from ``trusted_proxies`` counts for whom the proxy names, and only while it has a request.
     """
 
@@ -23,3 +26,4 @@ class Limits:
     connections: int = 4096
     connections_per_address: int = 1024
     trusted_proxies: tuple[Network, ...] = ()
+    shared_by_many: tuple[Network, ...] = ()

@@ -13,7 +13,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from appliance.door.address import NAMED, counted_as, forwarded_for, is_in, parsed
+from appliance.door.address import NAMED, Address, counted_as, forwarded_for, is_in, parsed
 from appliance.door.answers import answers
 from appliance.door.census import Census, Refusal
 from appliance.door.headers import Headers
@@ -91,7 +91,7 @@ class Guarded(HttpToolsProtocol):
         self._door.opened(self._door.census.open)
         peer = parsed(self.client[0]) if self.client else None
         self._trusts_peer = is_in(peer, self._limits.trusted_proxies)
-        return None if peer is None or self._trusts_peer else self._claim(counted_as(peer))
+        return None if peer is None or self._trusts_peer else self._claim(peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting_for_head()
@@ -194,7 +194,7 @@ class Guarded(HttpToolsProtocol):
             return True
         self.scope["client"] = (str(named), 0)
         self.scope[NAMED] = True  # type: ignore[literal-required]
-        return self._claim(counted_as(named)) is None
+        return self._claim(named) is None
 
     def on_body(self, body: bytes) -> None:
         if self._over:
@@ -236,10 +236,13 @@ class Guarded(HttpToolsProtocol):
         self._stop_waiting_for_reader()
         super().resume_writing()
 
-    def _claim(self, address: str) -> Refusal | None:
-        refusal = self._door.census.claim(address)
+    def _claim(self, address: Address) -> Refusal | None:
+        if is_in(address, self._limits.shared_by_many):
+            return None
+        counted = counted_as(address)
+        refusal = self._door.census.claim(counted)
         if refusal is None:
-            self._counted = address
+            self._counted = counted
         return refusal
 
     def _release(self) -> None:

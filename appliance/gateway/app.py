@@ -18,6 +18,8 @@ from appliance.errors import ApiError, InternalError, MethodNotAllowed, NotFound
 from appliance.gateway import dialects
 from appliance.gateway.bodies.aside import Aside
 from appliance.gateway.books import Books
+from appliance.gateway.caller import Callers, ChatAccess
+from appliance.gateway.chat_words import Pages
 from appliance.gateway.health import health_router
 from appliance.gateway.metrics import GatewayMetrics
 from appliance.gateway.models import models_router
@@ -25,10 +27,12 @@ from appliance.gateway.nearby import nearby
 from appliance.gateway.observe import metrics_router
 from appliance.gateway.openapi import openapi_router
 from appliance.gateway.paths import meant
+from appliance.gateway.refusals import Refusals
 from appliance.gateway.relay import Relay
 from appliance.gateway.sightings import Sightings
 from appliance.gateway.usage import usage_router
 from appliance.settings import Settings
+from appliance.texts import LANGUAGES, speaker
 from billing.charging.admission import Admission
 from billing.charging.settlement import Settlement
 from billing.clock import system_clock
@@ -128,15 +132,18 @@ class Gateway:
             Admission(store, system_clock, observe_batch=metrics.admission_batch.observe),
             Settlement(store, system_clock, observe_batch=metrics.settlement_batch.observe),
             engine_client,
-            pepper=known.key_pepper,
             salt_secret=known.cache_salt,
             meters=settings.meters,
             metrics=metrics,
             clock=system_clock,
         )
-        self._other.include_router(models_router(declared, engine_client.directory, database, books, system_clock))
+        callers = Callers(known.key_pepper, _chat_of(settings))
+        refusals = Refusals(database, Pages(settings.site_url, settings.sells))
+        self._other.include_router(
+            models_router(declared, engine_client.directory, database, callers, refusals, system_clock)
+        )
         self._other.include_router(openapi_router(declared))
-        self._other.include_router(usage_router(database, books, system_clock))
+        self._other.include_router(usage_router(database, callers, refusals, system_clock))
         self._other.include_router(
             health_router(database, engine_client, nearby(settings.health_networks, itself=True))
         )
@@ -149,6 +156,8 @@ class Gateway:
             )
         )
         self._relay = Relay(
+            callers,
+            refusals,
             books,
             engine_client,
             declared,
@@ -164,6 +173,15 @@ class Gateway:
         aside.close()
         await engine_client.close()
         await database.close()
+
+
+def _chat_of(settings: Settings) -> ChatAccess | None:
+    """Raises SecretsError."""
+    if not settings.chat.address:
+        return None
+    for language in LANGUAGES:
+        speaker(language)  # it takes 50 ms to read one
+    return ChatAccess(secrets.read_chat(settings.secrets).service_key, settings.chat_networks)
 
 
 def _methods(routes: FastAPI, scope: Scope) -> set[str]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from appliance.door.asgi import Receive, Send
 from appliance.errors import ApiError
 from appliance.gateway import dialects
+from appliance.gateway.caller import Caller
 from serving.catalog.endpoints import Endpoint
 from serving.metering.meter import Meter
 
@@ -80,7 +81,7 @@ class Hangup:
 class Exchange:
     """One request and what became of it. Times are ``time.perf_counter()``; ``model`` is "" if not offered.
 
-    ``caller`` is the digest of the key that was sent, if one was; admission says whether it is one that is known.
+    ``caller`` is who asks, unless that is nobody; admission says whether it is somebody who is known.
 
     ``passed_bytes`` are those of the answer's body that are on their way to the client.
     """
@@ -89,7 +90,7 @@ class Exchange:
     endpoint: Endpoint
     send: Send
     model: str = ""
-    caller: bytes = b""
+    caller: Caller | None = None
     caller_is_known: bool = False
     status: int | None = None
     cut_off: str | None = None

@@ -31,7 +31,7 @@ DYING_PAUSES_SECONDS = (0.1, 0.5, 1.0)
 
 
 class Books:
-    """``pepper`` turns keys into digests, ``salt_secret`` accounts into cache salts (32 bytes each)."""
+    """``salt_secret`` turns accounts into cache salts (32 bytes)."""
 
     def __init__(
         self,
@@ -40,7 +40,6 @@ class Books:
         settlement: Settlement,
         engine_client: EngineClient,
         *,
-        pepper: bytes,
         salt_secret: bytes,
         meters: Path,
         metrics: GatewayMetrics,
@@ -50,24 +49,20 @@ class Books:
         self._admission = admission
         self._settlement = settlement
         self._engine = engine_client
-        self._pepper = pepper
         self._salt_secret = salt_secret
         self._meters = meters
         self._metrics = metrics
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()
 
-    def digest(self, key: str) -> bytes:
-        return keys.digest(self._pepper, key)
-
     def salt(self, account_id: int) -> str:
         """Keeps an account's cached prompts, and how long they took, from every other account."""
         return hmac.digest(self._salt_secret, b"%d" % account_id, "sha256").hex()
 
-    async def knows(self, key: str) -> bool:
-        """Whether the key exists and is good. Raises DatabaseUnavailable."""
+    async def knows(self, digest: bytes) -> bool:
+        """Whether the key of this digest exists and is good. Raises DatabaseUnavailable."""
         async with self._database.begin() as connection:
-            return await keys.owner_of(connection, self.digest(key), self._clock()) is not None
+            return await keys.owner_of(connection, digest, self._clock()) is not None
 
     async def admit(self, request: Request) -> Decision:
         """Raises DatabaseUnavailable, QueueFull."""

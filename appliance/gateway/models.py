@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from appliance.errors import ModelNotFound, Unavailable
-from appliance.gateway.books import Books
-from appliance.gateway.caller import sent_key, wrong_key
+from appliance.gateway.caller import Callers
+from appliance.gateway.refusals import Refusals
 from billing.clock import Clock
 from billing.customers.keys import owner_of
 from billing.database.db import Database
@@ -21,20 +21,25 @@ from serving.client.published import Directory, ModelView
 
 
 def models_router(
-    declared: Declared, directory: Directory, database: Database, books: Books, clock: Clock
+    declared: Declared,
+    directory: Directory,
+    database: Database,
+    callers: Callers,
+    refusals: Refusals,
+    clock: Clock,
 ) -> APIRouter:
     """The price list is public; a key that is sent is checked all the same, as clients try theirs here."""
     router = APIRouter()
 
     async def prices(request: Request) -> dict[str, Listed]:
-        key = sent_key(request.headers.raw, anthropic=True)
+        caller = callers.sent(request.scope, anthropic=True)
         try:
             async with database.begin() as connection:
-                if key is not None and await owner_of(connection, books.digest(key), clock()) is None:
-                    raise wrong_key()
-                return await price_list(connection, clock)
+                if caller is None or await owner_of(connection, caller.digest, clock()) is not None:
+                    return await price_list(connection, clock)
         except DatabaseUnavailable:
             raise Unavailable("Prices cannot be read at the moment.") from None
+        raise await refusals.unknown(caller)
 
     @router.get("/v1/models")
     async def list_models(request: Request) -> dict[str, Any]:

@@ -10,14 +10,44 @@ from appliance.errors import (
     ModelNotInPlan,
     RateLimited,
 )
-from appliance.gateway.caller import wrong_key
+from appliance.gateway import chat_words
+from appliance.gateway.caller import Caller, wrong_key
+from appliance.gateway.chat_words import Pages
+from appliance.identity.languages import language_of_key
+from appliance.texts import ENGLISH, Say, speaker
 from billing.charging.admission import Meterstick, RateLimits, Refusal, Refused
+from billing.database.db import Database
+from billing.errors import DatabaseUnavailable
 
 _LIMITS = {
     Refusal.REQUESTS_PER_MINUTE: "requests per minute",
     Refusal.TOKENS_PER_MINUTE: "tokens per minute",
     Refusal.CONCURRENT_REQUESTS: "concurrent requests",
 }
+
+
+class Refusals:
+    """In the chat they are in words for its user, in that person's language, which is read when it is needed."""
+
+    def __init__(self, database: Database, pages: Pages) -> None:
+        self._database = database
+        self._pages = pages
+
+    async def of(self, caller: Caller, refused: Refused, model: str) -> ApiError:
+        if caller.in_chat:
+            return chat_words.as_error(refused, model, self._pages, await self._say(caller))
+        return as_error(refused, model)
+
+    async def unknown(self, caller: Caller) -> ApiError:
+        """Of a caller of whom there is no good key."""
+        return chat_words.sign_in_again(await self._say(caller)) if caller.in_chat else wrong_key()
+
+    async def _say(self, caller: Caller) -> Say:
+        try:
+            async with self._database.begin() as connection:
+                return speaker(await language_of_key(connection, caller.digest) or ENGLISH)
+        except DatabaseUnavailable:
+            return speaker(ENGLISH)
 
 
 def as_error(refused: Refused, model: str) -> ApiError:

@@ -17,8 +17,7 @@ import aiohttp
 from msgspec.structs import replace
 
 from appliance.door.asgi import Receive, Scope, Send
-from appliance.errors import ApiError, InternalError, InvalidKey, InvalidRequest, Unavailable
-from appliance.gateway import caller
+from appliance.errors import ApiError, InternalError, InvalidRequest, Unavailable
 from appliance.gateway.asgi import (
     CLIENT_CLOSED,
     ENGINE_BROKE,
@@ -30,12 +29,13 @@ from appliance.gateway.asgi import (
 from appliance.gateway.bodies.aside import Aside
 from appliance.gateway.bodies.parsed import Parsed
 from appliance.gateway.books import Books
+from appliance.gateway.caller import Caller, Callers
 from appliance.gateway.cold import Cold
 from appliance.gateway.engine_errors import engine_error
 from appliance.gateway.metrics import GatewayMetrics
 from appliance.gateway.priority import priority_of
 from appliance.gateway.reading import read_body
-from appliance.gateway.refusals import as_error, limit_headers
+from appliance.gateway.refusals import Refusals, limit_headers
 from appliance.gateway.sightings import Sightings
 from appliance.gateway.sse import StreamTail
 from billing.charging.admission import Admitted, Refusal, Request
@@ -89,6 +89,8 @@ class Relay:
 
     def __init__(
         self,
+        callers: Callers,
+        refusals: Refusals,
         books: Books,
         engine_client: EngineClient,
         declared: Declared,
@@ -98,6 +100,8 @@ class Relay:
         metrics: GatewayMetrics,
         sightings: Sightings,
     ) -> None:
+        self._callers = callers
+        self._refusals = refusals
         self._books = books
         self._aside = aside
         self._engine = engine_client
@@ -124,42 +128,45 @@ class Relay:
             self._note(exchange, scope)
 
     def _note(self, exchange: Exchange, scope: Scope) -> None:
-        """Where the key is used from; nothing of a key that is none."""
-        status = exchange.status or 0
-        if exchange.caller and status != InvalidKey.status:
-            address = scope["client"][0] if scope["client"] else ""
+        """Where a key is used from that may be one. The chat's own address says nothing of whoever uses it."""
+        status, caller = exchange.status or 0, exchange.caller
+        if caller is not None:
+            address = scope["client"][0] if scope["client"] and not caller.in_chat else ""
             refused = 400 <= status < 500 and status not in NO_FAULT
-            self._sightings.saw(exchange.caller, address, known=exchange.caller_is_known, refused=refused)
+            self._sightings.saw(caller.digest, address, known=exchange.caller_is_known, refused=refused)
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
-        key = caller.require_key(scope["headers"], anthropic=exchange.endpoint.dialect == "anthropic")
-        exchange.caller = self._books.digest(key)
-        body = await read_body(scope, receive, self._body_limit_bytes, lambda: self._require_known(key))
+        caller = self._callers.require(scope, anthropic=exchange.endpoint.dialect == "anthropic")
+        exchange.caller = caller
+        body = await read_body(
+            scope, receive, self._body_limit_bytes, lambda: self._require_known(exchange, caller)
+        )
         content_type = _content_type(scope) if exchange.endpoint.body is Body.AUDIO else JSON
         asked = Asked(body, content_type, await self._aside.parse(exchange.endpoint, body, content_type))
         exchange.model = asked.parsed.model if asked.parsed.model in self._declared.models() else ""
-        admitted = await self._admit(exchange, key, asked)
+        admitted = await self._admit(exchange, caller, asked)
         await self._answer(exchange, receive, admitted, asked)
 
-    async def _require_known(self, key: str) -> None:
+    async def _require_known(self, exchange: Exchange, caller: Caller) -> None:
         try:
-            known = await self._books.knows(key)
+            known = await self._books.knows(caller.digest)
         except DatabaseUnavailable:
             raise Unavailable("Accounts cannot be read at the moment.") from None
         if not known:
-            raise caller.wrong_key()
+            exchange.caller = None
+            raise await self._refusals.unknown(caller)
 
-    async def _admit(self, exchange: Exchange, key: str, asked: Asked) -> Admitted:
+    async def _admit(self, exchange: Exchange, caller: Caller, asked: Asked) -> Admitted:
         """A model that is not offered has no rate: admission refuses it, once it has looked at the key."""
-        parsed, view = asked.parsed, await self._view(exchange.model, exchange.endpoint.path, key)
+        parsed, view = asked.parsed, await self._view(exchange, caller)
         if not view.can(exchange.endpoint.path):
-            await self._require_known(key)
+            await self._require_known(exchange, caller)
             raise InvalidRequest(
                 f"The model `{exchange.model}` does not support {exchange.endpoint.path}.", param="model"
             )
         request = Request(
             id=exchange.id,
-            key_digest=exchange.caller,
+            key_digest=caller.digest,
             model=exchange.model,
             endpoint=exchange.endpoint.path,
             prompt_limit=_prompt_limit(parsed, view, len(asked.body)),
@@ -179,17 +186,20 @@ class Relay:
         exchange.limit_headers = limit_headers(decision.limits)
         if isinstance(decision, Admitted):
             return decision
-        raise as_error(decision, parsed.model)
+        if not exchange.caller_is_known:
+            exchange.caller = None
+        raise await self._refusals.of(caller, decision, parsed.model)
 
-    async def _view(self, model: str, path: str, key: str) -> ModelView:
+    async def _view(self, exchange: Exchange, caller: Caller) -> ModelView:
         """Who is to answer, as it runs; a stranger's request wakes no model."""
+        model, path = exchange.model, exchange.endpoint.path
         if not model:
             return ModelView("unknown", "", context_length=1, traits=Traits(), replicas=())
         view = self._engine.directory.answering(model, path)
         own = self._engine.directory.model(model)
         if view is not None and own is not None and own.answers:
             return view
-        await self._require_known(key)
+        await self._require_known(exchange, caller)
         if view is None:
             return await self._cold.wait(self._declared.models()[model])
         self._cold.wake(model)

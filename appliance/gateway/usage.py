@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.errors import InvalidRequest, Unavailable
-from appliance.gateway.books import Books
-from appliance.gateway.caller import require_key, wrong_key
+from appliance.gateway.caller import Callers
+from appliance.gateway.refusals import Refusals
 from billing.clock import Clock
 from billing.customers.accounts import get_account
 from billing.customers.keys import Key, list_keys, owner_of
@@ -32,24 +32,24 @@ class Query:
     by: tuple[By, ...]
 
 
-def usage_router(database: Database, books: Books, clock: Clock) -> APIRouter:
+def usage_router(database: Database, callers: Callers, refusals: Refusals, clock: Clock) -> APIRouter:
     """An account that is suspended may still see what it used. Sums that take long wait for each other."""
     router = APIRouter()
     gate = asyncio.Semaphore(AT_ONCE)
 
     @router.get("/v1/usage")
     async def usage(request: Request, response: Response) -> dict[str, Any]:
-        digest = books.digest(require_key(request.headers.raw))
+        caller = callers.require(request.scope)
         query = _parse(request.query_params.multi_items(), clock().date())
         response.headers["cache-control"] = "no-store"
         try:
             async with gate, database.begin() as connection:
-                account_id = await owner_of(connection, digest, clock())
-                if account_id is None:
-                    raise wrong_key()
-                return await _answer(connection, account_id, query)
+                account_id = await owner_of(connection, caller.digest, clock())
+                if account_id is not None:
+                    return await _answer(connection, account_id, query)
         except DatabaseUnavailable:
             raise Unavailable("Usage cannot be read at the moment.") from None
+        raise await refusals.unknown(caller)
 
     return router
 

@@ -73,7 +73,8 @@ account.json
   credit          each lot of credit: where it is from, when it ends, what is left
   audit           what was done with your account, by whom and why
   notices         what you were told by mail
-  sightings       from which networks your keys were used, by the hour; each is an address cut short
+  sightings       from which networks your keys were used, by the hour; each is an address cut short,
+                  and 0.0.0.0/24 what came by the chat
   findings        what looked like sharing or spam to us, and why
   buyer           who buys, as your next receipt will say it
   card            the card that you saved, by its last digits, and when it is charged by itself
