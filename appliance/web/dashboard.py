@@ -1,7 +1,7 @@
 """What the account has, and what it was spent on."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 
 from fastapi import Request
@@ -12,6 +12,7 @@ from appliance.site.audience import Audience
 from appliance.site.pages import Routes
 from appliance.site.rendering import Render
 from appliance.site.visitor import Visitor
+from appliance.texts import Say
 from appliance.web.chart import bars, share
 from billing.clock import Clock
 from billing.customers.accounts import get_account, list_lots
@@ -21,6 +22,7 @@ from billing.errors import NotFound
 from billing.payments.records import wallet
 from billing.payments.subscribed import running_of
 from billing.prices.money import NANODOLLARS_PER_DOLLAR
+from billing.statements.channel import API, CHAT, OF_PROGRAMS, PLAYGROUND, of_key
 from billing.statements.period import By, Line, Period, require_kept, summarize, total_of
 from billing.statements.usage import list_usage
 
@@ -54,6 +56,7 @@ class DashboardPages:
             plan = await running_of(connection, account_id)
             kept = await wallet(connection, account_id)
         days = _by_day(lines, period)
+        called = called_channels(visitor.say)
         return self._render(
             visitor,
             "dashboard.html",
@@ -62,7 +65,9 @@ class DashboardPages:
             paused=kept.paused is not None,
             is_low=account.balance_nanodollars < LOW and account.credit_limit_nanodollars is None,
             lots=lots,
-            keys=keys,
+            keys={
+                key.id: key.name if key.purpose == OF_PROGRAMS else called[key.purpose] for key in keys.values()
+            },
             total=total_of(lines),
             days=days,
             highest=max(total.cost_nanodollars for _, total in days),
@@ -72,8 +77,16 @@ class DashboardPages:
             share=share,
             models=_dearest(lines, lambda line: line.model),
             by_key=_dearest(lines, lambda line: line.key_id),
+            by_channel=_dearest(
+                lines, lambda line: of_key(keys[line.key_id].purpose) if line.key_id in keys else API
+            ),
+            channels=called,
             recent=recent,
         )
+
+
+def called_channels(say: Say) -> Mapping[str, str]:
+    return {API: say("API"), CHAT: say("Chat"), PLAYGROUND: say("Playground")}
 
 
 async def _lines(connection: AsyncConnection, period: Period, account_id: int) -> list[Line]:

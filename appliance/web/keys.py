@@ -1,6 +1,6 @@
-"""API keys: those that there are, a new one that is shown once, and the end of one."""
+"""API keys: those that there are, a new one that is shown once, and the end of one; the limits of the chat."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +21,17 @@ from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
 from billing.clock import Clock
 from billing.customers.accounts import get_account
-from billing.customers.keys import PROGRAM, Key, create_key, limits_of_keys, list_keys, revoke_key, set_end
+from billing.customers.keys import (
+    CHAT,
+    PROGRAM,
+    Key,
+    create_key,
+    end_chat_key,
+    limits_of_keys,
+    list_keys,
+    revoke_key,
+    set_end,
+)
 from billing.customers.standing import Limits, Standings
 from billing.database.db import Database
 from billing.prices.money import parse_dollars
@@ -64,6 +74,8 @@ class KeyPages:
             ("GET", HERE, Audience.CUSTOMER, self.keys),
             ("POST", HERE, Audience.CUSTOMER, self.create),
             ("POST", f"{HERE}/revoke", Audience.CUSTOMER, self.revoke),
+            ("POST", f"{HERE}/chat", Audience.CUSTOMER, self.limit_chat),
+            ("POST", f"{HERE}/chat/end", Audience.CUSTOMER, self.end_chat),
         )
 
     async def keys(self, _: Request, visitor: Visitor) -> Response:
@@ -109,12 +121,33 @@ class KeyPages:
                 await revoke_key(connection, key.id, self._clock)
         return go(HERE)
 
+    async def limit_chat(self, request: Request, visitor: Visitor) -> Response:
+        """What the chat may spend and ask. There is nothing to limit before it was opened once."""
+        account_id = visitor.person.account_id
+        try:
+            limits = _limits(await read_form(request))
+        except _Refused as refused:
+            return await self._shown(visitor, status_of(refused), refused.said(visitor.say))
+        async with self._database.begin() as connection:
+            chat = _chat_of(await list_keys(connection, account_id))
+        if chat is None:
+            raise BadForm
+        await self._standings.set_limits(account_id, f"account {account_id}", limits, chat.id)
+        return go(HERE)
+
+    async def end_chat(self, _: Request, visitor: Visitor) -> Response:
+        """In all browsers: its key is good no more, and nobody who is signed on to the chat renews it."""
+        async with self._database.begin() as connection:
+            await end_chat_key(connection, visitor.person.account_id)
+        return go(HERE)
+
     async def _shown(self, visitor: Visitor, status: int = 200, error: str = "") -> Response:
         account_id, now = visitor.person.account_id, self._clock()
         async with self._database.begin() as connection:
-            keys = [key for key in await list_keys(connection, account_id) if key.purpose == PROGRAM]
+            of_account = await list_keys(connection, account_id)
             limits = await limits_of_keys(connection, account_id)
             account = await get_account(connection, account_id)
+        chat, keys = _chat_of(of_account), [key for key in of_account if key.purpose == PROGRAM]
         good, gone = ([key for key in keys if key.is_good(now) is is_good] for is_good in (True, False))
         gone = gone[-MOST_SHOWN:][::-1]
         return self._render(
@@ -123,6 +156,8 @@ class KeyPages:
             status,
             account=account,
             keys=good,
+            chat_key=chat,
+            has_chat=bool(self._settings.chat.address),
             gone=gone,
             limits=limits,
             lasts=LASTS,
@@ -135,6 +170,10 @@ async def _own_key(connection: AsyncConnection, account_id: int, number: str) ->
     """The key that a form names, if it is the person's own: another's is as if it were not there."""
     keys = await list_keys(connection, account_id)
     return next((key for key in keys if str(key.id) == number and key.purpose == PROGRAM), None)
+
+
+def _chat_of(keys: Sequence[Key]) -> Key | None:
+    return next((key for key in keys if key.purpose == CHAT), None)
 
 
 class _Refused(IdentityError):
@@ -156,10 +195,14 @@ def _parse(form: Mapping[str, str], now: datetime) -> _Wanted:
     days = form["lasts"]
     if days and days not in map(str, LASTS):
         raise BadForm
+    return _Wanted(name, now + timedelta(days=int(days)) if days else None, _limits(form))
+
+
+def _limits(form: Mapping[str, str]) -> Limits:
+    """Raises _Refused."""
     try:
         budget = parse_dollars(form["budget"]) if form["budget"].strip() else None
         requests = int(form["requests"]) if form["requests"].strip() else None
-        limits = Limits(requests_per_minute=requests, budget=budget)
+        return Limits(requests_per_minute=requests, budget=budget)
     except ValueError:
         raise _Refused("A budget is in dollars, such as 10.50, and a limit is a number above zero.") from None
-    return _Wanted(name, now + timedelta(days=int(days)) if days else None, limits)

@@ -12,6 +12,10 @@ OF_PROGRAMS = "program"
 """A key's purpose; the others have their channel's name."""
 
 
+def of_key(purpose: str) -> str:
+    return API if purpose == OF_PROGRAMS else purpose
+
+
 def channel() -> ColumnElement[str]:
     """A column of what ``with_keys`` selects from."""
     return func.coalesce(func.nullif(api_key.c.purpose, OF_PROGRAMS), API).label("channel")
