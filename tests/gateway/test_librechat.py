@@ -29,8 +29,7 @@ async def test_what_a_real_librechat_asks_is_answered_and_charged_to_whoever_ask
         async with send(house, one, dave) as answer:
             body = await answer.read()
             assert answer.status == 200, body
-            streamed = one.body is not None and bool(one.body["stream"])
-            assert is_whole(one.path, answer.headers["content-type"], body, streamed=streamed), body
+            assert is_whole(one.path, answer.headers["content-type"], body, streamed=one.is_streamed), body
 
     await asyncio.gather(*map(ask, asked))
     charged = await dave.usage()

@@ -28,16 +28,21 @@ class Recorded:
         return self.sent[USER_HEADER] == SIGNED_ON
 
     @property
+    def is_streamed(self) -> bool:
+        return self.body is not None and bool(self.body["stream"])
+
+    @property
     def is_title(self) -> bool:
-        return self.body is not None and not self.body["stream"]
+        return self.body is not None and not self.is_streamed
 
     def headers(self, service_key: str, subject: str) -> dict[str, str]:
         """As they were, but for whose they are."""
         named = self.sent[USER_HEADER].replace(SIGNED_ON, subject)
         return {**self.sent, "authorization": f"Bearer {service_key}", USER_HEADER: named}
 
-    def document(self, model: str) -> bytes | None:
-        return None if self.body is None else json.dumps({**self.body, "model": model}).encode()
+    def document(self, model: str, more: Mapping[str, Any] | None = None) -> bytes | None:
+        """The body, for another model; ``more`` is what it says besides."""
+        return None if self.body is None else json.dumps({**self.body, **(more or {}), "model": model}).encode()
 
 
 def recorded() -> list[Recorded]:
@@ -49,7 +54,7 @@ def is_whole(path: str, content_type: str, answer: bytes, *, streamed: bool) -> 
     """Whether its client has what it waits for: a document with an answer, or a stream with its end."""
     if not streamed:
         return content_type.startswith("application/json") and "error" not in json.loads(answer)
-    end = b"response.completed" if path == "/v1/responses" else b"data: [DONE]"
+    ends = (b"response.completed", b"response.incomplete") if path == "/v1/responses" else (b"data: [DONE]",)
     pieces = [line[6:] for line in answer.splitlines() if line.startswith(b"data: {")]
     read = [json.loads(piece) for piece in pieces]
-    return content_type.startswith("text/event-stream") and end in answer and len(read) > 1
+    return content_type.startswith("text/event-stream") and any(end in answer for end in ends) and len(read) > 1

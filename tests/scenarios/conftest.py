@@ -14,6 +14,8 @@ from tests.ports import free_port
 from tests.scenarios.system import System, running
 
 PARTNERS_KEY = "sk-of-the-operator"
+CHAT = "https://chat.example"
+"""Where customers would find it: what it asks comes from the tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +40,7 @@ def started(models: Path, **ray: str) -> Iterator[System]:
     with tempfile.TemporaryDirectory(prefix="appliance-", ignore_cleanup_errors=True) as home:
         (Path(home) / "models").symlink_to(models)
         config = Path(home) / "appliance.yaml"
-        config.write_text(yaml.safe_dump({"ray": {"port": free_port(), **ray}}))
+        config.write_text(yaml.safe_dump({"ray": {"port": free_port(), **ray}, "chat": {"address": CHAT}}))
         with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config)}) as system:
             system.wait_until_ready()
             yield system
