@@ -15,7 +15,7 @@ from billing.customers.keys import Key
 app = typer.Typer(help="Create, revoke and list API keys.", no_args_is_help=True)
 
 COLUMNS = {
-    "id": "ID", "account_id": "ACCOUNT", "name": "NAME", "hint": "KEY", "created_at": "CREATED",
+    "id": "ID", "account_id": "ACCOUNT", "name": "NAME", "hint": "KEY", "purpose": "FOR", "created_at": "CREATED",
     "revoked_at": "REVOKED", "expires_at": "EXPIRES",
 }  # fmt: skip
 

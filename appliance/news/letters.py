@@ -16,12 +16,17 @@ from appliance.news.payments import PaymentLetters
 from appliance.news.plans import PlanLetters
 from appliance.papers.letters import PaperLetters
 from appliance.texts import Say, locale_of, speaker
+from billing.customers.keys import CHAT
 from billing.database.db import fetch
 from billing.documents.posting import NOTICE as DOCUMENT
 from billing.payments.reminding import PAID, stopped_for
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR, decimal, format_dollars
 
 Body = Mapping[str, Any]
+_NOTICE = """
+SELECT n.kind, n.body::text AS body, k.purpose
+FROM notice n LEFT JOIN api_key k ON k.id = (n.body->>'key_id')::bigint WHERE n.id = $1
+"""
 
 
 class NewsLetters:
@@ -42,13 +47,14 @@ class NewsLetters:
 
     async def write(self, connection: AsyncConnection, one: Mail) -> Letter | None:
         """None if the notice is gone. Raises KeyError for a kind that nobody writes."""
-        rows = await fetch(connection, "SELECT kind, body::text AS body FROM notice WHERE id = $1", one.about)
+        rows = await fetch(connection, _NOTICE, one.about)
         if not rows:
             return None
         (notice,) = rows
         body = json.loads(notice.body)
         if notice.kind == DOCUMENT:
             return await self._papers.write(connection, body["document"], one.language)
+        body["of_chat"] = notice.purpose == CHAT
         return self._kinds[notice.kind](body, speaker(one.language), one.language)
 
     def _budget(self, body: Body, say: Say, _: str) -> Letter:
@@ -56,11 +62,14 @@ class NewsLetters:
             "percent": body["percent"], "budget": format_dollars(body["budget_nanodollars"]),
             "spent": format_dollars(body["spent_nanodollars"]), "month": body["month"],
         }  # fmt: skip
-        whose = (
-            say("Of your account's budget of {budget} for {month}, {percent} % is used: {spent}.", **values)
-            if body["key_id"] is None
-            else say("Of a key's budget of {budget} for {month}, {percent} % is used: {spent}.", **values)
-        )
+        if body["of_chat"]:
+            whose = say("Of your chat's budget of {budget} for {month}, {percent} % is used: {spent}.", **values)
+        elif body["key_id"] is None:
+            whose = say(
+                "Of your account's budget of {budget} for {month}, {percent} % is used: {spent}.", **values
+            )
+        else:
+            whose = say("Of a key's budget of {budget} for {month}, {percent} % is used: {spent}.", **values)
         used_up = body["percent"] >= 100
         then = (
             say("Until the next month its requests are refused.")

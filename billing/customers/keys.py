@@ -152,12 +152,15 @@ async def set_end(connection: AsyncConnection, key_id: int, expires_at: datetime
 
 
 async def revoke_key(connection: AsyncConnection, key_id: int, clock: Clock) -> None:
-    """From the next request on. Raises NotFound; Conflict if it is revoked already."""
-    found = (
-        await connection.execute(select(tables.api_key.c.revoked_at).where(tables.api_key.c.id == key_id))
-    ).one_or_none()
+    """From the next request on. Raises NotFound; Conflict if it is revoked already, or the chat's own, which would
+    be renewed while somebody is signed on.
+    """
+    columns = tables.api_key.c.revoked_at, tables.api_key.c.purpose
+    found = (await connection.execute(select(*columns).where(tables.api_key.c.id == key_id))).one_or_none()
     if found is None:
         raise NotFound(f"there is no key {key_id}")
+    if found.purpose == CHAT:
+        raise Conflict(f"key {key_id} is the chat's: it ends with the sessions of the account")
     if found.revoked_at is not None:
         raise Conflict(f"key {key_id} was revoked at {found.revoked_at.isoformat()}")
     await connection.execute(

@@ -4,8 +4,11 @@ import math
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
+
 from billing.charging.admission import Refusal
 from billing.customers import keys
+from billing.errors import Conflict
 from tests.billing.conftest import PEPPER, Bank
 
 DOLLAR = 10**9
@@ -90,6 +93,8 @@ async def test_an_account_has_one_key_for_its_chat_which_is_good_while_its_owner
     assert await customer.admitted(key_digest=digest)
     async with bank.database.begin() as connection:
         chat = [key for key in await keys.list_keys(connection, customer.account_id) if key.purpose == keys.CHAT]
+        with pytest.raises(Conflict, match="is the chat's"):
+            await keys.revoke_key(connection, chat[0].id, bank.clock)
     for _ in range(6):
         await renew()
     assert [(key.name, key.expires_at) for key in chat] == [("chat", end)]

@@ -107,6 +107,8 @@ async def test_the_chat_has_limits_of_its_own_on_the_keys_page(house: House) -> 
     refused = await ada.asks(ada.in_chat, 100)
     assert isinstance(refused, Refused)
     assert refused.reason.value == "key_budget_spent"
+    (letter,) = [letter for _, letter in await house.letters() if letter.subject == "A budget is used up"]
+    assert letter.paragraphs[0].startswith("Of your chat's budget of $0.00001 for ")
     await browser.post("/keys/chat", {"budget": "", "requests": ""})
     assert isinstance(await ada.asks(ada.in_chat, 100), Admitted)
 
