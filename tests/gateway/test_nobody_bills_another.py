@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -233,12 +234,13 @@ async def test_nobody_bills_another_from_behind_a_proxy(house: House) -> None:
 
 
 async def test_whoever_may_not_ask_is_not_billed(house: House) -> None:
-    ended, gone, key = await chatter(house), await chatter(house), service_key(house)
+    ended, expired, gone, key = *[await chatter(house) for _ in range(3)], service_key(house)
     closing, closed = Standings(PostgresStore(house.database), system_clock), []
     for close in (closing.suspend, closing.terminate, closing.mark_for_deletion):
         closed.append(one := await chatter(house))
         await close(one.account_id, "operator", "a reason")
     await ended.sign_out()
+    await expired.sign_on(lasts=timedelta(seconds=-1))
     async with house.database.begin() as connection:
         await fetch(connection, "DELETE FROM person WHERE account_id = $1 RETURNING 1 AS gone", gone.account_id)
         await fetch(
@@ -247,7 +249,7 @@ async def test_whoever_may_not_ask_is_not_billed(house: House) -> None:
     async with behind_the_door(house, trusted=False) as url:
         asked = [
             Try(f"account {one.account_id}", (named(str(one.subject).encode()),), endpoints=ENDPOINTS[:2])
-            for one in (ended, gone, *closed)
+            for one in (ended, expired, gone, *closed)
         ]
         assert await let_in(url, key, asked) == []
         assert await nothing_is_charged(house)
