@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.identity.errors import IdentityError
 from appliance.identity.letters import KEY_MADE
+from appliance.identity.openid import grants
 from appliance.identity.sessions import hold
 from appliance.identity.throttle import Rate, Throttle
 from appliance.mail import queue
@@ -26,7 +27,6 @@ from billing.customers.keys import (
     PROGRAM,
     Key,
     create_key,
-    end_chat_key,
     limits_of_keys,
     list_keys,
     revoke_key,
@@ -138,7 +138,7 @@ class KeyPages:
     async def end_chat(self, _: Request, visitor: Visitor) -> Response:
         """In all browsers: its key is good no more, and nobody who is signed on to the chat renews it."""
         async with self._database.begin() as connection:
-            await end_chat_key(connection, visitor.person.account_id)
+            await grants.end_all(connection, visitor.person.account_id)
         return go(HERE)
 
     async def _shown(self, visitor: Visitor, status: int = 200, error: str = "") -> Response:

@@ -1,33 +1,24 @@
 """The chat beside the API: what it costs, what it may cost, and its end."""
 
-import dataclasses
 import re
 import uuid
-from datetime import timedelta
 
 from sqlalchemy import select
 
 from appliance import secrets
 from appliance.identity.tables import person
-from appliance.settings import ChatSettings
-from appliance.web.app import site_app
 from billing.charging.admission import Admission, Admitted, Refused, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.customers.accounts import find_account
-from billing.customers.keys import chat_digest, create_key, digest, renew_chat_key
+from billing.customers.keys import chat_digest, create_key, digest
 from billing.database.partitions import make_partitions
 from billing.ids import request_id
 from billing.ledger.credit import Credit
 from billing.prices.pricing import Tokens
 from billing.prices.rates import Prices, first_rates
 from billing.store.postgres import PostgresStore
-from tests.web.conftest import QUICK, House
-
-
-def with_chat(house: House) -> House:
-    settings = dataclasses.replace(house.settings, chat=ChatSettings(address="https://chat.example"))
-    app = site_app(settings, House.metrics(), house.clock, QUICK, house.provider)
-    return dataclasses.replace(house, settings=settings, site=app)
+from tests.web.chatting import Chat
+from tests.web.conftest import Browser, House
 
 
 class Ada:
@@ -40,7 +31,8 @@ class Ada:
         self.in_chat = in_chat
 
     @classmethod
-    async def of(cls, house: House) -> "Ada":
+    async def of(cls, house: House, browser: Browser) -> "Ada":
+        await Chat(house).sign_on(browser)
         pepper = secrets.read(house.settings.secrets).key_pepper
         async with house.database.begin() as connection:
             account = await find_account(connection, "ada@example.com")
@@ -51,8 +43,6 @@ class Ada:
             await make_partitions(connection, house.clock)
             await first_rates(connection, {"smollm2": Prices(100_000, 20_000, 400_000)}, house.clock)
             _, text = await create_key(connection, account.id, "laptop", pepper, house.clock)
-            until = house.clock() + timedelta(days=1)
-            await renew_chat_key(connection, account.id, subject, pepper, house.clock, until)
         await Credit(PostgresStore(house.database), house.clock).purchase(
             account.id, 10**9, "Stripe", uuid.uuid4()
         )
@@ -79,7 +69,7 @@ class Ada:
 async def test_the_dashboard_shows_the_chat_beside_the_api(house: House) -> None:
     browser = house.browser()
     await browser.sign_up()
-    ada = await Ada.of(house)
+    ada = await Ada.of(house, browser)
     await ada.asks(ada.by_program, 10)
     assert "By channel" not in (await browser.get("/dashboard")).words
     await ada.asks(ada.in_chat, 20)
@@ -93,12 +83,11 @@ async def test_the_dashboard_shows_the_chat_beside_the_api(house: House) -> None
 
 
 async def test_the_chat_has_limits_of_its_own_on_the_keys_page(house: House) -> None:
-    house = with_chat(house)
     browser = house.browser()
     await browser.sign_up()
     assert "Open the chat once" in (await browser.get("/keys")).words
     assert (await browser.post("/keys/chat", {"budget": "1", "requests": ""})).status == 400
-    ada = await Ada.of(house)
+    ada = await Ada.of(house, browser)
     assert (await browser.post("/keys/chat", {"budget": "-1", "requests": ""})).status == 400
     set_ = await browser.post("/keys/chat", {"budget": "0.00001", "requests": "2"})
     assert (set_.path, set_.status) == ("/keys", 200)
@@ -114,11 +103,11 @@ async def test_the_chat_has_limits_of_its_own_on_the_keys_page(house: House) -> 
 
 
 async def test_ending_the_chat_ends_no_key_of_programs_and_says_what_it_does(house: House) -> None:
-    house = with_chat(house)
     browser, mallory = house.browser(), house.browser("198.51.100.1")
     await browser.sign_up()
     await mallory.sign_up("mallory@example.com")
-    ada = await Ada.of(house)
+    ada, chat = await Ada.of(house, browser), Chat(house)
+    tokens = await chat.sign_on(browser)
     shown = await browser.get("/keys")
     assert "It answers nobody then, until you sign in to it again" in shown.words
     assert shown.text.count("/keys/revoke") == 1
@@ -130,10 +119,13 @@ async def test_ending_the_chat_ends_no_key_of_programs_and_says_what_it_does(hou
     assert isinstance(refused, Refused)
     assert refused.reason.value == "invalid_key"
     assert isinstance(await ada.asks(ada.by_program, 1), Admitted)
+    assert (await chat.refresh(tokens["refresh_token"])).status_code == 400
+    assert isinstance(await ada.asks(ada.in_chat, 1), Refused)
+    await chat.sign_on(browser)
+    assert isinstance(await ada.asks(ada.in_chat, 1), Admitted)
 
 
 async def test_without_a_chat_no_page_speaks_of_one(house: House) -> None:
-    browser = house.browser()
+    browser = house.without_chat().browser()
     await browser.sign_up()
-    for page in ("/keys", "/dashboard"):
-        assert "chat" not in (await browser.get(page)).words.lower()
+    assert "chat" not in (await browser.get("/keys")).words.lower()
