@@ -27,6 +27,7 @@ from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 from appliance.settings import SettingsError
 from appliance.stripe_sandbox.settings import AfterRetries
+from billing.clock import system_clock
 
 app = typer.Typer(
     name="appliance",
@@ -112,6 +113,23 @@ def site(
         run(settings(), fd=fd)
     except SettingsError as error:
         raise fail(str(error)) from None
+
+
+@app.command()
+def chat(
+    chat_fd: Annotated[int | None, typer.Option(help="Where this machine's browsers come, with TLS.")] = None,
+    sign_on_fd: Annotated[int | None, typer.Option(help="Where they come to the site for the sign-on.")] = None,
+) -> None:
+    """Run LibreChat (LIBRECHAT_SOURCE) as `librechat render` has it."""
+    from appliance.librechat.running.process import run
+    from appliance.librechat.running.start import StartRefused, librechat_of
+
+    chosen = settings()
+    try:
+        found = librechat_of(chosen, chat_fd, sign_on_fd, system_clock())
+    except StartRefused as refused:
+        raise fail(str(refused)) from None
+    raise typer.Exit(asyncio.run(run(found)))
 
 
 @app.command("stripe-sandbox")

@@ -28,6 +28,8 @@ STRIPE_API_KEY = "STRIPE_API_KEY"
 STRIPE_WEBHOOK_PATH = "/stripe/webhook"
 """Of the site: where Stripe tells what has happened."""
 STRIPE_WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 -- the name of a variable
+LIBRECHAT_PORT = 3080
+"""LibreChat's own choice."""
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
@@ -102,6 +104,29 @@ class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: Annotated[str, msgspec.Meta(pattern=r"^(/.*)?$")] = ""
     temporary_hours: Annotated[int, msgspec.Meta(ge=1, le=8760)] = 720
     shared_links: bool = False
+
+
+@dataclass(frozen=True)
+class LibreChatHere:
+    """A LibreChat that `up` starts. ``port`` is its own, on this machine alone, for the proxy in front of it.
+
+    Without a proxy of the operator's it is tried out: browsers of this machine find it at ``tls_port``, and the site
+    to sign on at ``sign_on_port``. ``mongo_port`` is that of a database to try it with, 0 where he has one.
+    """
+
+    source: Path
+    port: int
+    tls_port: int
+    sign_on_port: int
+    mongo_port: int
+
+    @property
+    def address(self) -> str:
+        return f"https://localhost:{self.tls_port}"
+
+    @property
+    def mongo_uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.mongo_port}/LibreChat"
 
 
 Signal = Literal["networks", "refused", "travel"]
@@ -253,6 +278,7 @@ class Settings:
     stripe_webhook_secret: str | None = field(repr=False, default=None)
     stripe_sandbox_port: int = 0
     plans: tuple[Plan, ...] = ()
+    librechat: LibreChatHere | None = None
 
     @property
     def door(self) -> Limits:
@@ -348,6 +374,17 @@ class Settings:
             return self.site.address
         own = self.host in (*EVERYWHERE, "127.0.0.1", "::1")
         return f"http://localhost:{self.site_port}" if own else _reached(self.host, self.site_port)
+
+    @property
+    def openid_issuer(self) -> str:
+        """The site as LibreChat knows it, which signs nobody on without TLS."""
+        tried = None if self.site.address else self.librechat
+        return self.site_url if tried is None else f"https://localhost:{tried.sign_on_port}"
+
+    @property
+    def librechat_home(self) -> Path:
+        """What LibreChat is started with, and the database to try it with."""
+        return self.home / "librechat"
 
     @property
     def api_transport(self) -> Headers:
@@ -449,7 +486,8 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         ray=parsed.ray,
         billing=parsed.billing,
         site=parsed.site,
-        chat=parsed.chat,
+        librechat=(librechat := _librechat(env, site_port)),
+        chat=(chat := _chat(parsed.chat, parsed.site, librechat)),
         review=parsed.review,
         mail=parsed.mail,
         payments=_payments(parsed.payments),
@@ -466,12 +504,10 @@ def load_settings(env: Mapping[str, str]) -> Settings:
             name: key for model in models if model.partner and (key := env.get(name := model.partner.key))
         },
         mail_password=env.get(MAIL_PASSWORD) or None,
-        mongo_uri=_mongo_uri(env.get(MONGO_URI) or None) if parsed.chat.address else None,
+        mongo_uri=_mongo_uri(env.get(MONGO_URI) or None, librechat) if chat.address else None,
         stripe_key=(stripe_key := _stripe_key(env.get(STRIPE_API_KEY) or None)),
         stripe_webhook_secret=_webhook_secret(env.get(STRIPE_WEBHOOK_SECRET) or None, stripe_key),
-        stripe_sandbox_port=_port(
-            "STRIPE_SANDBOX_PORT", env.get("STRIPE_SANDBOX_PORT") or str(site_port and site_port + 1)
-        ),
+        stripe_sandbox_port=_port_after(env, "STRIPE_SANDBOX_PORT", site_port, 1),
     )
     if chosen.is_live:
         _require_ready_to_sell(chosen, env)
@@ -496,6 +532,37 @@ def _require_ready_to_sell(settings: Settings, env: Mapping[str, str]) -> None:
     ]
     if lacks:
         raise SettingsError(f"appliance.yaml: seller.{lacks[0]}: with a live key, receipts need it by law")
+
+
+def _librechat(env: Mapping[str, str], site_port: int) -> LibreChatHere | None:
+    if env.get("CHAT") not in (None, "", "1"):
+        raise SettingsError("CHAT: 1 is expected, to start LibreChat here, or nothing")
+    if not env.get("CHAT"):
+        return None
+    return LibreChatHere(
+        source=Path(env.get("LIBRECHAT_SOURCE") or "librechat").resolve(),
+        port=_port("LIBRECHAT_PORT", env.get("LIBRECHAT_PORT") or str(site_port and LIBRECHAT_PORT)),
+        tls_port=_port_after(env, "CHAT_PORT", site_port, 2),
+        sign_on_port=_port_after(env, "SIGN_ON_PORT", site_port, 3),
+        mongo_port=0 if env.get(MONGO_URI) else _port_after(env, "MONGO_PORT", site_port, 4),
+    )
+
+
+def _chat(section: ChatSettings, site: SiteSettings, here: LibreChatHere | None) -> ChatSettings:
+    """With where LibreChat and its files are, if it is started here."""
+    if here is None:
+        return section
+    if bool(section.address) != bool(site.address):
+        lacks = "site.address" if section.address else "chat.address"
+        raise SettingsError(f"appliance.yaml: {lacks}: a chat for others than this machine needs both addresses")
+    if site.address and here.mongo_port:
+        raise SettingsError(f"{MONGO_URI}: a chat for others than this machine needs a MongoDB of yours")
+    return msgspec.structs.replace(
+        section,
+        address=section.address or here.address,
+        uploads=section.uploads or str(here.source / "uploads"),
+        images=section.images or str(here.source / "client" / "public" / "images"),
+    )
 
 
 def _payments(section: PaymentsSettings) -> PaymentsSettings:
@@ -591,6 +658,11 @@ def _port(name: str, text: str) -> int:
     raise SettingsError(f"{name}: a number from 0 to 65535 is expected, not {text!r}")
 
 
+def _port_after(env: Mapping[str, str], name: str, port: int, distance: int) -> int:
+    """What the variable says, or one so far behind ``port``; any free one where that is 0."""
+    return _port(name, env.get(name) or str(port and port + distance))
+
+
 def _networks(field: str, texts: Sequence[str]) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(text) for text in texts)
@@ -598,7 +670,9 @@ def _networks(field: str, texts: Sequence[str]) -> tuple[Network, ...]:
         raise SettingsError(f"appliance.yaml: {field}: {error}") from None
 
 
-def _mongo_uri(text: str | None) -> str | None:
+def _mongo_uri(text: str | None, here: LibreChatHere | None) -> str | None:
+    if text is None and here is not None:
+        return here.mongo_uri
     if text is None or text.startswith(("mongodb://", "mongodb+srv://")):
         return text
     raise SettingsError(f"{MONGO_URI}: mongodb://user:password@host/LibreChat is expected")

@@ -41,7 +41,7 @@ def _how_people_sign_on(settings: Settings, chat: ChatSecrets, own: LibreChatSec
         "ALLOW_EMAIL_LOGIN": "false",
         "ALLOW_REGISTRATION": "false",
         "ALLOW_PASSWORD_RESET": "false",
-        "OPENID_ISSUER": settings.site_url,
+        "OPENID_ISSUER": settings.openid_issuer,
         "OPENID_CLIENT_ID": CLIENT_ID,
         "OPENID_CLIENT_SECRET": chat.client_secret,
         "OPENID_SESSION_SECRET": own.session_secret,

@@ -14,12 +14,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from appliance import secrets
+from appliance.librechat.running.release import ReleaseError, check
 from appliance.postgres import Cluster, PostgresError, embedded
-from appliance.settings import MAIL_PASSWORD, Settings, SettingsError
+from appliance.settings import MAIL_PASSWORD, LibreChatHere, Settings, SettingsError
 from appliance.supervisor.census import Census, leftovers
+from appliance.supervisor.chat import install_command, librechat_part, mongo_part, open_chat
 from appliance.supervisor.instance import listen, only_instance, url_of
 from appliance.supervisor.keeper import Keeper, Part
 from appliance.supervisor.logs import last_line, rotate
@@ -33,6 +36,7 @@ from appliance.supervisor.system import (
     base_environment,
     database_part,
     gateway_part,
+    mongo_env,
     plan_ray,
     ray_part,
     sandbox_part,
@@ -47,6 +51,7 @@ from serving.partner import keys
 TICK_SECONDS = 1.0
 LEFTOVER_GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.3
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class StartError(Exception):
@@ -62,6 +67,11 @@ def up(settings: Settings, inherited: Mapping[str, str]) -> int:
     """
     if not settings.gateway.processes:
         raise SettingsError("appliance.yaml: gateway.processes: the first node needs one")
+    if settings.librechat is not None:
+        try:
+            check(settings.librechat.source)
+        except ReleaseError as error:
+            raise SettingsError(f"LIBRECHAT_SOURCE: {error}") from None
     return launch(settings, inherited, System)
 
 
@@ -78,7 +88,10 @@ def launch(settings: Settings, inherited: Mapping[str, str], kind: type[System])
                 sandbox = stack.enter_context(listen("127.0.0.1", port, "STRIPE_SANDBOX_PORT"))
                 ports["stripe_sandbox_port"] = sandbox.getsockname()[1]
         listeners = Listeners(api, site, sandbox)
-        system = kind(dataclasses.replace(settings, **ports), inherited, listeners, Screen())
+        chosen = dataclasses.replace(settings, **ports)
+        if kind.has_site and settings.librechat is not None:
+            chosen, listeners.chat = open_chat(chosen, settings.librechat, stack)
+        system = kind(chosen, inherited, listeners, Screen())
         return asyncio.run(_run(system))
 
 
@@ -137,13 +150,14 @@ def _on_signals(stop: asyncio.Event, system: System) -> None:
         asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Listeners:
-    """For the gateways, and for the site and the sandbox where there is one."""
+    """For the gateways, and for the site, the sandbox and a chat that is tried out where there is one."""
 
     api: socket.socket
     site: socket.socket | None
     sandbox: socket.socket | None
+    chat: tuple[socket.socket, ...] = ()
 
 
 class System:
@@ -191,11 +205,14 @@ class System:
             model = group.create_task(self._prepare_models())
             ray = group.create_task(self.start_ray())
             group.create_task(self._start_database_and_gateway())
+            chat = group.create_task(self._prepare_chat())
             await asyncio.gather(model, ray)
             serving = self.keep(serving_part(self.settings, self.env, ray.result()))
             self.board.expect([model.id for model in self.settings.models if model.base is None])
         ready = await self._wait_for_a_model(serving)
         self.board.refresh()
+        if self.settings.librechat is not None and chat.result():
+            await self._start_chat(self.settings.librechat)
         seconds = f"{time.monotonic() - self.started_at:.0f} s"
         headline = f"ready after {seconds}" if ready else f"started in {seconds}, but no model answers yet"
         self.screen.say(*welcome(self.settings, self.url, headline, first_start=first_start))
@@ -301,6 +318,38 @@ class System:
         await self._wait(self.keep(sandbox_part(self.settings, self.env, self.listeners.sandbox, site)))
         step.done(f"the sandbox: no real money, {self.settings.stripe_sandbox_url}/sandbox")
 
+    async def _prepare_chat(self) -> bool:
+        """What LibreChat needs; whether it can be started. Without it everything else runs."""
+        here = self.settings.librechat
+        if here is None:
+            return False
+        step = self.screen.step("chat", "installing what LibreChat runs on")
+        log = self.settings.logs / "chat-install.log"
+        if await self._run_once("chat-install", install_command(self.settings), log) != 0:
+            step.done(f"no chat: {last_line(log)} (log: {log})")
+            return False
+        if here.mongo_port:
+            step.update("starting a database to try it with")
+            await self._wait(self.keep(mongo_part(self.settings, here, self.env)))
+        step.done("Node and a database to try it with are there" if here.mongo_port else "Node is there")
+        return True
+
+    async def _start_chat(self, here: LibreChatHere) -> None:
+        """With the models that run and their prices."""
+        step = self.screen.step("chat", "starting LibreChat")
+        log = self.settings.logs / "librechat-render.log"
+        command = (*APPLIANCE, "librechat", "render")
+        if await self._run_once("librechat-render", command, log, mongo_env(self.settings)) != 0:
+            step.done(f"no chat: {last_line(log)} (log: {log})")
+            return
+        keeper = self.keep(librechat_part(self.settings, here, self.env, self.listeners.chat))
+        try:
+            await self._wait(keeper)
+        except StartError as error:
+            step.done(f"no chat: {error}")
+            return
+        step.done(f"LibreChat at {self.settings.chat.address}")
+
     async def _start_database(self) -> None:
         step = self.screen.step("database", "starting")
         cluster: Cluster = embedded(self.settings.home / "postgres", self.settings.postgres_sockets)
@@ -323,10 +372,12 @@ class System:
         if not keeper.ready.is_set():
             raise StartError(f"{keeper.part.name} does not start, see {keeper.part.log}")
 
-    async def _run_once(self, name: str, command: tuple[str, ...], log: Path) -> int:
+    async def _run_once(
+        self, name: str, command: tuple[str, ...], log: Path, more: Mapping[str, str] = NOTHING
+    ) -> int:
         """The exit code of a process that ends by itself; it is killed when the start is given up."""
         log.unlink(missing_ok=True)
-        process = await spawn(command, self.env, log)
+        process = await spawn(command, {**self.env, **more}, log)
         self.mains[name] = process.pid
         try:
             return await process.wait()

@@ -21,6 +21,7 @@ from appliance.settings import (
     STRIPE_API_KEY,
     STRIPE_WEBHOOK_PATH,
     STRIPE_WEBHOOK_SECRET,
+    LibreChatHere,
     Settings,
 )
 from appliance.supervisor.instance import url_of
@@ -94,6 +95,8 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
         kept["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if settings.sandbox:
         kept["STRIPE_SANDBOX_PORT"] = str(settings.stripe_sandbox_port)
+    if settings.librechat is not None:
+        kept |= _where_the_chat_is(settings.librechat)
     return kept | {
         "APPLIANCE_HOME": str(settings.home),
         "HOST": settings.host,
@@ -120,7 +123,14 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
     }
 
 
-def _without_billing(env: Mapping[str, str]) -> dict[str, str]:
+def _where_the_chat_is(here: LibreChatHere) -> dict[str, str]:
+    """For the parts that lead people there, and for itself."""
+    ports = {"LIBRECHAT_PORT": here.port, "CHAT_PORT": here.tls_port, "SIGN_ON_PORT": here.sign_on_port}
+    given = {"LIBRECHAT_SOURCE": str(here.source), **{name: str(port) for name, port in ports.items()}}
+    return given | {"MONGO_PORT": str(here.mongo_port)} if here.mongo_port else given
+
+
+def without_billing(env: Mapping[str, str]) -> dict[str, str]:
     """What owns the GPUs has no business with the database, nor with the gateway's metrics."""
     return {name: value for name, value in env.items() if name not in ("DATABASE_URL", "PROMETHEUS_MULTIPROC_DIR")}
 
@@ -166,9 +176,7 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
         "--log-style=record",
         "--log-color=false",
     )
-    return Part(
-        name="ray", command=command, env=_without_billing(env), log=log, is_ready=is_ready, stop_seconds=15
-    )
+    return Part(name="ray", command=command, env=without_billing(env), log=log, is_ready=is_ready, stop_seconds=15)
 
 
 def serving_part(settings: Settings, env: Mapping[str, str], ray: Keeper) -> Part:
@@ -178,7 +186,7 @@ def serving_part(settings: Settings, env: Mapping[str, str], ray: Keeper) -> Par
     return Part(
         name="serving",
         command=(*APPLIANCE, "serving"),
-        env=_without_billing(env),
+        env=without_billing(env),
         log=settings.logs / "serving.log",
         is_ready=is_ready,
         needs=(ray,),
@@ -204,7 +212,7 @@ def site_part(settings: Settings, env: Mapping[str, str], listener: socket.socke
     return Part(
         name="site",
         command=(*APPLIANCE, "site", "--fd", str(listener.fileno())),
-        env={**env, **_stripe(settings), **_mongo(settings)},
+        env={**env, **_stripe(settings), **mongo_env(settings)},
         log=settings.logs / "site.log",
         is_ready=lambda: answers(url_of(listener) + "/livez"),
         pass_fds=(listener.fileno(),),
@@ -217,7 +225,7 @@ def sandbox_part(settings: Settings, env: Mapping[str, str], listener: socket.so
     return Part(
         name="stripe-sandbox",
         command=(*APPLIANCE, "stripe-sandbox", "--fd", str(listener.fileno()), "--webhook-url", to),
-        env=_without_billing(env),
+        env=without_billing(env),
         log=settings.logs / "stripe-sandbox.log",
         is_ready=lambda: answers(url_of(listener) + "/sandbox"),
         pass_fds=(listener.fileno(),),
@@ -230,7 +238,7 @@ def _stripe(settings: Settings) -> dict[str, str]:
     return {name: key for name, key in keys.items() if key is not None}
 
 
-def _mongo(settings: Settings) -> dict[str, str]:
+def mongo_env(settings: Settings) -> dict[str, str]:
     """LibreChat's database, for the parts that export and delete what it holds."""
     return {} if settings.mongo_uri is None else {MONGO_URI: settings.mongo_uri}
 
@@ -245,7 +253,7 @@ def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
     return Part(
         name="worker",
         command=(*APPLIANCE, "worker"),
-        env={**env, **password, **_stripe(settings), **_mongo(settings)},
+        env={**env, **password, **_stripe(settings), **mongo_env(settings)},
         log=settings.logs / "worker.log",
         is_ready=is_ready,
     )
