@@ -110,8 +110,8 @@ class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LibreChatHere:
     """A LibreChat that `up` starts. ``port`` is its own, on this machine alone, for the proxy in front of it.
 
-    Without a proxy of the operator's it is tried out: browsers of this machine find it at ``tls_port``, and the site
-    to sign on at ``sign_on_port``. ``mongo_port`` is that of a database to try it with, 0 where he has one.
+    Without a proxy of the operator's it is tried out: browsers of this machine find it at ``tls_port``, and the
+    site to sign on at ``sign_on_port``. ``mongo_port`` is that of a database to try it with, 0 where he has one.
     """
 
     source: Path
