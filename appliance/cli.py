@@ -129,7 +129,7 @@ def chat(
         found = librechat_of(chosen, chat_fd, sign_on_fd, system_clock())
     except StartRefused as refused:
         raise fail(str(refused)) from None
-    raise typer.Exit(asyncio.run(run(found)))
+    raise typer.Exit(asyncio.run(run(found, typer.echo)))
 
 
 @app.command("stripe-sandbox")

@@ -555,8 +555,6 @@ def _chat(section: ChatSettings, site: SiteSettings, here: LibreChatHere | None)
     if bool(section.address) != bool(site.address):
         lacks = "site.address" if section.address else "chat.address"
         raise SettingsError(f"appliance.yaml: {lacks}: a chat for others than this machine needs both addresses")
-    if site.address and here.mongo_port:
-        raise SettingsError(f"{MONGO_URI}: a chat for others than this machine needs a MongoDB of yours")
     return msgspec.structs.replace(
         section,
         address=section.address or here.address,
@@ -671,7 +669,7 @@ def _networks(field: str, texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def _mongo_uri(text: str | None, here: LibreChatHere | None) -> str | None:
-    if text is None and here is not None:
+    if text is None and here is not None and here.mongo_port:
         return here.mongo_uri
     if text is None or text.startswith(("mongodb://", "mongodb+srv://")):
         return text

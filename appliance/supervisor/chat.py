@@ -67,8 +67,11 @@ def open_chat(settings: Settings, here: LibreChatHere, stack: ExitStack) -> tupl
         AddressError: one of the ports is taken.
     """
     here = dataclasses.replace(here, port=here.port or free_port())
+    if settings.mongo_uri is None:
+        here = dataclasses.replace(here, mongo_port=free_port())
+    settings = dataclasses.replace(settings, librechat=here, mongo_uri=settings.mongo_uri or here.mongo_uri)
     if settings.site.address:
-        return dataclasses.replace(settings, librechat=here), ()
+        return settings, ()
     chat = stack.enter_context(listen(ALONE, here.tls_port, "CHAT_PORT"))
     sign_on = stack.enter_context(listen(ALONE, here.sign_on_port, "SIGN_ON_PORT"))
     tls_port, sign_on_port = (one.getsockname()[1] for one in (chat, sign_on))

@@ -20,7 +20,7 @@ from typing import ClassVar
 from appliance import secrets
 from appliance.librechat.running.release import ReleaseError, check
 from appliance.postgres import Cluster, PostgresError, embedded
-from appliance.settings import MAIL_PASSWORD, LibreChatHere, Settings, SettingsError
+from appliance.settings import MAIL_PASSWORD, MONGO_URI, LibreChatHere, Settings, SettingsError
 from appliance.supervisor.census import Census, leftovers
 from appliance.supervisor.chat import install_command, librechat_part, mongo_part, open_chat
 from appliance.supervisor.instance import listen, only_instance, url_of
@@ -51,6 +51,8 @@ from serving.partner import keys
 TICK_SECONDS = 1.0
 LEFTOVER_GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.3
+CHAT_SECONDS = 60.0
+"""After that the rest of the system does not wait for LibreChat."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -68,11 +70,17 @@ def up(settings: Settings, inherited: Mapping[str, str]) -> int:
     if not settings.gateway.processes:
         raise SettingsError("appliance.yaml: gateway.processes: the first node needs one")
     if settings.librechat is not None:
-        try:
-            check(settings.librechat.source)
-        except ReleaseError as error:
-            raise SettingsError(f"LIBRECHAT_SOURCE: {error}") from None
+        _require_a_librechat(settings, settings.librechat)
     return launch(settings, inherited, System)
+
+
+def _require_a_librechat(settings: Settings, here: LibreChatHere) -> None:
+    if settings.site.address and here.mongo_port:
+        raise SettingsError(f"{MONGO_URI}: a chat for others than this machine needs a MongoDB of yours")
+    try:
+        check(here.source)
+    except ReleaseError as error:
+        raise SettingsError(f"LIBRECHAT_SOURCE: {error}") from None
 
 
 def launch(settings: Settings, inherited: Mapping[str, str], kind: type[System]) -> int:
@@ -323,6 +331,7 @@ class System:
         here = self.settings.librechat
         if here is None:
             return False
+        self.settings.librechat_home.mkdir(mode=0o700, exist_ok=True)  # what people write is in there
         step = self.screen.step("chat", "installing what LibreChat runs on")
         log = self.settings.logs / "chat-install.log"
         if await self._run_once("chat-install", install_command(self.settings), log) != 0:
@@ -342,11 +351,11 @@ class System:
         if await self._run_once("librechat-render", command, log, mongo_env(self.settings)) != 0:
             step.done(f"no chat: {last_line(log)} (log: {log})")
             return
-        keeper = self.keep(librechat_part(self.settings, here, self.env, self.listeners.chat))
+        part = librechat_part(self.settings, here, self.env, self.listeners.chat)
         try:
-            await self._wait(keeper)
-        except StartError as error:
-            step.done(f"no chat: {error}")
+            await asyncio.wait_for(self._wait(self.keep(part)), CHAT_SECONDS)
+        except (StartError, TimeoutError):
+            step.done(f"not there yet: {last_line(part.log)} (log: {part.log})")
             return
         step.done(f"LibreChat at {self.settings.chat.address}")
 

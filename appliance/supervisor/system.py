@@ -125,9 +125,13 @@ def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayN
 
 def _where_the_chat_is(here: LibreChatHere) -> dict[str, str]:
     """For the parts that lead people there, and for itself."""
-    ports = {"LIBRECHAT_PORT": here.port, "CHAT_PORT": here.tls_port, "SIGN_ON_PORT": here.sign_on_port}
-    given = {"LIBRECHAT_SOURCE": str(here.source), **{name: str(port) for name, port in ports.items()}}
-    return given | {"MONGO_PORT": str(here.mongo_port)} if here.mongo_port else given
+    ports = {
+        "LIBRECHAT_PORT": here.port,
+        "CHAT_PORT": here.tls_port,
+        "SIGN_ON_PORT": here.sign_on_port,
+        "MONGO_PORT": here.mongo_port,
+    }
+    return {"LIBRECHAT_SOURCE": str(here.source), **{name: str(port) for name, port in ports.items()}}
 
 
 def without_billing(env: Mapping[str, str]) -> dict[str, str]:

@@ -7,8 +7,7 @@ import os
 import signal
 import socket
 import ssl
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +59,8 @@ class LibreChat:
     tls: Tls | None = None
 
 
-async def run(chat: LibreChat) -> int:
-    """LibreChat's exit status."""
+async def run(chat: LibreChat, say: Callable[[str], None]) -> int:
+    """LibreChat's exit status; ``say`` takes the lines of its log that are kept."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -69,10 +68,10 @@ async def run(chat: LibreChat) -> int:
     stopping = asyncio.create_task(stopped.wait())
     try:
         # It asks for the issuer once, at its start, and signs nobody on if there is no answer.
-        found = asyncio.create_task(_issuer_answers(chat.issuer, chat.tls))
+        found = asyncio.create_task(_issuer_answers(chat.issuer, chat.tls, say))
         await asyncio.wait({found, stopping}, return_when=asyncio.FIRST_COMPLETED)
         found.cancel()
-        return 0 if stopped.is_set() else await _run_server(chat, stopping)
+        return 0 if stopped.is_set() else await _run_server(chat, stopping, say)
     finally:
         stopping.cancel()
         for server in servers:
@@ -88,10 +87,10 @@ async def _fronts(tls: Tls | None, port: int) -> list[asyncio.Server]:
     ]
 
 
-async def _issuer_answers(issuer: str, tls: Tls | None) -> None:
+async def _issuer_answers(issuer: str, tls: Tls | None, say: Callable[[str], None]) -> None:
     trusted = ssl.create_default_context(cafile=None if tls is None else str(tls.certificate))
     timeout = aiohttp.ClientTimeout(total=DISCOVERY_SECONDS)
-    said = False
+    said = ""
     while True:
         try:
             async with (
@@ -103,13 +102,13 @@ async def _issuer_answers(issuer: str, tls: Tls | None) -> None:
                 problem = f"status {response.status}"
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             problem = str(error)
-        if not said:
-            _write(f"waiting for {issuer}{DISCOVERY}: {problem}")
-            said = True
+        if problem != said:
+            said = problem
+            say(f"waiting for {issuer}{DISCOVERY}: {problem}")
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _run_server(chat: LibreChat, stopping: asyncio.Task[bool]) -> int:
+async def _run_server(chat: LibreChat, stopping: asyncio.Task[bool], say: Callable[[str], None]) -> int:
     own = {name: value for name, value in os.environ.items() if name in INHERITED}
     trusts = {} if chat.tls is None else {"NODE_EXTRA_CA_CERTS": str(chat.tls.certificate)}
     process = await asyncio.create_subprocess_exec(
@@ -121,7 +120,7 @@ async def _run_server(chat: LibreChat, stopping: asyncio.Task[bool]) -> int:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    logging = asyncio.create_task(_keep_journal(process))
+    logging = asyncio.create_task(_keep_journal(process, say))
     ending = asyncio.create_task(process.wait())
     await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
@@ -134,7 +133,7 @@ async def _run_server(chat: LibreChat, stopping: asyncio.Task[bool]) -> int:
     return 0 if stopping.done() else abs(status)
 
 
-async def _keep_journal(process: asyncio.subprocess.Process) -> None:
+async def _keep_journal(process: asyncio.subprocess.Process, say: Callable[[str], None]) -> None:
     assert process.stdout is not None
     journal, rest = Journal(), b""
     while chunk := await process.stdout.read(LINE_BYTES):
@@ -143,9 +142,4 @@ async def _keep_journal(process: asyncio.subprocess.Process) -> None:
         for line in lines:
             kept = journal.keep(line.decode(errors="replace").rstrip())
             if kept:
-                _write(kept)
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+                say(kept)
