@@ -10,11 +10,25 @@ from appliance.settings import MONGO_URI, Settings
 
 PLAIN = re.compile(r"[\w./:@+=?&%,-]+", re.ASCII)
 """What every reader of such files takes as it stands."""
+LIMITS = {
+    "LOGIN_MAX": "1000",
+    "LIMIT_MESSAGE_IP": "false",
+    "LIMIT_CONCURRENT_MESSAGES": "false",
+    "BAN_VIOLATIONS": "false",
+}
+"""Of LibreChat's own there is none but a high one on signing on: by its default three people of one office who
+sign on within five minutes keep the fourth out. The site limits who tries, the gateway what an account asks."""
 
 
 def environment(settings: Settings, chat: ChatSecrets, own: LibreChatSecrets) -> str:
     """The whole file, for a chat with a database. Raises NotRendered for a value that no such file can hold."""
-    values = _where(settings) | _how_people_sign_on(settings, chat, own) | _secrets(chat, own) | _shut(settings)
+    values = (
+        _where(settings)
+        | _how_people_sign_on(settings, chat, own)
+        | _secrets(chat, own)
+        | _shut(settings)
+        | LIMITS
+    )
     lines = [f"{name}={_quoted(name, value)}" for name, value in values.items()]
     head = f"# Written by `appliance librechat render` for LibreChat {RELEASE}: what is changed here is lost."
     return "\n".join([head, *lines, ""])

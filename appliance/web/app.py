@@ -201,7 +201,7 @@ def _sign_on(
     def may(signed: Signed) -> bool:
         return refusal(Audience.CUSTOMER, signed, terms) is None
 
-    return OpenIdProvider(database, client, settings.site_url, may, pepper, clock)
+    return OpenIdProvider(database, client, settings.openid_issuer, may, pepper, clock)
 
 
 def _shop(

@@ -220,6 +220,13 @@ def test_people_sign_on_at_the_site_and_in_no_other_way(run: Run, home: Path) ->
     }
 
 
+def test_an_office_of_many_can_sign_on_within_a_minute(run: Run, home: Path) -> None:
+    run("rate", "set", "smollm2", "--input", "0.10", "--cached-input", "0.02", "--output", "0.40")
+    run("librechat", "render")
+    env = (home / "librechat" / ".env").read_text().splitlines()
+    assert {"LOGIN_MAX=1000", "BAN_VIOLATIONS=false", "LIMIT_MESSAGE_IP=false"} <= set(env)
+
+
 def test_a_value_that_no_such_file_can_hold_is_refused(home: Path) -> None:
     settings: Settings = load_settings({"APPLIANCE_HOME": str(home)})
     chat, own = secrets.read_chat(settings.secrets), secrets.read_librechat(settings.secrets)

@@ -195,7 +195,7 @@ class TestJournal:
         assert journal.keep(record("info", "Server listening at http://127.0.0.1:3080")) == "now listening"
         assert journal.keep(record("info", "[openidStrategy] login success email: ada@example.com")) is None
         found = journal.keep(record("warn", "[openidStrategy] user not found with email: ada@example.com"))
-        assert found == "now warn: [openidStrategy]"
+        assert found == "now warn: [openidStrategy] user not found with email: (somebody)"
         found = journal.keep(record("error", "[api/server/client.js #send] Unhandled 402 what ada wrote"))
         assert found == "now error: [api/server/client.js #send] 402"
         assert journal.keep(record("error", "what ada wrote: [ada@example.com]")) == "now error:"

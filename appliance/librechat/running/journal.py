@@ -1,7 +1,8 @@
 """What of LibreChat's log is kept: that something went wrong, when and where in it; nothing that a person wrote.
 
 LibreChat writes who signs on, and what it could not do with what it was told. Until it listens nobody has told it
-anything, and what it says is for the operator; after that a line is its time, its level and its place.
+anything, and what it says is for the operator. After that a line is its time, its level and its place. A failed
+sign-on is told with its reason, without the email: nothing of a chat is in there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 KEPT_LEVELS = ("warn", "error")
 PLACE = re.compile(r"\[[\w./# -]{1,120}\]")
 """How LibreChat's messages begin: `[api/server/controllers/agents/client.js #sendCompletion]`."""
+SIGN_ON = ("[openidStrategy]", "[openIdJwtLogin]", "[refreshController]", "[OpenID Strategy]", "[OAuth]")
+EMAIL = re.compile(r"\S+@\S+")
 STATUS = re.compile(r"\b[45]\d\d\b")
 LISTENING = "Server listening"
 
@@ -34,5 +37,7 @@ class Journal:
             return None
         if not self._listens:
             return f"{record.get('timestamp', '')} {level}: {message}"
+        if message.startswith(SIGN_ON):
+            return f"{record.get('timestamp', '')} {level}: {EMAIL.sub('(somebody)', message)}"
         found = [match[0] for pattern in (PLACE, STATUS) if (match := pattern.search(message))]
         return " ".join([f"{record.get('timestamp', '')} {level}:", *found])
