@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes test-browser stripe-check screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes test-browser stripe-check chat-check screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## list the commands
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-up: install ## install, prepare the model, start everything, print the addresses and a key (PORT, SITE_PORT, HOST, APPLIANCE_HOME)
+up: install ## install, prepare the model, start everything, print the addresses and a key (PORT, SITE_PORT, HOST, APPLIANCE_HOME, CHAT=1)
 	@exec $(BIN)/appliance up
 
 join: install ## run this machine as a further node of a system (FIRST=10.0.0.1:6379, with DATABASE_URL)
@@ -26,6 +26,9 @@ test-browser: install-dev ## the site in a real Chromium, over the whole system 
 
 stripe-check: install-dev ## what `make test` asks of the sandbox, of your test account at Stripe (STRIPE_TEST_KEY=sk_test_…)
 	@$(BIN)/python -m tests.stripe_account $(ARGS)
+
+chat-check: install-dev ## the real LibreChat in a real Chromium, write docs/librechat.md (LIBRECHAT_SOURCE=/srv/librechat)
+	@$(BIN)/python -m tests.chat_check
 
 screenshots: install-dev ## every page, phone and desktop, by day and by night, into var/screenshots (ARGS=/dashboard)
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)

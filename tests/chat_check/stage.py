@@ -1,0 +1,145 @@
+"""A system with a chat, started as its operator starts it, and one customer's browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Locator, Page
+
+from appliance.settings import Settings, load_settings
+from tests.browser.conftest import link_of_mail, site_url
+from tests.browser.sample import PASSWORD
+from tests.browser.screenshots import FOLDER, chromium
+from tests.ports import free_port
+from tests.scenarios.system import System, running
+
+EMAIL = "grace@example.com"
+PATIENCE_SECONDS = 60
+PROMPT, ANSWER, TALK = "textarea#prompt-textarea", ".message-render", "[data-testid=convo-item]"
+"""Of LibreChat's page: where one writes, each message, each conversation in the list."""
+WORDS = ".message-content"
+"""Of a message: what was written, without its head."""
+STOP = "[data-testid=stop-generation-button]"
+
+
+@dataclass(frozen=True)
+class Stage:
+    system: System
+    page: Page
+    settings: Settings
+    ready_seconds: float
+    """From `appliance up` to LibreChat's answer."""
+
+    @property
+    def site(self) -> str:
+        return site_url(self.system)
+
+    @property
+    def chat(self) -> str:
+        return self.settings.chat.address
+
+    def photograph(self, name: str) -> None:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=FOLDER / f"chat-{name}.png")
+
+    def new_chat(self) -> None:
+        self.page.goto(f"{self.chat}/c/new")
+        self.page.wait_for_selector(PROMPT)
+
+    def ask(self, text: str) -> Locator:
+        """The answer, which has not begun to be there when this returns."""
+        there = self.page.locator(ANSWER).count()
+        self.page.fill(PROMPT, text)
+        self.page.press(PROMPT, "Enter")
+        self.page.wait_for_function(
+            f"n => document.querySelectorAll('{ANSWER}').length >= n",
+            arg=there + 2,
+            timeout=PATIENCE_SECONDS * 1000,
+        )
+        return self.page.locator(ANSWER).last
+
+    def is_answering(self) -> bool:
+        return self.page.locator(STOP).count() > 0
+
+    def stop(self) -> None:
+        """A small model may never come to the end of its answer."""
+        if self.is_answering():
+            self.page.locator(STOP).click()
+        self.page.locator(STOP).wait_for(state="detached")
+
+    def facts(self) -> dict[str, str]:
+        """What a reader compares: versions, the memory, the seconds of the start."""
+        mib = {name: sum(one.memory_info().rss for one in self._of(name)) >> 20 for name in ("librechat", "mongo")}
+        return {
+            "start": f"{self.ready_seconds:.0f} s from `make up` to LibreChat's page, engine included",
+            "memory": f"LibreChat {mib['librechat']} MiB, the database to try it with {mib['mongo']} MiB",
+        }
+
+    def _of(self, part: str) -> list[psutil.Process]:
+        (main,) = self.system.processes(part)[:1]
+        return [main, *main.children(recursive=True)]
+
+
+@contextmanager
+def staged() -> Iterator[Stage]:
+    began = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix="appliance-chat-"))
+    home.chmod(0o711)
+    models = os.environ.get("APPLIANCE_TEST_MODELS")
+    if models:
+        (home / "models").symlink_to(models)
+    env = {"CHAT": "1", "LIBRECHAT_SOURCE": str(Path(os.environ.get("LIBRECHAT_SOURCE") or "librechat").resolve())}
+    try:
+        with running(home, free_port(), env) as system, chromium() as browser:
+            _wait_for_the_chat(system)
+            found = re.search(r"LibreChat at (https://localhost:\d+)", system.screen.read_text())
+            assert found is not None, system.screen.read_text()
+            seconds = time.monotonic() - began
+            ports = {"CHAT_PORT": found[1].rpartition(":")[2], **_ports(system)}
+            settings = load_settings({**system.env, **env, **ports})
+            # Nobody is to trust the certificate that is made for a trial.
+            context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 860})
+            page = context.new_page()
+            page.set_default_timeout(PATIENCE_SECONDS * 1000)
+            stage = Stage(system, page, settings, seconds)
+            _sign_up(stage)
+            yield stage
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_for_the_chat(system: System) -> None:
+    system.wait_until_ready()
+    until = time.monotonic() + PATIENCE_SECONDS * 2
+    while " for people" not in system.screen.read_text():
+        assert time.monotonic() < until, system.screen.read_text()
+        time.sleep(0.2)
+
+
+def _ports(system: System) -> dict[str, str]:
+    """Those that were chosen, as the part was told them."""
+    env = system.processes("librechat")[0].environ()
+    return {name: env[name] for name in ("LIBRECHAT_PORT", "SIGN_ON_PORT", "MONGO_PORT", "SITE_PORT")}
+
+
+def _sign_up(stage: Stage) -> None:
+    page = stage.page
+    page.goto(f"{stage.site}/sign-up")
+    for name, value in (("name", "Grace"), ("email", EMAIL), ("password", PASSWORD)):
+        page.fill(f"#{name}", value)
+    page.check("#terms")
+    page.click("main button")
+    page.wait_for_selector("h1:has-text('Look into your mail')")
+    page.goto(link_of_mail(stage.system, EMAIL, "/confirm"))
+    page.click("main button")
+    page.wait_for_selector("h1:has-text('Overview')")
+    stage.system.appliance("credit", "grant", EMAIL, "5")

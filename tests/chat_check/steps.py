@@ -1,0 +1,212 @@
+"""What the real LibreChat shows, a step each: it returns what was found, and raises if that is not as promised."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from playwright.sync_api import Locator
+
+from tests.browser.sample import PASSWORD
+from tests.chat_check import books
+from tests.chat_check.stage import EMAIL, PATIENCE_SECONDS, PROMPT, TALK, WORDS, Stage
+
+QUESTION = "What is the capital of France?"
+LONG = "Count from one to five hundred, in words, one number a line."
+REASON = "the key was shared"
+PIECES = 12
+"""So often an answer is to be seen to grow."""
+TRIES = 5
+UNTITLED = ("", "New Chat", "Untitled")
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Step:
+    shows: str
+    do: Callable[[Stage], str]
+
+
+def sign_on(stage: Stage) -> str:
+    page, seen = stage.page, list[str]()
+    page.on("framenavigated", lambda frame: seen.append(frame.url))
+    page.goto(f"{stage.site}/dashboard")
+    began = time.monotonic()
+    page.click("nav >> text=Chat")
+    page.wait_for_selector(PROMPT)
+    seconds = time.monotonic() - began
+    assert not any("/sign-in" in url for url in seen), seen
+    stage.photograph("signed-on")
+    return f"from the site's menu to LibreChat in {seconds:.1f} s, no password asked"
+
+
+def stream(stage: Stage) -> str:
+    stage.new_chat()
+    began = time.monotonic()
+    answer = stage.ask(QUESTION)
+    lengths, first = [len(answer.inner_text())], 0.0
+    while stage.is_answering() and len(lengths) <= PIECES and time.monotonic() - began < PATIENCE_SECONDS:
+        length = len(answer.inner_text())
+        if length > lengths[-1]:
+            lengths.append(length)
+            first = first or time.monotonic() - began
+        time.sleep(POLL_SECONDS)
+    stage.photograph("answer")
+    assert len(lengths) > 3, f"the answer came in {len(lengths) - 1} pieces"
+    return f"first words after {first:.1f} s, the answer seen to grow {len(lengths) - 1} times"
+
+
+def title(stage: Stage) -> str:
+    found = ""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while found in UNTITLED:
+        assert time.monotonic() < until, "the conversation has no title"
+        found = stage.page.locator(TALK).first.inner_text().strip()
+        time.sleep(POLL_SECONDS)
+    stage.stop()
+    return f"the list of conversations calls it {found!r}"
+
+
+def stop(stage: Stage) -> str:
+    answer = _one_that_goes_on(stage)
+    stage.stop()
+    words = answer.locator(WORDS).inner_text()
+    stage.system.wait_until_no_holds(60)
+    assert answer.locator(WORDS).inner_text() == words
+    last = next(one for one in books.requests(stage.system) if one["completion_tokens"] > 0)
+    return f"stopped after {len(words)} characters, and charged for {last['completion_tokens']} tokens of answer"
+
+
+def _one_that_goes_on(stage: Stage) -> Locator:
+    """A small model sometimes has little to say."""
+    for _ in range(TRIES):
+        stage.new_chat()
+        answer = stage.ask(LONG)
+        _wait_for_words(answer, 1)
+        if stage.is_answering():
+            return answer
+    raise AssertionError("every answer had ended before it could be stopped")
+
+
+def agent(stage: Stage) -> str:
+    stage.new_chat()
+    _make_agent(stage)
+    before = len(books.requests(stage.system))
+    answer = stage.ask("What is 6*7? Use the calculator.")
+    _wait_for_words(answer, 1)
+    stage.stop()
+    stage.photograph("agent")
+    ran = "calculator" in answer.inner_text().lower()
+    stage.system.wait_until_no_holds(60)
+    charged = len(books.requests(stage.system)) - before
+    assert charged >= 1
+    use = "used" if ran else "did not use"
+    return f"an agent with the calculator: {charged} requests charged, the model {use} it"
+
+
+def charge(stage: Stage) -> str:
+    stage.system.wait_until_no_holds(60)
+    found = books.of_the_chat(stage.system)
+    assert found.other_channels == 0, "something was charged that is no chat"
+    assert found.spent_nanodollars == found.granted_nanodollars - found.balance_nanodollars
+    stage.system.appliance("reconcile")
+    stage.page.goto(f"{stage.site}/dashboard")
+    text = stage.page.inner_text("main").lower()
+    assert "chat" in text, text
+    stage.photograph("dashboard")
+    return (
+        f"{found.requests} requests, {found.prompt_tokens} tokens in and {found.completion_tokens} out: by request"
+        f" the ledger agrees with the replica's own journal, and the dashboard shows them as chat"
+    )
+
+
+def suspension(stage: Stage) -> str:
+    stage.new_chat()
+    stage.system.appliance("account", "suspend", EMAIL, "--reason", REASON)
+    try:
+        said = _answer_to(stage, QUESTION)
+        stage.photograph("suspended")
+    finally:
+        stage.system.appliance("account", "resume", EMAIL, "--reason", "that is settled")
+    assert "suspended" in said, said
+    _sign_in(stage)
+    stage.page.goto(f"{stage.chat}/oauth/openid")
+    stage.page.wait_for_selector(PROMPT)
+    assert "went wrong" not in _answer_to(stage, QUESTION)
+    return f"the next message was answered with: {said.splitlines()[-1][:200]}"
+
+
+def deletion(stage: Stage) -> str:
+    person = books.person_in_librechat(stage.settings, EMAIL)
+    before = books.documents_of(stage.settings, person)
+    assert before > 0
+    page = stage.page
+    _sign_in(stage)
+    page.goto(f"{stage.site}/account/delete")
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    page.wait_for_load_state()
+    number = books.let_the_days_pass(stage.system)
+    stage.system.kill("worker")  # its next start looks at once who is to be deleted
+    books.wait_until_deleted(stage.system, number, PATIENCE_SECONDS)
+    left = books.documents_of(stage.settings, person)
+    assert left == 0, f"{left} documents of the person are left"
+    assert books.files_of(stage.settings, person) == []
+    return f"{before} documents of the person before, none in any collection after the thirty days, no file either"
+
+
+def _answer_to(stage: Stage, text: str) -> str:
+    answer = stage.ask(text)
+    _wait_for_words(answer, 1)
+    stage.stop()
+    return answer.inner_text()
+
+
+def _wait_for_words(answer: Locator, length: int) -> None:
+    """Of the answer itself: its head is there from the beginning."""
+    head = len(answer.inner_text())
+    until = time.monotonic() + PATIENCE_SECONDS
+    while len(answer.inner_text()) < head + length:
+        assert time.monotonic() < until, f"no answer came: {answer.inner_text()}"
+        time.sleep(POLL_SECONDS)
+
+
+def _sign_in(stage: Stage) -> None:
+    page = stage.page
+    page.goto(f"{stage.site}/sign-in")
+    if page.locator("#password").count():
+        page.fill("#email", EMAIL)
+        page.fill("#password", PASSWORD)
+        page.click("main button")
+        page.wait_for_selector("h1:has-text('Overview')")
+
+
+def _make_agent(stage: Stage) -> None:
+    page, model = stage.page, stage.settings.models[0].id
+    page.get_by_test_id("nav-panel-agents").click()
+    page.fill("#name", "Sums")
+    page.fill("#instructions", "Use the calculator.")
+    page.locator("form button:has-text('Select a model')").click()
+    page.get_by_role("combobox", name="Provider").click()
+    page.get_by_role("option", name=stage.settings.site.name).click()
+    page.get_by_role("combobox", name="Model", exact=True).click()
+    page.get_by_role("option", name=model).click()
+    page.get_by_label("Back to builder").click()
+    page.get_by_role("button", name="Add Tools").click()
+    page.get_by_label("Add Calculator").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_label("Select Agent").click()
+
+
+STEPS = (
+    Step("a customer comes from the site to the chat without a second password", sign_on),
+    Step("an answer is streamed", stream),
+    Step("the conversation gets a title", title),
+    Step("an answer is stopped", stop),
+    Step("an agent has a tool", agent),
+    Step("all of it is charged to the person, to the token", charge),
+    Step("a suspended account is told so by the next message", suspension),
+    Step("thirty days after the deletion nothing of the person is left in LibreChat", deletion),
+)
