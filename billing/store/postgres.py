@@ -46,7 +46,8 @@ _RATES = (
     "SELECT id, input, cached_input, output, request, image, audio_second FROM rate WHERE id = ANY($1::bigint[])"
 )
 
-# Rows are locked in the order of the accounts' ids, here and in _LOCK: no deadlock.
+# Rows are locked in the order of the accounts' ids, here and in _LOCK: no deadlock. Whose chat has ended with the
+# account's good standing is to be told of the standing, not of the key.
 _LOCK_ASKERS = f"""
 WITH asking AS MATERIALIZED (
     SELECT * FROM unnest($1::bytea[], $2::text[]) WITH ORDINALITY AS r(digest, model, ord)
@@ -58,7 +59,10 @@ WITH asking AS MATERIALIZED (
         ORDER BY rate.effective_at DESC LIMIT 1
     ) v
 )
-SELECT {_ACCOUNT}, r.ord, k.id, k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= $3, false),
+SELECT {_ACCOUNT}, r.ord, k.id, k.revoked_at IS NOT NULL OR (
+        coalesce(k.expires_at <= $3, false)
+        AND NOT (k.purpose = 'chat' AND a.status <> 'active')
+    ),
     coalesce(n.id, l.id)
 FROM asking r
 JOIN api_key k ON k.digest = r.digest

@@ -100,3 +100,16 @@ async def test_an_account_has_one_key_for_its_chat_which_is_good_while_its_owner
     assert [(key.name, key.expires_at) for key in chat] == [("chat", end)]
     bank.clock.now = end
     assert await customer.refusal(key_digest=digest) is Refusal.INVALID_KEY
+
+
+async def test_whose_chat_ended_with_a_suspension_is_told_of_the_suspension(bank: Bank) -> None:
+    customer, subject = await bank.customer(DOLLAR), uuid4()
+    digest, end = keys.chat_digest(PEPPER, subject), bank.clock() + timedelta(minutes=10)
+    async with bank.database.begin() as connection:
+        await keys.renew_chat_key(connection, customer.account_id, subject, PEPPER, bank.clock, end)
+    await bank.standings.suspend(customer.account_id, "operator", "spam")
+    async with bank.database.begin() as connection:
+        await keys.end_chat_key(connection, customer.account_id)
+    assert await customer.refusal(key_digest=digest) is Refusal.ACCOUNT_SUSPENDED
+    await bank.standings.resume(customer.account_id, "operator", "settled")
+    assert await customer.refusal(key_digest=digest) is Refusal.INVALID_KEY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from appliance.librechat import RELEASE
+from tests.browser.screenshots import FOLDER, PICTURES
 
 PAGE = Path("docs/librechat.md")
+SHOWN = ("chat-answer.png", "chat-dashboard.png", "chat-suspended.png")
+"""The pictures on the page."""
 BEGIN, END = "<!-- make chat-check writes from here -->", "<!-- to here -->"
 
 
@@ -26,6 +30,9 @@ def write(outcomes: Sequence[Outcome], facts: Mapping[str, str]) -> None:
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(before + BEGIN + "\n" + section(outcomes, facts, datetime.now(UTC), _commit()) + END + after)
+    for name in SHOWN:
+        if (picture := FOLDER / name).exists():
+            shutil.copyfile(picture, PICTURES / name)
 
 
 def section(outcomes: Sequence[Outcome], facts: Mapping[str, str], now: datetime, commit: str) -> str:

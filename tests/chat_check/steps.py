@@ -102,7 +102,7 @@ def agent(stage: Stage) -> str:
     charged = len(books.requests(stage.system)) - before
     assert charged >= 1
     use = "used" if ran else "did not use"
-    return f"an agent with the calculator: {charged} requests charged, the model {use} it"
+    return f"an agent that has the calculator: {charged} requests charged, and the small model {use} it"
 
 
 def charge(stage: Stage) -> str:
@@ -195,9 +195,11 @@ def _make_agent(stage: Stage) -> None:
     page.get_by_label("Back to builder").click()
     page.get_by_role("button", name="Add Tools").click()
     page.get_by_label("Add Calculator").click()
+    page.get_by_label("Remove Calculator").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Create", exact=True).click()
     page.get_by_label("Select Agent").click()
+    page.get_by_label("Delete Calculator").wait_for()
 
 
 STEPS = (
