@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import yaml
 from playwright.sync_api import Locator, Page
 
-from appliance.settings import Settings, load_settings
+from appliance.settings import CONFIGS, Settings, load_settings
 from tests.browser.conftest import link_of_mail, site_url
 from tests.browser.sample import PASSWORD
 from tests.browser.screenshots import FOLDER, chromium
+from tests.chat_check import abacus
 from tests.ports import free_port
-from tests.scenarios.system import System, running
+from tests.scenarios.system import System, running, write_models
 
 EMAIL = "grace@example.com"
 PATIENCE_SECONDS = 60
@@ -97,9 +101,11 @@ def staged() -> Iterator[Stage]:
     models = os.environ.get("APPLIANCE_TEST_MODELS")
     if models:
         (home / "models").symlink_to(models)
-    env = {"CHAT": "1", "LIBRECHAT_SOURCE": str(Path(os.environ.get("LIBRECHAT_SOURCE") or "librechat").resolve())}
+    source = str(Path(os.environ.get("LIBRECHAT_SOURCE") or "librechat").resolve())
     try:
-        with running(home, free_port(), env) as system, chromium() as browser:
+        with _abacus(home) as models_env, chromium() as browser, ExitStack() as stack:
+            env = {"CHAT": "1", "LIBRECHAT_SOURCE": source, **models_env}
+            system = stack.enter_context(running(home, free_port(), env))
             _wait_for_the_chat(system)
             found = re.search(r"LibreChat at (https://localhost:\d+)", system.screen.read_text())
             assert found is not None, system.screen.read_text()
@@ -115,6 +121,22 @@ def staged() -> Iterator[Stage]:
             yield stage
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _abacus(home: Path) -> Iterator[dict[str, str]]:
+    """A partner whose model uses tools, and the environment of a system that has it beside its own models."""
+    port = free_port()
+    document = yaml.safe_load((CONFIGS / "models.yaml").read_text())
+    rates = {"input": "1", "cached_input": "0.1", "output": "2"}
+    partner = {"name": "Abacus", "url": f"http://127.0.0.1:{port}/v1", "key": "ABACUS_KEY", "model": abacus.MODEL}
+    document["models"].append({"id": abacus.MODEL, "partner": partner, "context_length": 4096, "rates": rates})
+    process = subprocess.Popen([sys.executable, "-m", "tests.chat_check.abacus", "--port", str(port)])
+    try:
+        yield {**write_models(home, document), "ABACUS_KEY": abacus.KEY}
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _wait_for_the_chat(system: System) -> None:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from playwright.sync_api import Locator
 
 from tests.browser.sample import PASSWORD
-from tests.chat_check import books
+from tests.chat_check import abacus, books
 from tests.chat_check.stage import EMAIL, PATIENCE_SECONDS, PROMPT, TALK, WORDS, Stage
+from tests.scenarios.nowhere import dump, files_with
+from tests.scenarios.system import books_balance
 
-QUESTION = "What is the capital of France?"
+CANARY = "zqchat4471"
+QUESTION = f"What is the capital of France? My number is {CANARY}."
 LONG = "Count from one to five hundred, in words, one number a line."
 REASON = "the key was shared"
 PIECES = 12
@@ -93,24 +96,22 @@ def agent(stage: Stage) -> str:
     stage.new_chat()
     _make_agent(stage)
     before = len(books.requests(stage.system))
-    answer = stage.ask("What is 6*7? Use the calculator.")
-    _wait_for_words(answer, 1)
+    answer = stage.ask(f"What is {abacus.SUM}?")
+    _wait_for_text(answer, "42")
     stage.stop()
     stage.photograph("agent")
-    ran = "calculator" in answer.inner_text().lower()
     stage.system.wait_until_no_holds(60)
-    charged = len(books.requests(stage.system)) - before
-    assert charged >= 1
-    use = "used" if ran else "did not use"
-    return f"an agent that has the calculator: {charged} requests charged, and the small model {use} it"
+    charged = [one for one in books.requests(stage.system) if one["model"] == abacus.MODEL]
+    assert all(one["prompt_tokens"] == abacus.PROMPT_TOKENS for one in charged), charged
+    assert len(books.requests(stage.system)) - before == len(charged) >= 2
+    return f"it had LibreChat's calculator work out {abacus.SUM}: {len(charged)} requests, charged as they were billed"
 
 
 def charge(stage: Stage) -> str:
-    stage.system.wait_until_no_holds(60)
+    books_balance(stage.system)
     found = books.of_the_chat(stage.system)
     assert found.other_channels == 0, "something was charged that is no chat"
     assert found.spent_nanodollars == found.granted_nanodollars - found.balance_nanodollars
-    stage.system.appliance("reconcile")
     stage.page.goto(f"{stage.site}/dashboard")
     text = stage.page.inner_text("main").lower()
     assert "chat" in text, text
@@ -135,6 +136,18 @@ def suspension(stage: Stage) -> str:
     stage.page.wait_for_selector(PROMPT)
     assert "went wrong" not in _answer_to(stage, QUESTION)
     return f"the next message was answered with: {said.splitlines()[-1][:200]}"
+
+
+def traces(stage: Stage) -> str:
+    """After answers and refusals alike."""
+    home, source = stage.system.home, stage.settings.librechat
+    assert source is not None
+    own = home / "librechat" / "mongo"
+    logs = (source.source / "logs", source.source / "api" / "logs")
+    found = [path for place in (home, *logs) for path in files_with(CANARY.encode(), place)]
+    assert [path for path in found if own not in path.parents] == []
+    assert CANARY not in dump(stage.settings.sqlalchemy_url)
+    return "what was asked is in LibreChat's database, and in no log, table or other file"
 
 
 def deletion(stage: Stage) -> str:
@@ -172,6 +185,13 @@ def _wait_for_words(answer: Locator, length: int) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def _wait_for_text(answer: Locator, text: str) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while text not in answer.inner_text():
+        assert time.monotonic() < until, f"it is not said: {answer.inner_text()}"
+        time.sleep(POLL_SECONDS)
+
+
 def _sign_in(stage: Stage) -> None:
     page = stage.page
     page.goto(f"{stage.site}/sign-in")
@@ -183,7 +203,7 @@ def _sign_in(stage: Stage) -> None:
 
 
 def _make_agent(stage: Stage) -> None:
-    page, model = stage.page, stage.settings.models[0].id
+    page = stage.page
     page.get_by_test_id("nav-panel-agents").click()
     page.fill("#name", "Sums")
     page.fill("#instructions", "Use the calculator.")
@@ -191,7 +211,7 @@ def _make_agent(stage: Stage) -> None:
     page.get_by_role("combobox", name="Provider").click()
     page.get_by_role("option", name=stage.settings.site.name).click()
     page.get_by_role("combobox", name="Model", exact=True).click()
-    page.get_by_role("option", name=model).click()
+    page.get_by_role("option", name=abacus.MODEL).click()
     page.get_by_label("Back to builder").click()
     page.get_by_role("button", name="Add Tools").click()
     page.get_by_label("Add Calculator").click()
@@ -207,8 +227,9 @@ STEPS = (
     Step("an answer is streamed", stream),
     Step("the conversation gets a title", title),
     Step("an answer is stopped", stop),
-    Step("an agent has a tool", agent),
+    Step("an agent uses a tool", agent),
     Step("all of it is charged to the person, to the token", charge),
     Step("a suspended account is told so by the next message", suspension),
+    Step("what people write is kept by LibreChat alone", traces),
     Step("thirty days after the deletion nothing of the person is left in LibreChat", deletion),
 )
