@@ -52,7 +52,7 @@ TICK_SECONDS = 1.0
 LEFTOVER_GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.3
 CHAT_SECONDS = 60.0
-"""After that the rest of the system does not wait for LibreChat."""
+"""After that LibreChat is said to be late."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -219,11 +219,11 @@ class System:
             self.board.expect([model.id for model in self.settings.models if model.base is None])
         ready = await self._wait_for_a_model(serving)
         self.board.refresh()
-        if self.settings.librechat is not None and chat.result():
-            await self._start_chat(self.settings.librechat)
         seconds = f"{time.monotonic() - self.started_at:.0f} s"
         headline = f"ready after {seconds}" if ready else f"started in {seconds}, but no model answers yet"
         self.screen.say(*welcome(self.settings, self.url, headline, first_start=first_start))
+        if self.settings.librechat is not None and chat.result():
+            await self._start_chat(self.settings.librechat)
 
     async def tick(self) -> None:
         """What has to be looked at once a second."""
@@ -344,8 +344,11 @@ class System:
         return True
 
     async def _start_chat(self, here: LibreChatHere) -> None:
-        """With the models that run and their prices."""
-        step = self.screen.step("chat", "starting LibreChat")
+        """With the models that run and their prices, so after the last of them has come up or failed."""
+        step = self.screen.step("chat", "waiting for the models")
+        while self.board.any_starts():
+            await asyncio.sleep(POLL_SECONDS)
+        step.update("starting LibreChat")
         log = self.settings.logs / "librechat-render.log"
         command = (*APPLIANCE, "librechat", "render")
         if await self._run_once("librechat-render", command, log, mongo_env(self.settings)) != 0:

@@ -31,6 +31,9 @@ class Board:
     def all_failed(self) -> bool:
         return bool(self._states) and all(state == "failed" for state in self._states.values())
 
+    def any_starts(self) -> bool:
+        return "starting" in self._states.values()
+
     def _show(self, model: str, state: str, message: str) -> None:
         step = self._steps.get(model)
         before = self._states.get(model)

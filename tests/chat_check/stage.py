@@ -24,7 +24,7 @@ from tests.browser.sample import PASSWORD
 from tests.browser.screenshots import FOLDER, chromium
 from tests.chat_check import abacus
 from tests.ports import free_port
-from tests.scenarios.system import System, running, write_models
+from tests.scenarios.system import START_SECONDS, System, running, write_models
 
 EMAIL = "grace@example.com"
 PATIENCE_SECONDS = 60
@@ -141,8 +141,8 @@ def _abacus(home: Path) -> Iterator[dict[str, str]]:
 
 def _wait_for_the_chat(system: System) -> None:
     system.wait_until_ready()
-    until = time.monotonic() + PATIENCE_SECONDS * 2
-    while " for people" not in system.screen.read_text():
+    until = time.monotonic() + START_SECONDS
+    while "LibreChat at " not in system.screen.read_text():
         assert time.monotonic() < until, system.screen.read_text()
         time.sleep(0.2)
 

@@ -104,7 +104,9 @@ def agent(stage: Stage) -> str:
     charged = [one for one in books.requests(stage.system) if one["model"] == abacus.MODEL]
     assert all(one["prompt_tokens"] == abacus.PROMPT_TOKENS for one in charged), charged
     assert len(books.requests(stage.system)) - before == len(charged) >= 2
-    return f"it had LibreChat's calculator work out {abacus.SUM}: {len(charged)} requests, charged as they were billed"
+    return (
+        f"LibreChat's calculator worked out {abacus.SUM}: {len(charged)} requests, each charged as it was billed"
+    )
 
 
 def charge(stage: Stage) -> str:
