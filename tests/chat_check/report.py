@@ -13,7 +13,7 @@ from appliance.librechat import RELEASE
 from tests.browser.screenshots import FOLDER, PICTURES
 
 PAGE = Path("docs/librechat.md")
-SHOWN = ("chat-answer.png", "chat-dashboard.png", "chat-suspended.png")
+SHOWN = ("chat-answer.png", "chat-agent.png", "chat-dashboard.png", "chat-suspended.png")
 """The pictures on the page."""
 BEGIN, END = "<!-- make chat-check writes from here -->", "<!-- to here -->"
 

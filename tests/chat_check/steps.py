@@ -124,6 +124,19 @@ def charge(stage: Stage) -> str:
     )
 
 
+def sign_out(stage: Stage) -> str:
+    stage.new_chat()
+    page = stage.page
+    page.get_by_test_id("nav-user").click()
+    page.get_by_text("Log out").click()
+    page.wait_for_selector("#password")
+    page.goto(f"{stage.site}/dashboard")
+    page.wait_for_selector("#password")
+    _sign_in(stage)
+    stage.new_chat()
+    return "signing out of the chat ended the session at the site too, and signing in there again led back"
+
+
 def suspension(stage: Stage) -> str:
     stage.new_chat()
     stage.system.appliance("account", "suspend", EMAIL, "--reason", REASON)
@@ -137,7 +150,7 @@ def suspension(stage: Stage) -> str:
     stage.page.goto(f"{stage.chat}/oauth/openid")
     stage.page.wait_for_selector(PROMPT)
     assert "went wrong" not in _answer_to(stage, QUESTION)
-    return f"the next message was answered with: {said.splitlines()[-1][:200]}"
+    return f"the next message was answered with: {said.partition('the request: ')[2]}"
 
 
 def traces(stage: Stage) -> str:
@@ -231,6 +244,7 @@ STEPS = (
     Step("an answer is stopped", stop),
     Step("an agent uses a tool", agent),
     Step("all of it is charged to the person, to the token", charge),
+    Step("signing out ends both", sign_out),
     Step("a suspended account is told so by the next message", suspension),
     Step("what people write is kept by LibreChat alone", traces),
     Step("thirty days after the deletion nothing of the person is left in LibreChat", deletion),
