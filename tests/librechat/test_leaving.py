@@ -30,9 +30,9 @@ from appliance.web.app import site_app
 from appliance.worker.jobs import Jobs
 from appliance.worker.metrics import WorkerMetrics
 from billing.customers.accounts import find_account, get_account, list_audit
-from tests.web.conftest import PASSWORD, QUICK, Browser, House, house
+from tests.web.conftest import PASSWORD, QUICK, Browser, House, house, settings_more
 
-__all__ = ["house"]
+__all__ = ["house", "settings_more"]
 NOBODY = "mongodb://127.0.0.1:1/LibreChat"
 ASKED = "What is the capital of France?"
 
