@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from appliance.doctor.selling import Mode, Selling, doubts_about, zero_rated
 from appliance.settings import STRIPE_WEBHOOK_PATH, Settings
 from billing.clock import Clock
+from billing.payments.customers import refused_buyers
 from billing.payments.inbox import marked
 from billing.payments.mode import count_of_mode
 from billing.payments.provider import (
@@ -146,5 +147,6 @@ async def ask_database(facts: Selling, connection: AsyncConnection) -> Selling:
         swept=swept,
         webhooks_refused=is_refused,
         has_postpaid=has_postpaid,
+        refused_buyers=tuple(await refused_buyers(connection)),
         consumers_of=tuple((await connection.execute(text(_CONSUMERS))).scalars()),
     )

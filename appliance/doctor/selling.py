@@ -34,9 +34,10 @@ class Selling:
 
     `mode` is that of the key. `asked` is how Stripe answered; without an answer, what only it knows is None or
     empty. `may_not_read` is what a restricted key has no right to. `clock_off_seconds` is how far this machine is
-    ahead of Stripe. `tax_lacks` is what Stripe Tax has to know of the seller and does not. `webhook` is what
-    Stripe has for `webhook_url`. Since the last webhook that was taken, `swept` events were found by asking, and
-    one or more were refused for their signature; `of_other_mode` are payments by a key of the other mode.
+    ahead of Stripe. `tax_lacks` is what Stripe Tax has to know of the seller and does not, and `refused_buyers`
+    are the accounts whose address or tax number it does not take. `webhook` is what Stripe has for `webhook_url`.
+    Since the last webhook that was taken, `swept` events were found by asking, and one or more were refused for
+    their signature; `of_other_mode` are payments by a key of the other mode.
     `zero_rated` are the countries of `EUROPE` whose consumers pay no tax by the table, `consumers_of` those of
     consumers who have bought.
     """
@@ -53,6 +54,7 @@ class Selling:
     consumers_of: Sequence[str] = ()
     tax_by_stripe: bool = False
     tax_lacks: Sequence[str] = ()
+    refused_buyers: Sequence[int] = ()
     asked: Literal["answered", "unreachable", "refused"] | None = None
     may_not_read: Sequence[str] = ()
     country: str = ""
@@ -69,7 +71,7 @@ class Selling:
 def examine_selling(facts: Selling) -> list[Finding]:
     """Only what there is to say."""
     checks: Sequence[Callable[[Selling], Finding | None]] = (
-        _key, _mode, _seller, _bank, _vat, _consumers, _stripe_tax, _clock, _webhook,
+        _key, _mode, _seller, _bank, _vat, _consumers, _stripe_tax, _refused, _clock, _webhook,
     )  # fmt: skip
     return [finding for check in checks if (finding := check(facts)) is not None]
 
@@ -150,6 +152,15 @@ def _stripe_tax(facts: Selling) -> Finding | None:
         found = f"Stripe Tax is not active, so that nothing can be sold: it lacks {', '.join(facts.tax_lacks)}"
         return Finding("stripe tax", "fail", found, f"fill it in at {DASHBOARD}/settings/tax")
     return Finding("stripe tax", "ok", "active: it taxes where you are registered at Stripe Tax, and nowhere else")
+
+
+def _refused(facts: Selling) -> Finding | None:
+    if not facts.tax_by_stripe or not facts.refused_buyers:
+        return None
+    who = ", ".join(map(str, facts.refused_buyers))
+    found = f"Stripe does not take the address or tax number of accounts {who}: it taxes renewals by what it has"
+    advice = "ask them to put it right under Billing; what they were charged since may have the wrong tax"
+    return Finding("buyers", "warn", found, advice)
 
 
 def _clock(facts: Selling) -> Finding | None:

@@ -53,6 +53,7 @@ wallet = Table(
     Column("ceiling_cents", BigInteger),
     Column("paused", Text),
     moment("told_at", nullable=True),
+    moment("refused_at", nullable=True),
     CheckConstraint(
         "(below_nanodollars IS NULL) = (top_up_cents IS NULL)"
         " AND (top_up_cents IS NULL) = (ceiling_cents IS NULL)",
@@ -66,7 +67,7 @@ wallet = Table(
     ),
     comment="the account at Stripe, the saved card by Stripe's id, and when it is charged by itself;"
     " ceiling_cents in a calendar month; paused: why it is not charged until somebody looks;"
-    " told_at: which state of the buyer Stripe knows",
+    " told_at: which state of the buyer Stripe knows; refused_at: which it does not take",
 )
 
 plan_version = Table(

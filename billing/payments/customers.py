@@ -2,9 +2,11 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import buyer_of
@@ -24,12 +26,22 @@ WHERE a.status = 'deleted' ORDER BY w.account_id LIMIT $1
 _CHANGED = """
 SELECT w.account_id, w.customer, b.updated_at FROM wallet w JOIN buyer b ON b.account_id = w.account_id
 WHERE w.customer IS NOT NULL AND w.told_at IS DISTINCT FROM b.updated_at
-    AND ($2::bigint IS NULL OR w.account_id = $2)
+    AND (w.account_id = $2 OR ($2::bigint IS NULL AND w.refused_at IS DISTINCT FROM b.updated_at))
 ORDER BY w.account_id LIMIT $1
 """
-_TOLD = "UPDATE wallet SET told_at = $2 WHERE account_id = $1"
+_TOLD = "UPDATE wallet SET told_at = $2, refused_at = NULL WHERE account_id = $1"
+_REFUSED = "UPDATE wallet SET refused_at = $2 WHERE account_id = $1"
+_REFUSED_NOW = """
+SELECT w.account_id FROM wallet w JOIN buyer b ON b.account_id = w.account_id
+WHERE w.refused_at = b.updated_at AND w.told_at IS DISTINCT FROM b.updated_at ORDER BY w.account_id
+"""
 AT_ONCE = 100
 KEY_DIGITS = 16
+
+
+async def refused_buyers(connection: AsyncConnection) -> Sequence[int]:
+    """The accounts whose buyer, as it is now, Stripe has not taken: their renewals are taxed by what it has."""
+    return [row.account_id for row in await fetch(connection, _REFUSED_NOW)]
 
 
 class Customers:
@@ -64,7 +76,8 @@ class Customers:
     async def tell_buyers(self) -> int:
         """Stripe of all buyers who have changed: their next renewal is taxed by it. Returns how many.
 
-        One that Stripe refuses, or has not got, keeps none behind it; it is told again when it changes again.
+        One that Stripe refuses, or has not got, keeps none behind it; it is told again when it changes again, or
+        buys.
         """
         if not self._taxing.by_stripe:
             return 0
@@ -75,8 +88,6 @@ class Customers:
                 await self._tell(one)
             except (BuyerRefused, Gone) as error:
                 log.warning("Stripe does not take the buyer of account %d: %s", one.account_id, error)
-                async with self._database.begin() as connection:
-                    await execute(connection, _TOLD, one.account_id, one.updated_at)
         return len(changed)
 
     async def _tell(self, row: Row[Any]) -> None:
@@ -84,7 +95,13 @@ class Customers:
             buyer = await buyer_of(connection, row.account_id)
         if buyer is None:
             return
-        await self._provider.put_buyer(row.customer, buyer, f"buyer {row.account_id} {row.updated_at.isoformat()}")
+        key = f"buyer {row.account_id} {row.updated_at.isoformat()}"
+        try:
+            await self._provider.put_buyer(row.customer, buyer, key)
+        except (BuyerRefused, Gone):
+            async with self._database.begin() as connection:
+                await execute(connection, _REFUSED, row.account_id, row.updated_at)
+            raise
         async with self._database.begin() as connection:
             await execute(connection, _TOLD, row.account_id, row.updated_at)
 

@@ -122,6 +122,7 @@ def test_a_live_system_in_order_is_one_line_and_the_sandbox_says_that_it_takes_n
             "consumers in the EU and the UK can buy at 0 %",
         ),
         ({"tax_by_stripe": True, "tax_lacks": ("head_office",)}, "stripe tax", "fail", "it lacks head_office"),
+        ({"tax_by_stripe": True, "refused_buyers": (7, 9)}, "buyers", "warn", "tax number of accounts 7, 9"),
         ({"clock_off_seconds": -3660.0}, "clock", "fail", "61 minutes behind Stripe's"),
         ({"clock_off_seconds": 61.0}, "clock", "fail", "61 seconds ahead of Stripe's"),
         ({"webhook": "missing"}, "webhook", "warn", f"no webhook for {URL}"),

@@ -20,6 +20,7 @@ from billing.documents.posting import Office, Posting
 from billing.documents.reading import read_document
 from billing.documents.statement import month_or_year, read_statement
 from billing.documents.vat import Taxing, VatCode
+from billing.payments.customers import refused_buyers
 from billing.payments.provider import BuyerRefused, StripeTax
 from billing.payments.stripe.adapter import StripeProvider
 from billing.plans.versions import publish
@@ -227,6 +228,11 @@ async def moves(shop: Counter, customer: Customer, buyer: Buyer) -> None:
         await keep_buyer(connection, customer.account_id, buyer, shop.bank.clock())
 
 
+async def refused(shop: Counter) -> list[int]:
+    async with shop.database.begin() as connection:
+        return list(await refused_buyers(connection))
+
+
 async def test_a_buyer_whom_stripe_refuses_keeps_none_behind_it(shop: Counter) -> None:
     gone, nemo, sven = [await shop.customer(buyer) for buyer in (ADA, ADA, ADA)]
     for customer in (gone, nemo, sven):
@@ -238,6 +244,12 @@ async def test_a_buyer_whom_stripe_refuses_keeps_none_behind_it(shop: Counter) -
         await moves(shop, customer, buyer)
     assert await shop.till.customers.tell_buyers() == 3
     assert await shop.till.customers.tell_buyers() == 0
+    with pytest.raises(BuyerRefused):
+        await shop.till.subscriptions.subscribe(nemo.account_id, "small", back=BACK, email="n@example.com")
+    assert await refused(shop) == [gone.account_id, nemo.account_id]
+    await moves(shop, nemo, GRACE)
+    assert await shop.till.customers.tell_buyers() == 1
+    assert await refused(shop) == [gone.account_id]
     assert shop.sandbox.state.table("customer").rows[rows[2].customer]["address"]["country"] == "SE"
 
 
