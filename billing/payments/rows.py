@@ -35,7 +35,7 @@ _STATE = "SELECT state FROM payment WHERE id = $1 FOR UPDATE"
 _OPEN = "UPDATE payment SET state = 'open', checkout = $2 WHERE id = $1 AND state = 'ordered'"
 _TAX = """
 UPDATE payment SET net_cents = $2, vat_cents = $3, gross_cents = $4, vat_code = $5, vat_basis_points = $6,
-    vat_reason = $7
+    vat_reason = $7, tax_calculation = $8
 WHERE id = $1 AND state NOT IN ('credited', 'unwanted')
 """
 _CHECKOUT = "UPDATE payment SET checkout = $2 WHERE id = $1 AND checkout IS NULL"
@@ -111,9 +111,9 @@ async def write(run: Run, new: NewPayment) -> None:
 
 
 async def take_tax(connection: AsyncConnection, payment_id: UUID, quoted: Quote) -> None:
-    """As Stripe has reckoned it on the page, of a payment that is not credited yet."""
-    amounts = (quoted.net, quoted.vat, quoted.gross, quoted.code, quoted.basis_points, quoted.reason)
-    await execute(connection, _TAX, payment_id, *amounts)
+    """As Stripe has reckoned it on the page, of a payment that is not credited yet. An earlier quote is over."""
+    amounts = (quoted.net, quoted.vat, quoted.gross, quoted.code, quoted.basis_points)
+    await execute(connection, _TAX, payment_id, *amounts, quoted.reason, quoted.calculation)
 
 
 async def note_page(connection: AsyncConnection, payment_id: UUID, checkout: str) -> None:

@@ -132,7 +132,7 @@ class Settling:
     async def _taxed(self, payment: Payment, page: CheckoutSeen | None) -> Payment:
         """With the tax that Stripe has reckoned on the page that was paid."""
         taxed = None if page is None else reckoned_on(page, payment, self._taxing)
-        if taxed is None or (taxed.gross == payment.gross_cents and taxed.vat == payment.vat_cents):
+        if taxed is None:
             return payment
         async with self._database.begin() as connection:
             await take_tax(connection, payment.id, taxed)

@@ -142,6 +142,21 @@ async def test_credit_is_sold_with_the_tax_that_stripe_reckons(
     assert (receipt.net_cents, receipt.vat_cents, receipt.note) == (*wanted[:2], note)
 
 
+async def test_why_there_is_no_tax_is_said_as_the_page_that_was_paid_says_it(shop: Counter) -> None:
+    svea = await shop.customer(SVEA)
+    page = await shop.order(svea)
+    assert (await shop.payment(page.payment_id)).tax_calculation is None, "that was the earlier quote's"
+    (tax,) = shop.sandbox.state.table("checkout.session").rows[page.checkout]["total_details"]["breakdown"][
+        "taxes"
+    ]
+    tax["taxability_reason"] = "standard_rated"
+    page.pay()
+    paid = await shop.till.shop.look(page.payment_id)
+    assert (paid.state, paid.vat_cents, paid.vat_reason, paid.vat_code) == ("credited", 0, "standard_rated", "7")
+    (receipt,) = await documents(shop)
+    assert (receipt.note, receipt.vat_code) == ("", "7")
+
+
 async def test_a_refund_in_pieces_gives_back_net_and_tax_to_the_cent(shop: Counter) -> None:
     ada = await shop.customer()
     paid = await shop.bought(ada, 999)
