@@ -1,7 +1,9 @@
 """What Stripe and the database say about payments. Nothing here changes anything."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +22,8 @@ from billing.payments.provider import (
     RightsMissing,
     WebhookSeen,
 )
+
+Answer = TypeVar("Answer")
 
 EVENTS = (
     "charge.dispute.closed",
@@ -90,35 +94,34 @@ def mode_of(settings: Settings) -> Mode:
 
 
 async def ask_stripe(facts: Selling, provider: Provider, clock: Clock) -> Selling:
-    """Adds what Stripe answers."""
+    """Adds what Stripe answers. What the key has no right to keeps nothing else from being asked."""
+    missing: list[str] = []
     try:
-        account = await provider.account()
+        account = await _answer(provider.account(), "the account", missing)
     except KeyRefused:
         return replace(facts, asked="refused")
-    except RightsMissing:
-        return replace(facts, asked="answered", may_not_read=("the account",))
     except (PaymentsUnavailable, PaymentsRefused):
         return replace(facts, asked="unreachable")
-    facts = replace(
-        facts,
-        asked="answered",
-        country=account.country,
-        currency=account.currency,
-        clock_off_seconds=(clock() - account.clock).total_seconds(),
-    )
-    if facts.tax_by_stripe:
-        try:
-            facts = replace(facts, tax_lacks=await provider.tax_lacks())
-        except RightsMissing:
-            return replace(facts, may_not_read=("tax settings",))
-        except (PaymentsUnavailable, PaymentsRefused):
-            return facts
+    facts = replace(facts, asked="answered")
+    if account is not None:
+        off = (clock() - account.clock).total_seconds()
+        facts = replace(facts, country=account.country, currency=account.currency, clock_off_seconds=off)
+    with suppress(PaymentsUnavailable, PaymentsRefused):
+        if facts.tax_by_stripe:
+            facts = replace(facts, tax_lacks=await _answer(provider.tax_lacks(), "tax settings", missing))
+    with suppress(PaymentsUnavailable, PaymentsRefused):
+        webhooks = await _answer(provider.webhooks(), "webhook endpoints", missing)
+        facts = facts if webhooks is None else _with_webhook(facts, webhooks)
+    return replace(facts, may_not_read=tuple(missing))
+
+
+async def _answer(asked: Awaitable[Answer], what: str, missing: list[str]) -> Answer | None:
+    """None, and ``what`` is missing, where the key has no right to it."""
     try:
-        return _with_webhook(facts, await provider.webhooks())
+        return await asked
     except RightsMissing:
-        return replace(facts, may_not_read=("webhook endpoints",))
-    except (PaymentsUnavailable, PaymentsRefused):
-        return facts
+        missing.append(what)
+        return None
 
 
 def _with_webhook(facts: Selling, webhooks: Sequence[WebhookSeen]) -> Selling:

@@ -53,7 +53,7 @@ class Selling:
     anybody_joins: bool = False
     consumers_of: Sequence[str] = ()
     tax_by_stripe: bool = False
-    tax_lacks: Sequence[str] = ()
+    tax_lacks: Sequence[str] | None = None
     refused_buyers: Sequence[int] = ()
     asked: Literal["answered", "unreachable", "refused"] | None = None
     may_not_read: Sequence[str] = ()
@@ -146,7 +146,7 @@ def _consumers(facts: Selling) -> Finding | None:
 
 
 def _stripe_tax(facts: Selling) -> Finding | None:
-    if facts.mode not in ("test", "live") or not facts.tax_by_stripe or facts.asked != "answered":
+    if facts.mode not in ("test", "live") or not facts.tax_by_stripe or facts.tax_lacks is None:
         return None
     if facts.tax_lacks:
         found = f"Stripe Tax is not active, so that nothing can be sold: it lacks {', '.join(facts.tax_lacks)}"

@@ -56,15 +56,27 @@ LIVE_KEY = {"STRIPE_API_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
 class Stripe:
     """Answers as Stripe would, or raises."""
 
-    def __init__(self, clock: datetime, *webhooks: WebhookSeen, error: Exception | None = None) -> None:
+    def __init__(
+        self,
+        clock: datetime,
+        *webhooks: WebhookSeen,
+        error: Exception | None = None,
+        tax_error: Exception | None = None,
+    ) -> None:
         self._clock = clock
         self._webhooks = webhooks
         self._error = error
+        self._tax_error = tax_error
 
     async def account(self) -> StripeAccount:
         if self._error is not None:
             raise self._error
         return StripeAccount("acct_1", "NO", "usd", True, self._clock)
+
+    async def tax_lacks(self) -> Sequence[str]:
+        if self._tax_error is not None:
+            raise self._tax_error
+        return ()
 
     async def webhooks(self) -> Sequence[WebhookSeen]:
         return self._webhooks
@@ -87,7 +99,7 @@ def test_a_live_system_in_order_is_one_line_and_the_sandbox_says_that_it_takes_n
     (line,) = examine_selling(LIVE)
     assert (line.verdict, line.found) == ("ok", "a live key of an account in NO")
     assert examine_selling(replace(LIVE, has_bank_account=False)) == [line], "nobody is sent an invoice"
-    taxing = examine_selling(replace(LIVE, tax_by_stripe=True))
+    taxing = examine_selling(replace(LIVE, tax_by_stripe=True, tax_lacks=()))
     assert [(one.check, one.verdict) for one in taxing[1:]] == [("stripe tax", "ok")]
     (kroner,) = examine_selling(replace(LIVE, currency="nok"))
     assert (kroner.verdict, "keeps in NOK" in kroner.found) == ("ok", True)
@@ -160,6 +172,19 @@ async def test_what_stripe_refuses_is_told_apart(error: Exception, check: str) -
     found = await asked(Stripe(NOW, error=error))
     assert found.asked == check
     assert examine_selling(found)[0].verdict != "ok"
+
+
+@pytest.mark.parametrize(
+    ("error", "may_not_read"), [(RightsMissing("no"), ("tax settings",)), (PaymentsUnavailable("no"), ())]
+)
+async def test_whatever_stripe_does_not_say_of_the_tax_its_webhook_is_looked_at(
+    error: Exception, may_not_read: Sequence[str]
+) -> None:
+    provider: Any = Stripe(NOW, WebhookSeen(URL, False, ("*",)), tax_error=error)
+    facts = Selling("live", webhook_url=URL, tax_by_stripe=True)
+    found = await asking.ask_stripe(facts, provider, lambda: NOW)
+    assert (found.may_not_read, found.webhook) == (may_not_read, "disabled")
+    assert "stripe tax" not in [one.check for one in examine_selling(found)], "nobody knows whether it is active"
 
 
 @pytest.mark.parametrize(("name", "lacks"), [("Example AS", True), ("Kari Nordmann", False), ("Atlas", False)])
@@ -272,7 +297,7 @@ async def test_what_stripe_tax_lacks_is_asked_where_it_reckons() -> None:
     sandbox = Sandbox(settings(webhook_url=URL), clock=NOW.timestamp, receivers_clock=NOW.timestamp)
     sandbox.state.keep(PENDING, ["head_office"])
     provider = StripeProvider(KEY, SECRET, lambda: NOW, http=Dated(sandbox))
-    for by_stripe, lacks in ((True, ("head_office",)), (False, ())):
+    for by_stripe, lacks in ((True, ("head_office",)), (False, None)):
         facts = Selling("test", webhook_url=URL, tax_by_stripe=by_stripe)
         assert (await asking.ask_stripe(facts, provider, lambda: NOW)).tax_lacks == lacks
 
