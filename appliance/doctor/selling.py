@@ -10,6 +10,7 @@ from typing import Literal
 
 from appliance.doctor.finding import Finding
 from billing.documents.buyers import Buyer
+from billing.documents.europe import IN_EU
 from billing.documents.vat import VatRule, rule_for
 from billing.payments.provider import CURRENCY
 
@@ -17,12 +18,7 @@ CLOCK_OFF_SECONDS = 60
 """A signature of a webhook counts for five minutes; credit and plans end to the second."""
 DASHBOARD = "https://dashboard.stripe.com"
 
-EUROPE = frozenset(
-    (
-        "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE", "IT", "LT",
-        "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
-    )
-)  # fmt: skip
+EUROPE = IN_EU | {"GB"}
 """The EU and the United Kingdom: a consumer there owes the tax of that country, wherever the seller is."""
 
 Mode = Literal["nothing", "sandbox", "test", "live"]

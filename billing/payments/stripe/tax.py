@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from billing.documents.buyers import Buyer
+from billing.documents.europe import IN_EU
 from billing.documents.vat import Reckoned
 from billing.payments.provider import CURRENCY, Calculation
 from billing.payments.stripe import reading
@@ -11,9 +12,6 @@ from billing.payments.stripe.connection import PAGE, Connection
 from billing.payments.stripe.errors import asked
 from billing.payments.stripe.objects import Seen, pages, seen_of
 
-IN_EU = frozenset(
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
-)
 KINDS = {"CH": "ch_vat", "GB": "gb_vat", "NO": "no_vat"} | dict.fromkeys(IN_EU, "eu_vat")
 """What Stripe calls the tax numbers of a country. Those of other countries are not told."""
 
