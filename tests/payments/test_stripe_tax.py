@@ -28,7 +28,7 @@ from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer
 from tests.documents.conftest import SELLER, FixedExchange
 from tests.payments.conftest import ADA, BACK, BOUNDS, Counter, Page, bank  # noqa: F401 -- a fixture
-from tests.payments.on_a_plan import LARGE, SMALL
+from tests.payments.on_a_plan import LARGE, SMALL, orders_of
 from tests.payments.test_top_up import DOLLAR, spend_all
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
 from tests.taxing import INCLUDED
@@ -271,7 +271,7 @@ async def test_a_buyer_whom_stripe_refuses_keeps_none_behind_it(shop: Counter) -
 async def subscriber(shop: Counter, buyer: Buyer) -> Customer:
     customer = await shop.customer(buyer)
     await shop.till.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="k@example.com")
-    (newest, *_) = await shop.till.subscriptions.history(customer.account_id)
+    (newest, *_) = await orders_of(shop.database, customer.account_id)
     assert newest.checkout is not None
     Page(shop, newest.id, newest.checkout).pay()
     assert await shop.till.subscriptions.look(customer.account_id) is not None

@@ -12,7 +12,7 @@ from billing.errors import Conflict
 from billing.payments import following, records
 from billing.payments.provider import Gone
 from tests.billing.conftest import Customer
-from tests.payments.on_a_plan import ATTACHES_ONLY, BACK, LARGE, PAYS, Shop, shop
+from tests.payments.on_a_plan import ATTACHES_ONLY, BACK, LARGE, PAYS, Shop, orders_of, shop
 from tests.payments.test_subscriptions import use_card
 
 __all__ = ["shop"]
@@ -27,7 +27,7 @@ async def test_events_in_any_order_and_number_lead_to_the_same_rows(shop: Shop) 
         start = shop.bank.clock()
         await shop.order(kari)
         await shop.order(ola, LARGE)
-        (order,) = await shop.subscriptions.history(ola.account_id)
+        (order,) = await orders_of(shop.bank.database, ola.account_id)
         assert order.checkout is not None
         bought = (await shop.provider.checkout(order.checkout)).subscription
         assert bought is not None

@@ -33,6 +33,7 @@ from tests.payments.on_a_plan import (
     PAYS,
     SMALL,
     Shop,
+    orders_of,
     shop,
 )
 from tests.taxing import ON_TOP
@@ -120,7 +121,7 @@ async def test_of_two_pages_to_pay_on_only_the_newest_is_open(shop: Shop) -> Non
     plan = await shop.subscriptions.look(customer.account_id)
     assert plan is not None
     assert plan.version.plan == "large"
-    assert [one.state for one in await shop.subscriptions.history(customer.account_id)] == ["active", "ended"]
+    assert [one.state for one in await orders_of(shop.bank.database, customer.account_id)] == ["active", "ended"]
 
 
 @pytest.mark.parametrize(("prorated", "cents", "allowance"), [(True, 1500, 24), (False, 3000, 48)])
@@ -450,7 +451,7 @@ async def test_of_two_plans_that_are_paid_at_once_the_second_goes_back(
         await shop.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="kari@example.com")
         shop.turn(minutes=1)
         await shop.order(customer, LARGE)
-    small, _ = reversed(await shop.subscriptions.history(customer.account_id))
+    small, _ = reversed(await orders_of(shop.bank.database, customer.account_id))
     assert small.checkout is not None
     shop.sandbox.pay_session(small.checkout, Payer(PAYS))
     await shop.subscriptions.look(customer.account_id)
@@ -458,7 +459,7 @@ async def test_of_two_plans_that_are_paid_at_once_the_second_goes_back(
     plan = await shop.subscriptions.running(customer.account_id)
     assert plan is not None
     assert sorted(await shop.payments(customer)) == [("plan", "credited", 4000), ("plan", "unwanted", 1000)]
-    ended = next(one for one in await shop.subscriptions.history(customer.account_id) if one.id != plan.id)
+    ended = next(one for one in await orders_of(shop.bank.database, customer.account_id) if one.id != plan.id)
     assert (plan.version.plan, ended.state, ended.end_reason) == ("large", "ended", "another one runs")
     shop.turn(days=32)
     await shop.handle_all()
@@ -562,7 +563,7 @@ async def test_orders_that_nobody_paid_are_not_read_at_each_look(shop: Shop) -> 
     for _ in range(4):
         await shop.subscriptions.subscribe(customer.account_id, "small", back=BACK, email="kari@example.com")
         shop.turn(seconds=1)
-    assert [one.state for one in await shop.subscriptions.history(customer.account_id)] == ["ordered"] + 3 * [
+    assert [one.state for one in await orders_of(shop.bank.database, customer.account_id)] == ["ordered"] + 3 * [
         "ended"
     ]
     async with shop.bank.database.begin() as connection:
@@ -586,5 +587,5 @@ async def test_a_page_that_stripe_has_not_got_keeps_nobody_from_ordering(
     with monkeypatch.context() as patch:
         patch.setattr(shop.provider, "expire_checkout", AsyncMock(side_effect=Gone("Stripe has no such object")))
         await shop.subscriptions.subscribe(customer.account_id, "large", back=BACK, email="kari@example.com")
-    states = [one.state for one in await shop.subscriptions.history(customer.account_id)]
+    states = [one.state for one in await orders_of(shop.bank.database, customer.account_id)]
     assert states == ["ordered", "ended"]

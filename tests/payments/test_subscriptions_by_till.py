@@ -17,7 +17,7 @@ from billing.payments.subscribed import Subscription
 from billing.plans.versions import publish
 from tests.billing.conftest import Customer
 from tests.payments.conftest import BACK, BOUNDS, CARD, Counter
-from tests.payments.on_a_plan import LARGE, SMALL
+from tests.payments.on_a_plan import LARGE, SMALL, orders_of
 from tests.payments.test_refunds import refunded_at_stripe
 
 
@@ -44,7 +44,7 @@ async def paid_for_a_plan(counter: Counter, card: str = CARD) -> tuple[Customer,
     await offers(counter)
     ada, plans = await counter.customer(), counter.till.subscriptions
     await plans.subscribe(ada.account_id, "small", back=BACK, email="ada@example.com")
-    (ordered,) = await plans.history(ada.account_id)
+    (ordered,) = await orders_of(counter.database, ada.account_id)
     assert ordered.checkout is not None
     counter.sandbox.pay_session(ordered.checkout, Payer(card))
     return ada, ordered.checkout
@@ -164,7 +164,7 @@ async def test_of_two_plans_that_are_paid_in_two_windows_one_is_paid_back(
     for plan in ("small", "large"):
         await plans.subscribe(ada.account_id, plan, back=BACK, email="ada@example.com")
         counter.bank.clock.turn(seconds=1)
-    for one in reversed(await plans.history(ada.account_id)):
+    for one in reversed(await orders_of(counter.database, ada.account_id)):
         assert one.checkout is not None
         counter.sandbox.pay_session(one.checkout, Payer(CARD))
     await counter.hear()

@@ -31,6 +31,7 @@ from billing.plans.catalog import Plan
 from billing.plans.entitlements import Terms
 from billing.plans.versions import publish
 from tests.billing.conftest import Bank, Customer, TurnedClock
+from tests.payments.on_a_plan import orders_of
 from tests.taxing import INCLUDED
 
 DOLLAR = 10**9
@@ -154,7 +155,7 @@ class Merchant:
         customer = await self.customer(test_clock=test_clock)
         plans = self.till.subscriptions
         await plans.subscribe(customer.account_id, plan.id, back=BACK, email="ada@example.com")
-        (ordered,) = await plans.history(customer.account_id)
+        (ordered,) = await orders_of(self.database, customer.account_id)
         async with self.database.begin() as connection:
             query = "SELECT price FROM plan_price WHERE version_id = $1"
             (sold,) = await fetch(connection, query, ordered.version.id)

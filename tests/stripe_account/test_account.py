@@ -7,6 +7,7 @@ import pytest
 
 from billing.ids import new_id
 from billing.payments.provider import CheckoutStatus, PaymentsRefused
+from tests.payments.on_a_plan import orders_of
 from tests.stripe_account.merchant import BACK, Merchant, wall
 
 
@@ -60,13 +61,13 @@ async def test_a_page_to_subscribe_on_is_opened_and_closed(merchant: Merchant) -
     ada, plans = await merchant.customer(), merchant.till.subscriptions
     url = await plans.subscribe(ada.account_id, "small", back=BACK, email="ada@example.com")
     assert urlsplit(url).netloc == merchant.pages
-    (ordered,) = await plans.history(ada.account_id)
+    (ordered,) = await orders_of(merchant.database, ada.account_id)
     assert ordered.checkout is not None
     page = await merchant.provider.checkout(ordered.checkout)
     assert (page.status, page.cents, page.reference) == (CheckoutStatus.OPEN, 1000, ordered.id)
     await merchant.provider.expire_checkout(ordered.checkout)
     assert await plans.look(ada.account_id) is None
-    (ordered,) = await plans.history(ada.account_id)
+    (ordered,) = await orders_of(merchant.database, ada.account_id)
     assert ordered.state == "ended"
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from billing.charging.admission import Refusal
 from billing.payments.subscribed import Subscription
 from tests.billing.conftest import Customer
+from tests.payments.on_a_plan import orders_of
 from tests.stripe_account.merchant import DOLLAR, LARGE, SMALL, Merchant
 
 DEARER = replace(SMALL, cents=1500, allowance=15 * DOLLAR)
@@ -20,7 +21,7 @@ async def paid(merchant: Merchant, customer: Customer) -> list[tuple[str, str, i
 
 
 async def newest(merchant: Merchant, customer: Customer) -> Subscription:
-    return (await merchant.till.subscriptions.history(customer.account_id))[0]
+    return (await orders_of(merchant.database, customer.account_id))[0]
 
 
 def end_of(plan: Subscription) -> datetime:

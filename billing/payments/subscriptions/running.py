@@ -1,13 +1,11 @@
 """The plan that an account has now, as Stripe says."""
 
-from collections.abc import Sequence
-
 from billing.clock import Clock
 from billing.customers.accounts import Entry, record
 from billing.database.db import Database
 from billing.payments.following import Following
 from billing.payments.provider import Provider
-from billing.payments.subscribed import Subscription, running_of, stripe_id_of, subscriptions_of
+from billing.payments.subscribed import Subscription, running_of, stripe_id_of
 from billing.payments.subscriptions.changes import NotPossible
 from billing.payments.subscriptions.costs import Costs
 
@@ -26,11 +24,6 @@ class Running:
         """The account's plan, as far as we know."""
         async with self._database.begin() as connection:
             return await running_of(connection, account_id)
-
-    async def history(self, account_id: int) -> Sequence[Subscription]:
-        """What it ordered, newest first: the last hundred."""
-        async with self._database.begin() as connection:
-            return await subscriptions_of(connection, account_id)
 
     async def _on_record(self, row: Subscription, actor: str, action: str, reason: str) -> None:
         """Who asked for it: what becomes of it is on record as Stripe says."""
