@@ -21,6 +21,7 @@ from billing.errors import Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Credit, PaidBack
 from billing.payments.invoices import invoice_named
+from billing.payments.rows import NewRefund, write_refund
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Transaction
 
@@ -29,11 +30,6 @@ SELECT p.id, p.gross_cents - coalesce(sum(r.gross_cents) FILTER (WHERE r.state <
 FROM payment p LEFT JOIN refund r ON r.payment_id = p.id
 WHERE p.document_id = $1 AND p.way = 'bank' AND p.state = 'credited' GROUP BY p.id
 ORDER BY p.paid_at DESC, p.id DESC
-"""
-_NOTE = """
-INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
-                    created_at, done_at)
-VALUES ($1, $2, 'otherwise', $3, $4, $5, $6, $7, $8, $9, $10)
 """
 
 
@@ -75,13 +71,20 @@ class BankRefunds:
             for part in parts:
                 if part.cents > still[part.payment_id]:
                     raise Conflict(f"of invoice {invoice.name} something was paid back meanwhile")
-                amounts = (
-                    part.cents * NANODOLLARS_PER_CENT,
-                    part.cents - part.vat_cents,
-                    part.vat_cents,
-                    part.cents,
+                refund = NewRefund(
+                    id=part.id,
+                    payment_id=part.payment_id,
+                    state="otherwise",
+                    value_nanodollars=part.cents * NANODOLLARS_PER_CENT,
+                    net_cents=part.cents - part.vat_cents,
+                    vat_cents=part.vat_cents,
+                    gross_cents=part.cents,
+                    actor=actor,
+                    reason=reason,
+                    created_at=now,
+                    done_at=done_at,
                 )
-                await transaction.fetch(_NOTE, part.id, part.payment_id, *amounts, actor, reason, now, done_at)
+                await write_refund(transaction.fetch, refund)
 
         moved = [
             PaidBack(

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.clock import Clock
 from billing.customers.accounts import Entry, record
-from billing.database import sales
 from billing.database.db import Database, execute, fetch
 from billing.documents.crediting import credited_of
 from billing.documents.reading import read_document
@@ -28,6 +26,7 @@ from billing.payments.notices import tell_operator, tell_owner
 from billing.payments.ours import is_ours
 from billing.payments.provider import EventSeen, Gone, PaymentsRefused, Provider, RefundSeen
 from billing.payments.records import Payment, Refund
+from billing.payments.rows import NewRefund, on, write_refund
 from billing.payments.settling import INVOICE, OF_CREDIT
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Lot, Transaction
@@ -255,19 +254,20 @@ class Refunds:
                 amounts = await _of_invoice(connection, payment, cents)
             else:
                 amounts = _amounts(payment, given.value, cents)
-            values = amounts | {
-                "id": refund_id,
-                "payment_id": payment_id,
-                "state": "asked",
-                "actor": actor,
-                "reason": reason,
-                "created_at": now,
-            }
-            if made is not None:
-                if values["gross_cents"] != made.cents:
-                    raise Conflict(f"{made.id} gives back an amount whose tax cannot be told")
-                values["stripe_id"] = made.id
-            await connection.execute(insert(sales.refund).values(values))
+            if made is not None and amounts["gross_cents"] != made.cents:
+                raise Conflict(f"{made.id} gives back an amount whose tax cannot be told")
+            new = NewRefund(
+                id=refund_id,
+                payment_id=payment_id,
+                state="asked",
+                **amounts,
+                actor=actor,
+                reason=reason,
+                created_at=now,
+                done_at=None,
+                stripe_id=None if made is None else made.id,
+            )
+            await write_refund(on(connection), new)
             await record(
                 connection, Entry(now, actor, "refund asked", payment.account_id, f"refund {refund_id}", reason)
             )

@@ -1,4 +1,4 @@
-"""The only place that writes rows of ``payment``: one that is new, and each step of its life.
+"""The only place that writes rows of ``payment``: a new one, and each step of its life; and a new ``refund``.
 
 Statements go through ``run``: a transaction's of the ledger, or a connection's (``on``).
 """
@@ -49,11 +49,15 @@ UPDATE payment SET state = 'unwanted', paid_at = $2, failure = $3, intent = coal
 WHERE id = $1 AND state IN ('ordered', 'open', 'failed', 'expired')
 RETURNING id
 """
-_GIVE_BACK = """
-INSERT INTO refund (id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason,
-                    created_at)
-SELECT $2, id, 'taken', value_nanodollars, net_cents, vat_cents, gross_cents, $3, failure, $4
-FROM payment WHERE id = $1 AND gross_cents > 0
+_ALL_OF = """
+SELECT value_nanodollars, net_cents, vat_cents, gross_cents, failure FROM payment WHERE id = $1 AND gross_cents > 0
+"""
+_NEW_REFUND = """
+INSERT INTO refund (
+    id, payment_id, state, value_nanodollars, net_cents, vat_cents, gross_cents, actor, reason, created_at,
+    done_at, stripe_id
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 _OVER = "UPDATE payment SET state = $2, failure = $3, intent = coalesce(intent, $4) WHERE id = $1"
 _DIFFERS = "UPDATE payment SET failure = $2 WHERE id = $1 AND failure IS DISTINCT FROM $2"
@@ -98,6 +102,23 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     save_card: bool = False
 
 
+class NewRefund(msgspec.Struct, frozen=True, kw_only=True):
+    """As ``records.Refund``."""
+
+    id: UUID
+    payment_id: UUID
+    state: str
+    value_nanodollars: int
+    net_cents: int
+    vat_cents: int
+    gross_cents: int
+    actor: str
+    reason: str
+    created_at: datetime
+    done_at: datetime | None = None
+    stripe_id: str | None = None
+
+
 async def write(run: Run, new: NewPayment) -> None:
     quote = new.quote
     await run(
@@ -108,6 +129,10 @@ async def write(run: Run, new: NewPayment) -> None:
         *(new.lot_id, new.subscription_id, new.version_id, *new.period),
         *(new.document_id, new.failure, new.save_card, quote.reason, quote.calculation),
     )
+
+
+async def write_refund(run: Run, new: NewRefund) -> None:
+    await run(_NEW_REFUND, *msgspec.structs.astuple(new))
 
 
 async def take_tax(connection: AsyncConnection, payment_id: UUID, quoted: Quote) -> None:
@@ -155,7 +180,20 @@ async def note_unwanted(
 
 async def give_back(run: Run, payment_id: UUID, refund_id: UUID, now: datetime) -> None:
     """The refund of all of one that is unwanted. The worker sends it."""
-    await run(_GIVE_BACK, payment_id, refund_id, ACTOR, now)
+    for value, net, vat, gross, why in await run(_ALL_OF, payment_id):
+        refund = NewRefund(
+            id=refund_id,
+            payment_id=payment_id,
+            state="taken",
+            value_nanodollars=value,
+            net_cents=net,
+            vat_cents=vat,
+            gross_cents=gross,
+            actor=ACTOR,
+            reason=why,
+            created_at=now,
+        )
+        await write_refund(run, refund)
 
 
 async def note_over(
