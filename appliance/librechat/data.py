@@ -44,21 +44,23 @@ class ChatUnavailable(Exception):
 
 class ChatData:
     def __init__(
-        self, uri: str, uploads: Path | None, images: Path | None, connect_seconds: float = CONNECT_SECONDS
+        self,
+        uri: str | None,
+        uploads: Path | None,
+        images: Path | None,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
-        """``uploads`` and ``images`` are LibreChat's folders, each with one for each user; None: none."""
-        self._client: AsyncMongoClient[Document] = AsyncMongoClient(
-            uri,
-            appname="appliance",
-            serverSelectionTimeoutMS=round(connect_seconds * 1000),
-            connectTimeoutMS=round(connect_seconds * 1000),
-            socketTimeoutMS=ANSWER_SECONDS * 1000,
-        )
+        """Without ``uri`` nobody said where the database is, and nothing can be read or deleted.
+
+        ``uploads`` and ``images`` are LibreChat's folders, each with one for each user; None: none.
+        """
+        self._client = None if uri is None else _client(uri, connect_seconds)
         self._uploads = uploads
         self._images = images
 
     async def close(self) -> None:
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def read(self, subject: UUID) -> AsyncIterator[tuple[str, list[Document]]]:
         """All documents, in pages, with their collection's name. Raises ChatUnavailable."""
@@ -105,6 +107,8 @@ class ChatData:
 
     @property
     def _database(self) -> AsyncDatabase[Document]:
+        if self._client is None:
+            raise ChatUnavailable(f"{MONGO_URI} is not set")
         return self._client.get_default_database(DATABASE)
 
     async def _users(self, subject: UUID) -> list[User]:
@@ -140,8 +144,8 @@ class ChatData:
 
 
 def open_chat(settings: Settings) -> ChatData | None:
-    """None where there is no chat, or no address of its database. Raises SettingsError."""
-    if settings.mongo_uri is None:
+    """None where there is no chat. Raises SettingsError."""
+    if not settings.chat.address:
         return None
     uploads, images = (
         Path(folder) if folder else None for folder in (settings.chat.uploads, settings.chat.images)
@@ -153,6 +157,16 @@ def open_chat(settings: Settings) -> ChatData | None:
         raise SettingsError(
             f"{MONGO_URI}: no address of a MongoDB; user and password are percent-encoded"
         ) from None
+
+
+def _client(uri: str, connect_seconds: float) -> AsyncMongoClient[Document]:
+    return AsyncMongoClient(
+        uri,
+        appname="appliance",
+        serverSelectionTimeoutMS=round(connect_seconds * 1000),
+        connectTimeoutMS=round(connect_seconds * 1000),
+        socketTimeoutMS=ANSWER_SECONDS * 1000,
+    )
 
 
 @contextmanager

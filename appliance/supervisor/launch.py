@@ -64,13 +64,15 @@ def up(settings: Settings, inherited: Mapping[str, str]) -> int:
     """Run the system until a signal stops it; the exit status.
 
     Raises:
-        SettingsError: there is no gateway.
+        SettingsError: there is no gateway, or a chat lacks something.
         AlreadyRunningError, AddressError: before anything was started.
     """
     if not settings.gateway.processes:
         raise SettingsError("appliance.yaml: gateway.processes: the first node needs one")
     if settings.librechat is not None:
         _require_a_librechat(settings, settings.librechat)
+    elif settings.chat.address and settings.mongo_uri is None:
+        raise SettingsError(f"{MONGO_URI}: a chat needs it: what it holds of people is exported and deleted by it")
     return launch(settings, inherited, System)
 
 

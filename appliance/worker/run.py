@@ -69,7 +69,7 @@ async def run(settings: Settings) -> None:
     recovery = Recovery(database, Settlement(store, system_clock), engine_client, settings.meters, system_clock)
     places = open_places(settings.places)
     metrics = WorkerMetrics(CollectorRegistry())
-    chat = open_chat(settings)
+    chat = open_chat(settings) if settings.is_first_node else None
     does = Jobs(
         database,
         recovery,

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from bson import ObjectId
+from msgspec import structs
 from pymongo import AsyncMongoClient
 
 from appliance.librechat.data import ChatData, ChatUnavailable, open_chat
@@ -200,7 +201,9 @@ async def test_a_database_that_is_away_is_said_without_a_name() -> None:
 
 @pytest.mark.parametrize("wrong", ["mongodb://user:ca@na:ry@host/LibreChat", "mongodb://ada:ry@host:ry/LibreChat"])
 def test_an_address_that_is_none_is_a_sentence_without_the_password(wrong: str) -> None:
-    settings = replace(load_settings({}), mongo_uri=wrong)
+    settings = load_settings({})
+    chat = structs.replace(settings.chat, address="https://chat.example.com")
+    settings = replace(settings, chat=chat, mongo_uri=wrong)
     with pytest.raises(SettingsError, match="MONGO_URI: no address of a MongoDB") as error:
         open_chat(settings)
     assert "ry" not in str(error.value)

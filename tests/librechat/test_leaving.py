@@ -46,7 +46,7 @@ class Chatting:
     uploads: Path
     uri: str
 
-    def worker(self, uri: str, registry: CollectorRegistry) -> Jobs:
+    def worker(self, uri: str | None, registry: CollectorRegistry) -> Jobs:
         nobody: Any = None
         home, clock, standings = self.house.settings.home, self.house.clock, self.house.standings()
         review = Review(self.house.database, standings, Places(None), ReviewSettings(), "", clock)
@@ -79,7 +79,7 @@ class Chatting:
             return (await get_account(connection, account_id)).status
 
 
-def with_chat(house: House, uri: str, uploads: Path) -> House:
+def with_chat(house: House, uri: str | None, uploads: Path) -> House:
     chat = msgspec.structs.replace(
         house.settings.chat,
         address="https://chat.site.example",
@@ -161,20 +161,36 @@ async def test_a_download_is_whole_or_it_is_none(chatting: Chatting, caplog: pyt
     assert "LibreChat's database: ServerSelectionTimeoutError" in caplog.text
 
 
-async def test_an_account_is_deleted_once_its_chats_are_and_the_operator_sees_it_wait(
+async def test_a_chat_without_an_address_of_its_database_gives_no_download(
     chatting: Chatting, caplog: pytest.LogCaptureFixture
+) -> None:
+    await two_people(chatting)
+    nowhere = with_chat(chatting.house, None, chatting.uploads).browser()
+    await nowhere.sign_in()
+    page = await nowhere.get("/account/data")
+    assert (page.status, page.title) == (503, "One moment")
+    assert "MONGO_URI is not set" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [(NOBODY, "LibreChat's database: ServerSelectionTimeoutError"), (None, "MONGO_URI is not set")],
+    ids=["away", "nowhere"],
+)
+async def test_an_account_is_deleted_once_its_chats_are_and_the_operator_sees_it_wait(
+    chatting: Chatting, caplog: pytest.LogCaptureFixture, uri: str | None, why: str
 ) -> None:
     ada, _ = await two_people(chatting)
     number, registry = await chatting.account_of("ada@example.com"), CollectorRegistry()
     await ada.post("/account/delete", {"password": PASSWORD})
-    away, there = chatting.worker(NOBODY, registry), chatting.worker(chatting.uri, CollectorRegistry())
+    away, there = chatting.worker(uri, registry), chatting.worker(chatting.uri, CollectorRegistry())
     await away.delete_accounts()
     assert registry.get_sample_value("appliance_deletions_waiting") == 0, "the thirty days are not over"
     chatting.house.clock.turn(days=31, minutes=1)
     await away.delete_accounts()
     assert await chatting.standing_of(number) == "deleting"
     assert registry.get_sample_value("appliance_deletions_waiting") == 1
-    assert f"account {number} waits to be deleted: LibreChat's database" in caplog.text
+    assert f"account {number} waits to be deleted: {why}" in caplog.text
     operator = chatting.house.browser("203.0.113.1")
     await operator.become_operator()
     assert "Accounts whose deletion is late: 1." in (await operator.get("/console")).words

@@ -118,6 +118,14 @@ class TestSettings:
         with pytest.raises(SettingsError, match=message):
             up(load_settings(given(tmp_path, source, APPLIANCE_CONFIG=str(config), MONGO_URI=mongo)), {})
 
+    def test_a_chat_elsewhere_needs_a_way_to_what_it_holds_of_people(self, tmp_path: Path) -> None:
+        config = tmp_path / "appliance.yaml"
+        config.write_text("chat: {address: https://chat.example.com}\nsite: {address: https://example.com}\n")
+        settings = load_settings({"APPLIANCE_HOME": str(tmp_path / "home"), "APPLIANCE_CONFIG": str(config)})
+        with pytest.raises(SettingsError, match="MONGO_URI: a chat needs it"):
+            up(settings, {})
+        assert not settings.home.exists()
+
     def test_the_parts_learn_the_ports_that_were_chosen_and_no_password(
         self, tmp_path: Path, source: Path
     ) -> None:

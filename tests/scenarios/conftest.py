@@ -15,6 +15,8 @@ from tests.scenarios.system import System, running
 
 PARTNERS_KEY = "sk-of-the-operator"
 CHAT = "https://chat.example"
+MONGO = "mongodb://127.0.0.1:1/LibreChat"
+"""Nobody is there, and nobody's account is deleted here."""
 """Where customers would find it: what it asks comes from the tests."""
 
 
@@ -41,7 +43,7 @@ def started(models: Path, **ray: str) -> Iterator[System]:
         (Path(home) / "models").symlink_to(models)
         config = Path(home) / "appliance.yaml"
         config.write_text(yaml.safe_dump({"ray": {"port": free_port(), **ray}, "chat": {"address": CHAT}}))
-        with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config)}) as system:
+        with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config), "MONGO_URI": MONGO}) as system:
             system.wait_until_ready()
             yield system
 

@@ -160,6 +160,12 @@ class Browser:
         )
         self.client.headers["user-agent"] = "Firefox on Linux"
 
+    def at(self, house: House) -> "Browser":
+        """The same, with its cookies, when the house was started again."""
+        other = Browser(house, self.address)
+        other.client.cookies = self.client.cookies
+        return other
+
     async def get(self, path: str, **headers: str) -> Page:
         return _page(
             await self.client.get(path, headers={name.replace("_", "-"): text for name, text in headers.items()})

@@ -114,6 +114,7 @@ async def test_all_that_is_kept_of_a_person_can_be_downloaded(house: House) -> N
     ada, mallory = house.browser(), house.browser("198.51.100.1")
     await full_life(house, ada)
     await mallory.sign_up("mallory@example.com", "Mallory")
+    ada = ada.at(house.without_chat())
     answer = await ada.client.get("/account/data")
     assert answer.headers["content-type"] == "application/zip"
     with ZipFile(BytesIO(answer.content)) as archive:

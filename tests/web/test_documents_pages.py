@@ -237,7 +237,7 @@ async def allocated(house: House, account_id: int, cents: int, kind: str) -> Non
 
 
 async def downloaded(browser: Browser) -> dict[str, list[dict[str, object]]]:
-    answer = await browser.client.get("/account/data")
+    answer = await browser.at(browser.house.without_chat()).client.get("/account/data")
     with ZipFile(BytesIO(answer.content)) as archive:
         found: dict[str, list[dict[str, object]]] = json.loads(archive.read("account.json"))
     return found

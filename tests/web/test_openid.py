@@ -433,7 +433,8 @@ async def test_tokens_go_on_to_count_when_the_key_that_signs_is_another(house: H
 
 async def test_a_sign_on_is_in_the_download_without_what_opens_it_and_goes_with_the_account(house: House) -> None:
     ada, _, made = await signed_on(house)
-    with ZipFile(BytesIO((await ada.client.get("/account/data")).content)) as archive:
+    answer = await ada.at(house.without_chat()).client.get("/account/data")
+    with ZipFile(BytesIO(answer.content)) as archive:
         document = json.loads(archive.read("account.json"))
     (kept,) = document["chat"]
     assert kept["scope"] == "openid profile email"
