@@ -85,8 +85,9 @@ class ChatData:
         """All of it, for good; nothing if there is none. Raises ChatUnavailable, and is then to be done again."""
         with _reached():
             for user in await self._users(subject):
+                folders = await asyncio.to_thread(list, self._folders_of(user.id))
                 await self._delete_documents(user)
-                for _, folder in self._folders_of(user.id):
+                for _, folder in folders:
                     await asyncio.to_thread(_remove, folder)
                 await self._database[PERSON.collection].delete_one({"_id": user.id})
 
@@ -129,6 +130,10 @@ class ChatData:
             yield page
 
     def _folders_of(self, user_id: ObjectId) -> Iterator[tuple[str, Path]]:
+        """A user's own need not be there. Raises ChatUnavailable if one of LibreChat's is not."""
+        for root in (self._uploads, self._images):
+            if root is not None and not root.is_dir():
+                raise ChatUnavailable(f"LibreChat's files: {root} is not there")
         if self._uploads is not None:
             yield "uploads", self._uploads / str(user_id)
             yield "uploads/temp", self._uploads / "temp" / str(user_id)

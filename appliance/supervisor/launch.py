@@ -334,6 +334,8 @@ class System:
         if here is None:
             return False
         self.settings.librechat_home.mkdir(mode=0o700, exist_ok=True)  # what people write is in there
+        for folder in (self.settings.chat.uploads, self.settings.chat.images):
+            Path(folder).mkdir(parents=True, exist_ok=True)
         step = self.screen.step("chat", "installing what LibreChat runs on")
         log = self.settings.logs / "chat-install.log"
         if await self._run_once("chat-install", install_command(self.settings), log) != 0:

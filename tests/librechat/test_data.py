@@ -1,5 +1,6 @@
 """What LibreChat holds of two people: one's is read and deleted, the other's is not touched. On a real server."""
 
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -182,6 +183,32 @@ async def test_a_file_that_points_elsewhere_is_not_read_and_what_it_points_to_st
     await librechat.data.delete(ada.subject)
     assert (outside / "secret.txt").read_text() == "secret"
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("root", ["uploads", "images"])
+async def test_a_folder_of_librechats_that_is_away_is_not_one_without_files(
+    librechat: LibreChat, tmp_path: Path, root: str
+) -> None:
+    ada = await librechat.person("ada")
+    before = await librechat.with_word("ada")
+    (tmp_path / root).rename(tmp_path / "away")
+    with pytest.raises(ChatUnavailable, match=f"LibreChat's files: {tmp_path / root} is not there"):
+        await librechat.data.files(ada.subject)
+    with pytest.raises(ChatUnavailable, match=f"LibreChat's files: {tmp_path / root} is not there"):
+        await librechat.data.delete(ada.subject)
+    assert await librechat.with_word("ada") == before
+    (tmp_path / "away").rename(tmp_path / root)
+    await librechat.data.delete(ada.subject)
+    assert (await librechat.with_word("ada"), librechat.files_with("ada")) == ({}, 0)
+
+
+async def test_whoever_gave_no_files_has_none(librechat: LibreChat) -> None:
+    ada = await librechat.person("ada")
+    for folder in (librechat.uploads, librechat.images, librechat.uploads / "temp"):
+        shutil.rmtree(folder / str(ada.id))
+    assert await librechat.data.files(ada.subject) == []
+    await librechat.data.delete(ada.subject)
+    assert await librechat.with_word("ada") == {}
 
 
 async def test_whoever_never_came_has_nothing_there(librechat: LibreChat) -> None:

@@ -95,6 +95,8 @@ def with_chat(house: House, uri: str | None, uploads: Path) -> House:
 async def chatting(house: House, mongo_uri: str, tmp_path: Path) -> AsyncIterator[Chatting]:
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_uri)
     uploads = tmp_path / "uploads"
+    for folder in (uploads, tmp_path / "images"):
+        folder.mkdir()
     there = with_chat(house, mongo_uri, uploads)
     yield Chatting(there, client.get_default_database("none"), uploads, mongo_uri)
     await client.close()
