@@ -56,7 +56,7 @@ def mongo_part(settings: Settings, here: LibreChatHere, env: Mapping[str, str]) 
         ),
         env={**without_billing(env), "PYTHONPATH": str(settings.librechat_home / TOOLS)},
         log=settings.logs / "mongo.log",
-        is_ready=lambda: accepts("127.0.0.1", port),
+        is_ready=lambda: accepts(ALONE, port),
     )
 
 

@@ -30,8 +30,10 @@ from appliance.supervisor.models import Board
 from appliance.supervisor.processes import Identity, adopt_orphans, all_statuses, end, send, spawn
 from appliance.supervisor.screen import Screen, Step
 from appliance.supervisor.system import (
+    ALONE,
     APPLIANCE,
     RayNode,
+    accepts,
     answers,
     base_environment,
     database_part,
@@ -211,11 +213,22 @@ class System:
     async def start(self) -> None:
         """Everything that can happen at once does; returns when the system answers or its engine gave up."""
         first_start = not self.settings.demo.exists()
+        here = self.settings.librechat
+        chat = None if here is None else asyncio.create_task(self.prepare_chat(here))
+        try:
+            await self._start_all_but_the_chat(first_start=first_start)
+            if here is not None and chat is not None and await chat:
+                await self._start_chat(here)
+        finally:
+            if chat is not None:
+                chat.cancel()
+                await asyncio.gather(chat, return_exceptions=True)
+
+    async def _start_all_but_the_chat(self, *, first_start: bool) -> None:
         async with asyncio.TaskGroup() as group:
             model = group.create_task(self._prepare_models())
             ray = group.create_task(self.start_ray())
             group.create_task(self._start_database_and_gateway())
-            chat = group.create_task(self._prepare_chat())
             await asyncio.gather(model, ray)
             serving = self.keep(serving_part(self.settings, self.env, ray.result()))
             self.board.expect([model.id for model in self.settings.models if model.base is None])
@@ -224,8 +237,6 @@ class System:
         seconds = f"{time.monotonic() - self.started_at:.0f} s"
         headline = f"ready after {seconds}" if ready else f"started in {seconds}, but no model answers yet"
         self.screen.say(*welcome(self.settings, self.url, headline, first_start=first_start))
-        if self.settings.librechat is not None and chat.result():
-            await self._start_chat(self.settings.librechat)
 
     async def tick(self) -> None:
         """What has to be looked at once a second."""
@@ -328,35 +339,48 @@ class System:
         await self._wait(self.keep(sandbox_part(self.settings, self.env, self.listeners.sandbox, site)))
         step.done(f"the sandbox: no real money, {self.settings.stripe_sandbox_url}/sandbox")
 
-    async def _prepare_chat(self) -> bool:
+    async def prepare_chat(self, here: LibreChatHere) -> bool:
         """What LibreChat needs; whether it can be started. Without it everything else runs."""
-        here = self.settings.librechat
-        if here is None:
-            return False
         self.settings.librechat_home.mkdir(mode=0o700, exist_ok=True)  # what people write is in there
         for folder in (self.settings.chat.uploads, self.settings.chat.images):
             Path(folder).mkdir(parents=True, exist_ok=True)
         step = self.screen.step("chat", "installing what LibreChat runs on")
         log = self.settings.logs / "chat-install.log"
         if await self._run_once("chat-install", install_command(self.settings), log) != 0:
-            step.done(f"no chat: {last_line(log)} (log: {log})")
+            self._no_chat(step, f"{last_line(log)} (log: {log})")
             return False
         if here.mongo_port:
             step.update("starting a database to try it with")
-            await self._wait(self.keep(mongo_part(self.settings, here, self.env)))
+            if await accepts(ALONE, here.mongo_port):
+                self._no_chat(
+                    step, f"port {here.mongo_port} is taken by another program: choose another MONGO_PORT"
+                )
+                return False
+            try:
+                await self._wait(self.keep(mongo_part(self.settings, here, self.env)))
+            except StartError as error:
+                self._no_chat(step, str(error))
+                return False
         step.done("Node and a database to try it with are there" if here.mongo_port else "Node is there")
         return True
+
+    def _no_chat(self, step: Step, why: str) -> None:
+        step.done("no chat")
+        self.screen.say(f"no chat: {why}")
 
     async def _start_chat(self, here: LibreChatHere) -> None:
         """With the models that run and their prices, so after the last of them has come up or failed."""
         step = self.screen.step("chat", "waiting for the models")
         while self.board.any_starts():
             await asyncio.sleep(POLL_SECONDS)
+        if await accepts(ALONE, here.port):
+            self._no_chat(step, f"port {here.port} is taken by another program: choose another LIBRECHAT_PORT")
+            return
         step.update("starting LibreChat")
         log = self.settings.logs / "librechat-render.log"
         command = (*APPLIANCE, "librechat", "render")
         if await self._run_once("librechat-render", command, log, mongo_env(self.settings)) != 0:
-            step.done(f"no chat: {last_line(log)} (log: {log})")
+            self._no_chat(step, f"{last_line(log)} (log: {log})")
             return
         part = librechat_part(self.settings, here, self.env, self.listeners.chat)
         try:

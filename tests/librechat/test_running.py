@@ -10,9 +10,11 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import aiohttp
@@ -30,8 +32,11 @@ from appliance.librechat.running.process import DISCOVERY, LibreChat, Tls, run
 from appliance.librechat.running.release import BUILT, SERVER, ReleaseError, check
 from appliance.librechat.running.start import NODE, TOOLS, StartRefused, librechat_of
 from appliance.settings import Settings, SettingsError, load_settings
+from appliance.supervisor import keeper, launch
 from appliance.supervisor.chat import librechat_part, mongo_part, open_chat
-from appliance.supervisor.launch import up
+from appliance.supervisor.keeper import Part
+from appliance.supervisor.launch import Listeners, System, up
+from appliance.supervisor.screen import Screen
 from appliance.supervisor.system import base_environment, plan_ray
 from billing.prices.rates import Prices
 
@@ -178,6 +183,68 @@ def rendered(tmp_path: Path, source: Path) -> Settings:
     model = Offered("smollm2", 2048, Prices(100_000, 20_000, 400_000))
     (settings.librechat_home / "librechat.yaml").write_text(configuration(chosen, [model]))
     return settings
+
+
+@pytest.fixture
+def printed() -> StringIO:
+    return StringIO()
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, source: Path, printed: StringIO, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
+    """The first node of a system that is about to start LibreChat; nothing has to be installed."""
+    monkeypatch.setattr(launch, "install_command", lambda _: ("true",))
+    monkeypatch.setattr(keeper, "BACKOFF_MOST_SECONDS", 0.0)
+    settings = load_settings(given(tmp_path, source, PORT="0"))
+    assert settings.librechat is not None
+    with ExitStack() as stack:
+        settings, sockets = open_chat(settings, settings.librechat, stack)
+        settings.logs.mkdir(parents=True)
+        settings.run.mkdir()
+        api = stack.enter_context(listening())
+        yield System(settings, {}, Listeners(api, None, None, sockets), Screen(printed))
+
+
+class TestSystem:
+    async def test_a_database_that_does_not_start_costs_the_chat_alone(
+        self, prepared: System, monkeypatch: pytest.MonkeyPatch, printed: StringIO
+    ) -> None:
+        fails = Part("mongo", ("false",), prepared.env, prepared.settings.logs / "mongo.log", never)
+        monkeypatch.setattr(launch, "mongo_part", lambda *_: fails)
+        assert prepared.settings.librechat is not None
+        assert not await prepared.prepare_chat(prepared.settings.librechat)
+        assert "no chat: mongo does not start, see" in printed.getvalue()
+        await prepared.stop()
+
+    async def test_another_program_on_the_databases_port_is_not_taken_for_it(
+        self, prepared: System, printed: StringIO
+    ) -> None:
+        with listening() as stranger:
+            port = stranger.getsockname()[1]
+            assert prepared.settings.librechat is not None
+            here = replace(prepared.settings.librechat, mongo_port=port)
+            assert not await prepared.prepare_chat(here)
+        assert f"no chat: port {port} is taken by another program" in printed.getvalue()
+        assert not prepared.keepers
+
+    async def test_the_folders_of_files_are_there_before_somebody_uploads(
+        self, prepared: System, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits = Part("mongo", ("sleep", "60"), prepared.env, prepared.settings.logs / "mongo.log", at_once)
+        monkeypatch.setattr(launch, "mongo_part", lambda *_: waits)
+        assert prepared.settings.librechat is not None
+        assert await prepared.prepare_chat(prepared.settings.librechat)
+        chat = prepared.settings.chat
+        assert (Path(chat.uploads).is_dir(), Path(chat.images).is_dir()) == (True, True)
+        await prepared.stop()
+
+
+async def never() -> bool:
+    return False
+
+
+async def at_once() -> bool:
+    return True
 
 
 class TestCertificate:
