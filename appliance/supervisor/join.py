@@ -29,6 +29,8 @@ def join(settings: Settings, head: str, inherited: Mapping[str, str]) -> int:
     if settings.database_url is None:
         raise SettingsError("DATABASE_URL: the first node's database is expected, by an address that reaches it")
     secrets.read(settings.secrets)
+    if settings.chat.address:
+        secrets.read_chat(settings.secrets)
     ray = msgspec.structs.replace(settings.ray, node_address=_own_address(settings.ray, head))
     return launch(dataclasses.replace(settings, ray=ray, ray_address=head), inherited, JoinedSystem)
 

@@ -31,6 +31,19 @@ def test_it_wants_the_first_nodes_database_and_secrets(tmp_path: Path) -> None:
     assert not (tmp_path / "secrets").exists(), "secrets of its own would open nothing"
 
 
+def test_it_wants_the_chats_secrets_too_where_there_is_a_chat(tmp_path: Path) -> None:
+    secrets.create(tmp_path / "secrets")
+    (tmp_path / "secrets" / "chat_service_key").unlink()
+    config = tmp_path / "appliance.yaml"
+    config.write_text("chat: {address: https://chat.example.com}\n")
+    done = appliance(tmp_path, "join", "127.0.0.1:6379", DATABASE_URL=DATABASE, APPLIANCE_CONFIG=str(config))
+    assert done.returncode == 1
+    assert "chat_service_key is missing" in done.stderr
+    assert "copy them from the first" in done.stderr
+    without = appliance(tmp_path, "join", "127.0.0.1:6379", DATABASE_URL=DATABASE)
+    assert "secrets" not in without.stderr
+
+
 @pytest.mark.parametrize("first", ["10.0.0.1", "somewhere", "10.0.0.1:ray"])
 def test_an_address_that_is_none_is_named(tmp_path: Path, first: str) -> None:
     secrets.create(tmp_path / "secrets")
