@@ -4,6 +4,7 @@ Nothing of the body tells who asks. The chat, which is LibreChat, sends one key 
 one who is asking in a header. That key is no account's: without the header, or from elsewhere, it opens nothing.
 """
 
+import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Callers:
         if key is None:
             return None
         digest = keys.digest(self._pepper, key)
-        return Caller(digest) if digest != self._service_digest else self._named(scope)
+        return self._named(scope) if hmac.compare_digest(digest, self._service_digest) else Caller(digest)
 
     def require(self, scope: Scope, *, anthropic: bool = False) -> Caller:
         """As ``sent``, and raises InvalidKey if there is none."""
