@@ -12,13 +12,17 @@ from appliance.librechat.running.release import ReleaseError, check
 from tests.chat_check.report import Outcome, write
 from tests.chat_check.stage import Stage, staged
 from tests.chat_check.steps import STEPS, Step
+from tests.librechat.kept import COLLECTIONS, collections_of
 
 
 def main(env: Mapping[str, str]) -> int:
+    source = Path(env.get("LIBRECHAT_SOURCE") or "librechat").resolve()
     try:
-        check(Path(env.get("LIBRECHAT_SOURCE") or "librechat").resolve())
+        check(source)
     except ReleaseError as error:
         raise SystemExit(f"error: {error}") from None
+    if others := sorted(collections_of(source) ^ COLLECTIONS.keys()):
+        raise SystemExit(f"error: LibreChat has other collections than are known here: {', '.join(others)}")
     with staged() as stage:
         outcomes = [_done(step, stage) for step in STEPS]
         write(outcomes, stage.facts())

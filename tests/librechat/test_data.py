@@ -16,48 +16,9 @@ from pymongo import AsyncMongoClient
 from appliance.librechat.data import ChatData, ChatUnavailable, open_chat
 from appliance.librechat.holdings import BANS, HOLDINGS, MEMBERS, PERSON
 from appliance.settings import SettingsError, load_settings
+from tests.librechat.kept import COLLECTIONS
 
 Document = dict[str, Any]
-COLLECTIONS = {
-    "accessroles": "kinds of access, the same for all",
-    "aclentries": "person",
-    "actions": "person",
-    "agentapikeys": "person",
-    "agentcategories": "kinds of agents, the same for all",
-    "agents": "person",
-    "assistants": "person",
-    "auditlogs": "what administrators do in LibreChat's panel: a chain that LibreChat itself never changes",
-    "balances": "person",
-    "banners": "what the operator tells everybody",
-    "categories": "kinds of prompts, the same for all",
-    "chatprojects": "person",
-    "configs": "person",
-    "conversations": "person",
-    "conversationtags": "person",
-    "files": "person",
-    "groups": "person",
-    "keys": "person",
-    "mcpservers": "person",
-    "memoryentries": "person",
-    "messages": "person",
-    "pluginauths": "person",
-    "presets": "person",
-    "promptgroups": "person",
-    "prompts": "person",
-    "roles": "what each role may do, the same for all",
-    "sessions": "person",
-    "sharedlinks": "person",
-    "skillfiles": "person",
-    "skills": "person",
-    "skillsynccredentials": "the operator's, for taking skills from elsewhere",
-    "skillsyncstatuses": "how that went",
-    "systemgrants": "person",
-    "tokens": "person",
-    "toolcalls": "person",
-    "transactions": "person",
-    "users": "person",
-}
-"""Of LibreChat v0.8.7: a line for each schema in packages/data-schemas/src/schema, but `defaults`, and `index`."""
 TEXTS = frozenset({
     "conversations", "messages", "chatprojects", "conversationtags", "presets", "sharedlinks", "pluginauths",
     "configs",

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from appliance import secrets
 from appliance.cli import app
+from appliance.librechat import RELEASE
 from appliance.librechat.configuration import Chosen, NotRendered, Offered, configuration
 from appliance.librechat.environment import environment
 from appliance.settings import Settings, load_settings
@@ -57,6 +58,7 @@ SCHEMA: dict[str, Any] = {
     },
 }  # fmt: skip
 """What LibreChat v0.8.7 takes of this, from its packages/data-provider/src/config.ts: names and types."""
+assert RELEASE == "v0.8.7", "another release may take other names: read its config.ts"
 CHOSEN = Chosen("Example", "http://127.0.0.1:8000/v1", "https://example.com", True, 720, False)
 MODEL = Offered("smollm2", 2048, Prices(100_000, 20_000, 400_000))
 
