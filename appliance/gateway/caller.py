@@ -17,12 +17,13 @@ from appliance.door.asgi import Scope
 from appliance.errors import InvalidKey
 from appliance.gateway import chat_words
 from appliance.gateway.nearby import is_near
+from appliance.librechat import USER_HEADER
 from appliance.logs import note
 from appliance.texts import ENGLISH, speaker
 from billing.customers import keys
 
 Headers = Sequence[tuple[bytes, bytes]]
-USER_HEADER = b"x-appliance-user"
+_NAMED_BY = USER_HEADER.lower().encode("ascii")
 _SUBJECT = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A UUID in the one way that we write it."""
 
@@ -108,7 +109,7 @@ def _well_formed(key: str) -> str:
 
 def _subject(headers: Headers) -> UUID | None:
     """None unless exactly one person is named. A placeholder that LibreChat did not fill in names nobody."""
-    named = [value for name, value in headers if name == USER_HEADER]
+    named = [value for name, value in headers if name == _NAMED_BY]
     if len(named) != 1 or not _SUBJECT.fullmatch(named[0]):
         return None
     return UUID(named[0].decode("ascii"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from appliance.librechat import RELEASE
+from appliance.librechat import RELEASE, USER_HEADER
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR
 from billing.prices.rates import Prices
 
@@ -18,7 +18,6 @@ SCHEMA = "1.3.13"
 """The version of the file's format that the release reads."""
 SERVICE_KEY = "CHAT_SERVICE_KEY"
 """The variable of LibreChat's environment by whose value it asks the API."""
-USER_HEADER = "X-Appliance-User"
 TAKEN = frozenset({
     "agents", "anthropic", "assistants", "azureAssistants", "azureOpenAI", "bedrock", "custom", "google", "openAI",
 })  # fmt: skip

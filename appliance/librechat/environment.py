@@ -3,7 +3,7 @@
 import re
 
 from appliance.identity.openid.client import CALLBACK, CLIENT_ID
-from appliance.librechat import RELEASE
+from appliance.librechat import QUIET, RELEASE
 from appliance.librechat.configuration import SERVICE_KEY, NotRendered
 from appliance.secrets import ChatSecrets, LibreChatSecrets
 from appliance.settings import MONGO_URI, Settings
@@ -28,6 +28,7 @@ def environment(settings: Settings, chat: ChatSecrets, own: LibreChatSecrets) ->
         | _secrets(chat, own)
         | _shut(settings)
         | LIMITS
+        | QUIET
     )
     lines = [f"{name}={_quoted(name, value)}" for name, value in values.items()]
     head = f"# Written by `appliance librechat render` for LibreChat {RELEASE}: what is changed here is lost."
@@ -36,7 +37,6 @@ def environment(settings: Settings, chat: ChatSecrets, own: LibreChatSecrets) ->
 
 def _where(settings: Settings) -> dict[str, str]:
     return {
-        "NODE_ENV": "production",
         "APP_TITLE": settings.site.name,
         "DOMAIN_CLIENT": settings.chat.address,
         "DOMAIN_SERVER": settings.chat.address,
@@ -89,10 +89,6 @@ def _shut(settings: Settings) -> dict[str, str]:
         "ALLOW_SHARED_LINKS": "true" if settings.chat.shared_links else "false",
         "ALLOW_SHARED_LINKS_PUBLIC": "false",
         "SEARCH": "false",
-        "DEBUG_LOGGING": "false",
-        "DEBUG_CONSOLE": "false",
-        "LOG_TO_FILE": "false",
-        "CONSOLE_JSON": "true",
         "NO_INDEX": "true",
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
+from appliance.librechat import QUIET
 from appliance.librechat.running.front import Front
 from appliance.librechat.running.journal import Journal
 from appliance.librechat.running.release import SERVER
@@ -25,12 +26,7 @@ LINE_BYTES = 1 << 20
 """Of a longer line of its log the end is not read."""
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What LibreChat gets of our own environment: nobody's keys."""
-QUIET = {
-    "NODE_ENV": "production",
-    "CONSOLE_JSON": "true",
-    "LOG_TO_FILE": "false",
-    "DEBUG_LOGGING": "false",
-    "DEBUG_CONSOLE": "false",
+TELLS_NOBODY = {
     "SCARF_ANALYTICS": "false",
     "DO_NOT_TRACK": "1",
 }
@@ -115,7 +111,7 @@ async def _run_server(chat: LibreChat, stopping: asyncio.Task[bool], say: Callab
         chat.node,
         SERVER,
         cwd=chat.folder,
-        env={**own, **chat.env, **QUIET, **trusts},
+        env={**own, **chat.env, **QUIET, **TELLS_NOBODY, **trusts},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
