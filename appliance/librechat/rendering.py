@@ -1,6 +1,7 @@
 """Writes LibreChat's two files: what is offered and what it costs now, by the settings and the secrets."""
 
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 
 from appliance import secrets
@@ -13,6 +14,7 @@ from serving.client.published import Directory
 from serving.files import write_secret
 
 CHAT = "/v1/chat/completions"
+RENDERED = ("librechat.yaml", ".env")
 
 
 def chat_models(settings: Settings, prices: Mapping[str, Prices]) -> list[Offered]:
@@ -47,11 +49,24 @@ def render(settings: Settings, models: list[Offered], folder: Path) -> list[str]
     )
     own = secrets.read_librechat(settings.secrets)
     files = {
-        "librechat.yaml": configuration(chosen, models),
-        ".env": environment(settings, secrets.read_chat(settings.secrets), own),
+        RENDERED[0]: configuration(chosen, models),
+        RENDERED[1]: environment(settings, secrets.read_chat(settings.secrets), own),
     }
     folder.mkdir(parents=True, exist_ok=True)
     return [name for name, text in files.items() if _written(folder / name, text)]
+
+
+def rendered_by(settings: Settings, now: datetime) -> tuple[date, Mapping[str, int]]:
+    """What asks for other files when it changes: the day, whose prices count, and the models that can chat."""
+    running = Directory(settings.directory).models()
+    lengths = {name: model.context_length for name, model in running.items() if CHAT in model.traits.endpoints}
+    return now.date(), lengths
+
+
+def texts(settings: Settings) -> list[str | None]:
+    """The files as they are; None for one that is not there."""
+    paths = (settings.librechat_home / name for name in RENDERED)
+    return [path.read_text() if path.exists() else None for path in paths]
 
 
 def _written(path: Path, text: str) -> bool:

