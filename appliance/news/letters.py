@@ -16,8 +16,8 @@ from appliance.news.payments import PaymentLetters
 from appliance.news.plans import PlanLetters
 from appliance.papers.letters import PaperLetters
 from appliance.texts import Say, locale_of, speaker
-from billing.customers.keys import CHAT
 from billing.database.db import fetch
+from billing.database.purposes import CHAT
 from billing.documents.posting import NOTICE as DOCUMENT
 from billing.payments.reminding import PAID, stopped_for
 from billing.prices.money import MICRODOLLARS_PER_DOLLAR, decimal, format_dollars

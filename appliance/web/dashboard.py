@@ -18,11 +18,12 @@ from billing.clock import Clock
 from billing.customers.accounts import get_account, list_lots
 from billing.customers.keys import list_keys
 from billing.database.db import Database
+from billing.database.purposes import CHAT, PLAYGROUND, PROGRAM
 from billing.errors import NotFound
 from billing.payments.records import wallet
 from billing.payments.subscribed import running_of
 from billing.prices.money import NANODOLLARS_PER_DOLLAR
-from billing.statements.channel import API, CHAT, OF_PROGRAMS, PLAYGROUND, of_key
+from billing.statements.channel import API, of_key
 from billing.statements.period import By, Line, Period, require_kept, summarize, total_of
 from billing.statements.usage import list_usage
 
@@ -65,9 +66,7 @@ class DashboardPages:
             paused=kept.paused is not None,
             is_low=account.balance_nanodollars < LOW and account.credit_limit_nanodollars is None,
             lots=lots,
-            keys={
-                key.id: key.name if key.purpose == OF_PROGRAMS else called[key.purpose] for key in keys.values()
-            },
+            keys={key.id: key.name if key.purpose == PROGRAM else called[key.purpose] for key in keys.values()},
             total=total_of(lines),
             days=days,
             highest=max(total.cost_nanodollars for _, total in days),

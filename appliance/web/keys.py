@@ -23,8 +23,6 @@ from appliance.site.visitor import Visitor
 from billing.clock import Clock
 from billing.customers.accounts import get_account
 from billing.customers.keys import (
-    CHAT,
-    PROGRAM,
     Key,
     create_key,
     limits_of_keys,
@@ -34,6 +32,7 @@ from billing.customers.keys import (
 )
 from billing.customers.standing import Limits, Standings
 from billing.database.db import Database
+from billing.database.purposes import CHAT, PROGRAM
 from billing.prices.money import parse_dollars
 from serving.catalog.declared import Declared
 

@@ -20,14 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.charging.limits import month_of
 from billing.clock import Clock
 from billing.database import tables
+from billing.database.purposes import CHAT, PLAYGROUND
 from billing.errors import Conflict, NotFound
 
 PREFIX = "sk-ap-"
 RANDOM_DIGITS = 28
 CHECKSUM_DIGITS = 6
 LENGTH = len(PREFIX) + RANDOM_DIGITS + CHECKSUM_DIGITS
-PROGRAM, PLAYGROUND, CHAT = "program", "playground", "chat"
-"""Purposes."""
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 

@@ -5,20 +5,20 @@ Its key tells: an account has one key for the chat and one for the playground, a
 
 from sqlalchemy import ColumnElement, FromClause, Table, func
 
+from billing.database.purposes import PROGRAM
 from billing.database.tables import api_key
 
-API, CHAT, PLAYGROUND = "api", "chat", "playground"
-OF_PROGRAMS = "program"
-"""A key's purpose; the others have their channel's name."""
+API = "api"
+"""Of keys for programs; the other channels have the name of their key's purpose."""
 
 
 def of_key(purpose: str) -> str:
-    return API if purpose == OF_PROGRAMS else purpose
+    return API if purpose == PROGRAM else purpose
 
 
 def channel() -> ColumnElement[str]:
     """A column of what ``with_keys`` selects from."""
-    return func.coalesce(func.nullif(api_key.c.purpose, OF_PROGRAMS), API).label("channel")
+    return func.coalesce(func.nullif(api_key.c.purpose, PROGRAM), API).label("channel")
 
 
 def with_keys(table: Table) -> FromClause:

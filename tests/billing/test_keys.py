@@ -8,6 +8,7 @@ import pytest
 
 from billing.charging.admission import Refusal
 from billing.customers import keys
+from billing.database.purposes import CHAT
 from billing.errors import Conflict
 from tests.billing.conftest import PEPPER, Bank
 
@@ -92,7 +93,7 @@ async def test_an_account_has_one_key_for_its_chat_which_is_good_while_its_owner
     await renew()
     assert await customer.admitted(key_digest=digest)
     async with bank.database.begin() as connection:
-        chat = [key for key in await keys.list_keys(connection, customer.account_id) if key.purpose == keys.CHAT]
+        chat = [key for key in await keys.list_keys(connection, customer.account_id) if key.purpose == CHAT]
         with pytest.raises(Conflict, match="is the chat's"):
             await keys.revoke_key(connection, chat[0].id, bank.clock)
     for _ in range(6):

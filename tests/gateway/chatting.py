@@ -15,6 +15,7 @@ from appliance.identity.tables import person
 from billing.clock import system_clock
 from billing.customers import keys
 from billing.customers.standing import Limits
+from billing.database.purposes import CHAT
 from tests.gateway.conftest import DOLLAR, Customer, House
 
 SITE = "http://localhost:8001"
@@ -66,7 +67,7 @@ class Chatter(Customer):
         """Of the chat."""
         async with self.house.database.begin() as connection:
             found = await keys.list_keys(connection, self.account_id)
-        (chat,) = [key for key in found if key.purpose == keys.CHAT]
+        (chat,) = [key for key in found if key.purpose == CHAT]
         return chat.id
 
 

@@ -21,8 +21,8 @@ from appliance.identity.ending import end_everybodys_sessions
 from appliance.identity.openid import tokens
 from appliance.identity.openid.provider import AGAIN_WITHIN
 from appliance.identity.openid.tables import openid_grant
-from billing.customers.keys import CHAT as CHAT_KEY
 from billing.customers.keys import list_keys
+from billing.database.purposes import CHAT as CHAT_KEY
 from tests.web.chatting import CALLBACK, Chat, came_back, claims_of
 from tests.web.conftest import ADDRESS, CHAT, PASSWORD, Browser, House, Page
 from tests.web.test_closed import account_of
