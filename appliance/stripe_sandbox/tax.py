@@ -18,10 +18,11 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """``reason`` is Stripe's ``taxability_reason``."""
+    """``percent`` is collected, ``statutory`` the place's rate. ``reason`` is Stripe's ``taxability_reason``."""
 
     percent: int
     reason: str
+    statutory: int = 25
 
 
 ELSEWHERE = Ruling(0, "not_collecting")

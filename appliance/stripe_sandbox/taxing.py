@@ -18,8 +18,7 @@ def rates_named(world: World, names: list[str] | None, param: str) -> list[Objec
 def automatic_rates(world: World, payer: Payer, *, inclusive: bool) -> list[Object]:
     """The one rate for that payer, made when it is first used."""
     ruling = ruling_for(payer)
-    percent = float(ruling.percent)
-    where = payer.country if percent else None
+    where = payer.country
     for row in world.state.table("tax_rate").rows.values():
         same = (row["country"], row["inclusive"], row.get("_reason")) == (where, inclusive, ruling.reason)
         if row.get("_automatic") and same:
@@ -27,12 +26,12 @@ def automatic_rates(world: World, payer: Payer, *, inclusive: bool) -> list[Obje
     sent = {
         "display_name": "VAT",
         "inclusive": inclusive,
-        "percentage": percent,
+        "percentage": float(ruling.statutory),
         "country": where,
         "tax_type": "vat",
     }
     row = create(world, sent)
-    row.update(_automatic=True, _reason=ruling.reason)
+    row.update(effective_percentage=float(ruling.percent), _automatic=True, _reason=ruling.reason)
     world.touch(row)
     return [row]
 
@@ -43,7 +42,13 @@ def is_inclusive(price: Object | None, behavior: str | None = None) -> bool:
 
 
 def taxes_on(amount: int, rates: list[Object]) -> list[tuple[Object, Taxed]]:
-    return [(rate, taxed(amount, rate["percentage"], inclusive=rate["inclusive"])) for rate in rates]
+    return [(rate, taxed(amount, used_percentage(rate), inclusive=rate["inclusive"])) for rate in rates]
+
+
+def used_percentage(rate: Object) -> float:
+    """``percentage`` is the place's, also where nothing is collected."""
+    effective: float | None = rate["effective_percentage"]
+    return float(rate["percentage"]) if effective is None else effective
 
 
 def total_of(amount: int, taxes: list[tuple[Object, Taxed]]) -> int:

@@ -19,10 +19,11 @@ from billing.documents.document import Document
 from billing.documents.posting import Office, Posting
 from billing.documents.reading import read_document
 from billing.documents.statement import month_or_year, read_statement
-from billing.documents.vat import Taxing, VatCode
+from billing.documents.vat import Reckoned, Taxing, VatCode
 from billing.payments.customers import refused_buyers
 from billing.payments.provider import BuyerRefused, StripeTax
 from billing.payments.stripe.adapter import StripeProvider
+from billing.payments.stripe.reading import tax_of_page
 from billing.plans.versions import publish
 from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer
@@ -155,6 +156,26 @@ async def test_why_there_is_no_tax_is_said_as_the_page_that_was_paid_says_it(sho
     assert (paid.state, paid.vat_cents, paid.vat_reason, paid.vat_code) == ("credited", 0, "standard_rated", "7")
     (receipt,) = await documents(shop)
     assert (receipt.note, receipt.vat_code) == ("", "7")
+
+
+def test_the_rate_is_of_the_places_that_collect() -> None:
+    """In the United States several may have one, and ``percentage`` is the statutory one of each."""
+    rates = [
+        ("standard_rated", 6.25, 6.25, 63),
+        ("not_collecting", 2.0, 0.0, 0),
+        ("standard_rated", 1.125, None, 11),
+    ]
+    taxes = [
+        {
+            "amount": cents,
+            "rate": {"percentage": statutory, "effective_percentage": effective, "inclusive": False},
+            "taxability_reason": reason,
+        }
+        for reason, statutory, effective, cents in rates
+    ]
+    total = {"amount_tax": 74, "breakdown": {"taxes": taxes}}
+    page = {"automatic_tax": {"status": "complete"}, "total_details": total}
+    assert tax_of_page(page) == Reckoned(74, 625 + 112, "standard_rated", included=False)
 
 
 async def test_a_refund_in_pieces_gives_back_net_and_tax_to_the_cent(shop: Counter) -> None:
@@ -315,6 +336,7 @@ async def test_a_plan_of_a_business_is_reverse_charged_until_it_is_none(shop: Co
     assert [one[1:] for one in await amounts(shop)] == [(1000, 0, 1000), sums(1000, 25, shop.taxing)]
     first, second = await documents(shop)
     assert [first.note, second.note] == ["Reverse charge: the buyer accounts for VAT.", ""]
+    assert [first.vat_basis_points, second.vat_basis_points] == [0, 2500]
 
 
 @pytest.mark.parametrize("taxing", [WITHIN, ON_TOP], ids=["within", "on top"])

@@ -49,7 +49,7 @@ def tax_of_page(seen: Seen) -> Reckoned | None:
     taxes = (details.get("breakdown") or {}).get("taxes") or ()
     if automatic.get("status") != "complete" or not taxes:
         return None
-    points = [basis_points(one["rate"].get("effective_percentage") or one["rate"]["percentage"]) for one in taxes]
+    points = [basis_points_of(one["rate"]) for one in taxes]
     included = any(one["rate"]["inclusive"] for one in taxes)
     return Reckoned(details["amount_tax"], sum(points), reason_of(taxes), included)
 
@@ -66,6 +66,12 @@ def calculation(seen: Seen) -> Calculation:
 def reason_of(taxes: Sequence[Seen]) -> str:
     """Of several, that of the most tax."""
     return str(max(taxes, key=lambda one: one["amount"])["taxability_reason"])
+
+
+def basis_points_of(rate: Seen) -> int:
+    """What is collected: ``percentage`` is also there where nothing is, and ``effective_percentage`` is then 0."""
+    effective = rate.get("effective_percentage")
+    return basis_points(rate["percentage"] if effective is None else effective)
 
 
 def basis_points(percent: float | str) -> int:

@@ -82,7 +82,7 @@ class Tax(Connection):
         points = 0
         for name in {one["tax_rate_details"]["tax_rate"] for one in taxes if one.get("tax_rate_details")}:
             rate = seen_of(await asked(self._v1.tax_rates.retrieve_async(name)))
-            points += reading.basis_points(rate.get("effective_percentage") or rate["percentage"])
+            points += reading.basis_points_of(rate)
         vat = sum(one["amount"] for one in taxes)
         included = any(one["tax_behavior"] == "inclusive" for one in taxes)
         return Reckoned(vat, points, reading.reason_of(taxes), included)
