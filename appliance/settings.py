@@ -17,7 +17,7 @@ from appliance.door.headers import Headers, strict_transport
 from appliance.door.limits import Limits
 from appliance.postgres import embedded_url
 from billing.documents.buyers import Seller
-from billing.documents.vat import Taxing, VatCode, VatRule
+from billing.documents.vat import Taxing, VatCode, VatRule, codes_of_both
 from billing.payments.provider import CURRENCY, StripeTax
 from billing.plans.catalog import Plan, PlansError, parse_plans
 from serving.catalog.models import Model, ModelsError, parse_models
@@ -198,9 +198,10 @@ class VatRuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VatCodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of `vat.codes`. `reason` is the `taxability_reason` of Stripe's."""
+    """A row of `vat.codes`. `taxed`: Stripe put a tax on the sale; `reason` is its `taxability_reason`."""
 
     country: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2}|\*)$")]
+    taxed: bool
     code: str
     reason: str = "*"
 
@@ -217,9 +218,10 @@ class VatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         VatRuleSettings("*", "0", "52", note="Zero-rated: services to recipients outside Norway (mval. § 6-22)"),
     )
     codes: tuple[VatCodeSettings, ...] = (
-        VatCodeSettings("NO", "3"),
-        VatCodeSettings("*", "7", "standard_rated"),
-        VatCodeSettings("*", "52"),
+        VatCodeSettings("NO", True, "3"),
+        VatCodeSettings("*", True, "7"),
+        VatCodeSettings("NO", False, "6"),
+        VatCodeSettings("*", False, "52"),
     )
 
 
@@ -603,21 +605,31 @@ def _taxing(section: VatSettings, seller: SellerSettings) -> Taxing:
     ]
     if not rules or (rules[-1].country, rules[-1].business) != ("*", None):
         raise SettingsError('appliance.yaml: vat.rules: the last must be for all buyers of country "*"')
-    codes = [VatCode(one.country, one.reason, one.code) for one in section.codes]
-    if not codes or (codes[-1].country, codes[-1].reason) != ("*", "*"):
-        raise SettingsError('appliance.yaml: vat.codes: the last must be for country "*" and reason "*"')
+    codes = [VatCode(one.country, one.taxed, one.code, one.reason) for one in section.codes]
+    last = {one.taxed: (one.country, one.reason) for one in codes}
+    if last != dict.fromkeys((True, False), ("*", "*")):
+        raise SettingsError(
+            "appliance.yaml: vat.codes: the last with taxed: true, and the last with taxed: false,"
+            ' must be for country "*" and reason "*"'
+        )
     by_stripe = section.by == "stripe"
     if by_stripe and section.falls == "use":
         raise SettingsError(
             "appliance.yaml: vat.falls: Stripe reckons the tax of what is bought, not of what is used"
         )
-    return Taxing(
+    taxing = Taxing(
         rules,
         included=section.prices == "including",
         at_use=section.falls == "use",
         by_stripe=by_stripe,
         codes=codes,
     )
+    if by_stripe and (both := codes_of_both(taxing)):
+        raise SettingsError(
+            f'appliance.yaml: vat.codes: "{both[0]}" stands for sales with tax and for sales without'
+            " (vat.rules count too)"
+        )
+    return taxing
 
 
 def _stripe_tax(section: VatSettings, taxing: Taxing) -> StripeTax | None:

@@ -30,14 +30,15 @@ class VatRule(msgspec.Struct, frozen=True):
 
 
 class VatCode(msgspec.Struct, frozen=True):
-    """What the seller's books call the tax of buyers in ``country`` that Stripe reckoned for ``reason``.
+    """What the seller's books call a sale to ``country`` on which Stripe put a tax (``taxed``), or none.
 
     ``reason`` is Stripe's ``taxability_reason``; ``*`` is any other, and any other country.
     """
 
     country: str
-    reason: str
+    taxed: bool
     code: str
+    reason: str = "*"
 
 
 class Reckoned(msgspec.Struct, frozen=True):
@@ -121,7 +122,7 @@ def quote_reckoned(
 ) -> Quote:
     """Of ``gross`` cents that Stripe asks for, with its tax in them. Raises LookupError as ``code_for``."""
     value = gross if tax.included else gross - tax.vat
-    code = code_for(buyer.country, tax.reason, taxing.codes)
+    code = code_for(buyer.country, tax, taxing.codes)
     return Quote(
         value * NANODOLLARS_PER_CENT,
         gross - tax.vat,
@@ -135,12 +136,24 @@ def quote_reckoned(
     )
 
 
-def code_for(country: str, reason: str, codes: Sequence[VatCode]) -> str:
-    """The first that fits. Raises LookupError; ``appliance.settings`` sees to it that the last fits all."""
+def code_for(country: str, tax: Reckoned, codes: Sequence[VatCode]) -> str:
+    """The first that fits. Raises LookupError; ``appliance.settings`` sees to it that one fits.
+
+    A tax that is rounded to nothing has its rate, and is one.
+    """
+    taxed = tax.vat > 0 or tax.basis_points > 0
     for one in codes:
-        if one.country in (country, "*") and one.reason in (reason, "*"):
+        if one.taxed == taxed and one.country in (country, "*") and one.reason in (tax.reason, "*"):
             return one.code
-    raise LookupError(f"no code of the books is for a tax that is {reason} in {country}")
+    raise LookupError(f"no code of the books is for a tax of {tax.vat} cents that is {tax.reason} in {country}")
+
+
+def codes_of_both(taxing: Taxing) -> Sequence[str]:
+    """The codes that stand for sales with a tax and for sales without one: books cannot tell them apart."""
+    called = [(one.taxed, one.code) for one in taxing.codes]
+    called += [(rule.basis_points > 0, rule.code) for rule in taxing.rules]
+    with_tax, without = ({code for taxed, code in called if taxed == which} for which in (True, False))
+    return sorted(with_tax & without)
 
 
 def contained(gross: int, basis_points: int) -> int:

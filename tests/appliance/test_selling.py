@@ -51,6 +51,12 @@ site: {address: "https://example.com"}
 seller: {name: Example AS, address: Storgata 1, postal_code: "0155", city: Oslo, number: 999 999 999}
 """
 LIVE_KEY = {"STRIPE_API_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
+TAXED, UNTAXED = '{country: "*", taxed: true, code: "7"}', '{country: "*", taxed: false, code: "52"}'
+REDUCED = '{country: "*", taxed: true, reason: reduced_rated, code: "52"}'
+
+
+def with_codes(*rows: str) -> str:
+    return SELLER + f"vat: {{by: stripe, codes: [{', '.join(rows)}]}}"
 
 
 class Stripe:
@@ -278,7 +284,11 @@ async def test_the_countries_of_consumers_who_bought_are_known(bank: Bank) -> No
         (SELLER, LIVE_KEY | {"STRIPE_WEBHOOK_SECRET": "we_1"}, "STRIPE_WEBHOOK_SECRET"),
         (SELLER + "payments: {currency: eur}", LIVE_KEY, "payments.currency"),
         (SELLER + "vat: {by: stripe, falls: use}", LIVE_KEY, "vat.falls"),
-        (SELLER + 'vat: {by: stripe, codes: [{country: "NO", code: "3"}]}', LIVE_KEY, "vat.codes"),
+        (with_codes(), LIVE_KEY, "vat.codes: the last"),
+        (with_codes(TAXED), LIVE_KEY, "vat.codes: the last"),
+        (with_codes(UNTAXED, '{country: "NO", taxed: true, code: "3"}'), LIVE_KEY, "vat.codes: the last"),
+        (with_codes(REDUCED, TAXED, UNTAXED), LIVE_KEY, 'vat.codes: "52"'),
+        (with_codes(TAXED, '{country: "*", taxed: false, code: "3"}'), LIVE_KEY, 'vat.codes: "3"'),
         (SELLER, LIVE_KEY | {"STRIPE_API_KEY": "sk_test_1"}, "payments.practice"),
     ],
 )

@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.documents.buyers import Buyer
-from billing.documents.vat import VOUCHER, Taxing, VatRule, contained, parts, quote, rule_for
+from billing.documents.vat import (
+    VOUCHER,
+    Reckoned,
+    Taxing,
+    VatCode,
+    VatRule,
+    code_for,
+    codes_of_both,
+    contained,
+    parts,
+    quote,
+    rule_for,
+)
 from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.documents.conftest import ATHENS, OSLO
 from tests.taxing import ABROAD, INCLUDED, NORWAY
@@ -57,6 +69,44 @@ def test_the_first_rule_that_fits_counts() -> None:
     assert [rule_for(buyer, rules) for buyer in (norwegian_business, OSLO, ATHENS)] == rules
     with pytest.raises(LookupError):
         rule_for(ATHENS, [NORWAY])
+
+
+@pytest.mark.parametrize(
+    ("country", "vat", "basis_points", "reason", "code"),
+    [
+        ("NO", 500, 2500, "standard_rated", "3"),
+        ("NO", 300, 1500, "reduced_rated", "3"),
+        ("NO", 0, 2500, "standard_rated", "3"),
+        ("NO", 0, 0, "not_collecting", "6"),
+        ("NO", 0, 0, "zero_rated", "5"),
+        ("DE", 70, 700, "reduced_rated", "7"),
+        ("US", 11, 450, "taxable_basis_reduced", "7"),
+        ("US", 11, 450, "portion_standard_rated", "7"),
+        ("US", 11, 450, "proportionally_rated", "7"),
+        ("US", 0, 0, "not_collecting", "52"),
+        ("DE", 0, 0, "reverse_charge", "52"),
+    ],
+)
+def test_what_the_books_call_it_goes_by_whether_there_is_tax(
+    country: str, vat: int, basis_points: int, reason: str, code: str
+) -> None:
+    codes = [
+        VatCode("NO", True, "3"),
+        VatCode("*", True, "7"),
+        VatCode("NO", False, "5", "zero_rated"),
+        VatCode("NO", False, "6"),
+        VatCode("*", False, "52"),
+    ]
+    assert code_for(country, Reckoned(vat, basis_points, reason, included=True), codes) == code
+    with pytest.raises(LookupError):
+        code_for(country, Reckoned(vat, basis_points, reason, included=True), [])
+
+
+def test_one_code_is_not_for_sales_with_tax_and_without() -> None:
+    codes = [VatCode("*", True, "7"), VatCode("*", False, "52")]
+    assert codes_of_both(Taxing([NORWAY, ABROAD], codes=codes)) == []
+    assert codes_of_both(Taxing([NORWAY, ABROAD], codes=[*codes, VatCode("*", False, "7")])) == ["7"]
+    assert codes_of_both(Taxing([NORWAY, ABROAD], codes=[*codes, VatCode("SE", False, NORWAY.code)])) == ["3"]
 
 
 @pytest.mark.parametrize(("price", "vat"), [(2500, 500), (1000, 200), (999, 200), (1, 0), (3, 1)])

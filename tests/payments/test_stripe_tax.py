@@ -34,7 +34,13 @@ from tests.payments.test_top_up import DOLLAR, spend_all
 from tests.stripe_sandbox.inprocess import KEY, SECRET, InProcessClient, settings
 from tests.taxing import INCLUDED
 
-CODES = (VatCode("NO", "*", "3"), VatCode("*", "standard_rated", "7"), VatCode("*", "*", "52"))
+CODES = (
+    VatCode("NO", True, "3"),
+    VatCode("*", True, "7"),
+    VatCode("NO", False, "6"),
+    VatCode("SE", False, "5", "zero_rated"),
+    VatCode("*", False, "52"),
+)
 WITHIN = Taxing(INCLUDED.rules, by_stripe=True, codes=CODES)
 ON_TOP = Taxing(INCLUDED.rules, included=False, by_stripe=True, codes=CODES)
 SVEN = Buyer("Sven Svensson", "Gatan 3", "111 20", "Stockholm", "SE", business=False)
@@ -150,12 +156,13 @@ async def test_why_there_is_no_tax_is_said_as_the_page_that_was_paid_says_it(sho
     (tax,) = shop.sandbox.state.table("checkout.session").rows[page.checkout]["total_details"]["breakdown"][
         "taxes"
     ]
-    tax["taxability_reason"] = "standard_rated"
+    tax["taxability_reason"] = "zero_rated"
     page.pay()
     paid = await shop.till.shop.look(page.payment_id)
-    assert (paid.state, paid.vat_cents, paid.vat_reason, paid.vat_code) == ("credited", 0, "standard_rated", "7")
+    assert (paid.state, paid.vat_cents, paid.vat_reason, paid.vat_code) == ("credited", 0, "zero_rated", "5")
     (receipt,) = await documents(shop)
-    assert (receipt.note, receipt.vat_code) == ("", "7")
+    assert receipt.vat_code == "5"
+    assert receipt.note.startswith("No VAT: it is zero-rated")
 
 
 def test_the_rate_is_of_the_places_that_collect() -> None:
