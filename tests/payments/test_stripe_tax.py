@@ -1,5 +1,6 @@
 """Stripe Tax, told as a shop has it: a sale has the tax that Stripe reckons, in payments, ledger and documents."""
 
+import re
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from appliance.papers.wording import Words
 from appliance.stripe_sandbox.core import Sandbox
 from appliance.stripe_sandbox.hosted import Buyer as Payer
+from appliance.stripe_sandbox.tax_ids import FORMS
 from appliance.till import Offer, till
 from billing.books.reading import read_books
 from billing.books.saft import as_saft, written
@@ -24,6 +26,7 @@ from billing.payments.customers import refused_buyers
 from billing.payments.provider import BuyerRefused, StripeTax
 from billing.payments.stripe.adapter import StripeProvider
 from billing.payments.stripe.reading import tax_of_page
+from billing.payments.stripe.tax import KINDS, tax_ids_of
 from billing.plans.versions import publish
 from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer
@@ -46,6 +49,7 @@ ON_TOP = Taxing(INCLUDED.rules, included=False, by_stripe=True, codes=CODES)
 SVEN = Buyer("Sven Svensson", "Gatan 3", "111 20", "Stockholm", "SE", business=False)
 SVEA = Buyer("Svea AB", "Gatan 4", "111 20", "Stockholm", "SE", business=True, tax_number="SE556703748501")
 GRACE = Buyer("Grace Hopper", "Main St 6", "10001", "New York", "US", business=False)
+URS = Buyer("Urs AG", "Weg 5", "8001", "Zürich", "CH", business=True, tax_number="CHE-123.456.789 MWST")
 NOWHERE = Buyer("Nemo", "Main St 7", "?", "New York", "US", business=False)
 OFFER = Offer((SMALL, LARGE))
 
@@ -131,8 +135,9 @@ def sums(price: int, percent: int, taxing: Taxing) -> tuple[int, int, int]:
         (SVEN, 25, "7", ""),
         (SVEA, 0, "52", "Reverse charge: the buyer accounts for VAT."),
         (GRACE, 0, "52", "No VAT: it is zero-rated, or not due from the seller in the buyer's country."),
+        (URS, 0, "52", "No VAT: it is zero-rated, or not due from the seller in the buyer's country."),
     ],
-    ids=["Norwegian", "Swede", "Swedish business", "American"],
+    ids=["Norwegian", "Swede", "Swedish business", "American", "Swiss business"],
 )
 async def test_credit_is_sold_with_the_tax_that_stripe_reckons(
     shop: Counter, buyer: Buyer, percent: int, code: str, note: str
@@ -163,6 +168,30 @@ async def test_why_there_is_no_tax_is_said_as_the_page_that_was_paid_says_it(sho
     (receipt,) = await documents(shop)
     assert receipt.vat_code == "5"
     assert receipt.note.startswith("No VAT: it is zero-rated")
+
+
+@pytest.mark.parametrize(
+    ("country", "given", "kind", "value"),
+    [
+        ("CH", "CHE-123.456.789 MWST", "ch_vat", "CHE-123.456.789 MWST"),
+        ("CH", "che123456789 tva", "ch_vat", "CHE-123.456.789 TVA"),
+        ("CH", "CHE 123 456 789 IVA", "ch_vat", "CHE-123.456.789 IVA"),
+        ("CH", "CHE-123.456.789", "ch_vat", "CHE-123.456.789 MWST"),
+        ("GB", "GB 123 4567 89", "gb_vat", "GB123456789"),
+        ("NO", "NO 923 609 016 MVA", "no_vat", "923609016MVA"),
+        ("NO", "923609016", "no_vat", "923609016MVA"),
+        ("SE", "SE 556703-7485-01", "eu_vat", "SE556703748501"),
+        ("NL", "nl 1234.56.789.b01", "eu_vat", "NL123456789B01"),
+    ],
+)
+def test_a_tax_number_is_told_as_stripe_writes_it(country: str, given: str, kind: str, value: str) -> None:
+    buyer = Buyer("A business", "a", "1", "b", country, business=True, tax_number=given)
+    assert tax_ids_of(buyer) == [{"type": kind, "value": value}]
+    assert re.fullmatch(FORMS[kind], value)
+
+
+def test_each_kind_of_tax_number_is_known_to_the_sandbox() -> None:
+    assert set(KINDS.values()) == set(FORMS)
 
 
 def test_the_rate_is_of_the_places_that_collect() -> None:

@@ -14,6 +14,9 @@ from billing.payments.stripe.objects import Seen, pages, seen_of
 
 KINDS = {"CH": "ch_vat", "GB": "gb_vat", "NO": "no_vat"} | dict.fromkeys(IN_EU, "eu_vat")
 """What Stripe calls the tax numbers of a country. Those of other countries are not told."""
+SWISS_ENDINGS = ("MWST", "TVA", "IVA")
+BETWEEN = str.maketrans("", "", ".-/")
+"""What people write between the parts of a number beside spaces, and Stripe does not."""
 
 
 class Tax(Connection):
@@ -98,11 +101,15 @@ def address_of(buyer: Buyer) -> dict[str, str]:
 
 
 def tax_ids_of(buyer: Buyer) -> list[dict[str, str]]:
-    """As Stripe writes them: without what stands between the digits, and in Norway with its ending."""
+    """As Stripe writes them: in Norway and Switzerland with an ending that some leave out."""
     kind = KINDS.get(buyer.country)
     if not buyer.business or not buyer.tax_number or kind is None:
         return []
-    value = "".join(buyer.tax_number.split()).upper()
+    value = "".join(buyer.tax_number.split()).translate(BETWEEN).upper()
+    digits = "".join(one for one in value if one.isdigit())
     if kind == "no_vat":
-        value = "".join(one for one in value if one.isdigit()) + "MVA"
+        value = f"{digits}MVA"
+    elif kind == "ch_vat":
+        ending = next((one for one in SWISS_ENDINGS if value.endswith(one)), SWISS_ENDINGS[0])
+        value = f"CHE-{digits[:3]}.{digits[3:6]}.{digits[6:]} {ending}"
     return [{"type": kind, "value": value}]
