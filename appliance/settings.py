@@ -496,7 +496,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         seller=_seller(parsed.seller, parsed.site),
         document_series=parsed.seller.series,
         taxing=(taxing := _taxing(parsed.vat, parsed.seller)),
-        stripe_tax=_stripe_tax(parsed.vat, taxing),
+        stripe_tax=_stripe_tax(taxing),
         config_folder=file.resolve().parent,
         metrics_networks=_networks("gateway.metrics_networks", parsed.gateway.metrics_networks),
         health_networks=_networks("gateway.health_networks", parsed.gateway.health_networks),
@@ -622,6 +622,7 @@ def _taxing(section: VatSettings, seller: SellerSettings) -> Taxing:
         included=section.prices == "including",
         at_use=section.falls == "use",
         by_stripe=by_stripe,
+        tax_code=section.tax_code,
         codes=codes,
     )
     if by_stripe and (both := codes_of_both(taxing)):
@@ -632,8 +633,8 @@ def _taxing(section: VatSettings, seller: SellerSettings) -> Taxing:
     return taxing
 
 
-def _stripe_tax(section: VatSettings, taxing: Taxing) -> StripeTax | None:
-    return StripeTax(section.tax_code, taxing.included) if taxing.by_stripe else None
+def _stripe_tax(taxing: Taxing) -> StripeTax | None:
+    return StripeTax(taxing.tax_code, taxing.included) if taxing.by_stripe else None
 
 
 def _stripe_key(text: str | None) -> str | None:

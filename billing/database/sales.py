@@ -91,9 +91,9 @@ plan_price = Table(
     Column("cents", BigInteger, primary_key=True, autoincrement=False),
     Column("tax", Text, primary_key=True, server_default="paid"),
     Column("price", Text, nullable=False, unique=True),
-    CheckConstraint("tax IN ('paid', 'inclusive', 'exclusive')", name="tax"),
+    CheckConstraint("tax ~ '^(paid|(inclusive|exclusive) txcd_[0-9]{8})$'", name="tax"),
     comment="append-only: the plan's version at Stripe; cents: with the tax that its buyers pay,"
-    " or where Stripe reckons it (tax: inclusive, exclusive) as advertised",
+    " or where Stripe reckons it (tax: inclusive or exclusive, and its tax code) as advertised",
 )
 
 subscription = Table(

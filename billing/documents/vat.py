@@ -56,14 +56,15 @@ class Reckoned(msgspec.Struct, frozen=True):
 class Taxing(msgspec.Struct, frozen=True):
     """``included``: prices have the tax in them; else it comes on top. ``at_use``: credit is taxed when used.
 
-    ``by_stripe``: Stripe reckons the tax of what is sold. ``rules`` count for what it did not reckon, and
-    ``codes`` say what the books call what it did.
+    ``by_stripe``: Stripe reckons the tax of what is sold, which it calls ``tax_code``. ``rules`` count for what it
+    did not reckon, and ``codes`` say what the books call what it did.
     """
 
     rules: Sequence[VatRule]
     included: bool = True
     at_use: bool = False
     by_stripe: bool = False
+    tax_code: str = ""
     codes: Sequence[VatCode] = ()
 
 

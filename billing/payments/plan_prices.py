@@ -21,7 +21,7 @@ PAID = "paid"
 async def price_for(database: Database, provider: Provider, version: Version, buyer: Buyer, taxing: Taxing) -> str:
     """Stripe's Price of a month of the version: with the tax that its buyer pays, or as it is advertised."""
     if taxing.by_stripe:
-        cents, tax = version.cents, "inclusive" if taxing.included else "exclusive"
+        cents, tax = version.cents, f"{'inclusive' if taxing.included else 'exclusive'} {taxing.tax_code}"
     else:
         cents, tax = quote(version.cents, buyer, taxing, is_credit=False).gross, PAID
     table = sales.plan_price

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from appliance.papers.wording import Words
@@ -23,11 +24,12 @@ from billing.documents.reading import read_document
 from billing.documents.statement import month_or_year, read_statement
 from billing.documents.vat import Reckoned, Taxing, VatCode
 from billing.payments.customers import refused_buyers
+from billing.payments.plan_prices import price_for, sold_at
 from billing.payments.provider import BuyerRefused, StripeTax
 from billing.payments.stripe.adapter import StripeProvider
 from billing.payments.stripe.reading import tax_of_page
 from billing.payments.stripe.tax import KINDS, tax_ids_of
-from billing.plans.versions import publish
+from billing.plans.versions import newest_versions, publish
 from billing.prices.money import NANODOLLARS_PER_CENT
 from tests.billing.conftest import Bank, Customer
 from tests.documents.conftest import SELLER, FixedExchange
@@ -44,8 +46,9 @@ CODES = (
     VatCode("SE", False, "5", "zero_rated"),
     VatCode("*", False, "52"),
 )
-WITHIN = Taxing(INCLUDED.rules, by_stripe=True, codes=CODES)
-ON_TOP = Taxing(INCLUDED.rules, included=False, by_stripe=True, codes=CODES)
+SERVICE, PERSONAL = "txcd_10103001", "txcd_10103000"
+WITHIN = Taxing(INCLUDED.rules, by_stripe=True, tax_code=SERVICE, codes=CODES)
+ON_TOP = replace(WITHIN, included=False)
 SVEN = Buyer("Sven Svensson", "Gatan 3", "111 20", "Stockholm", "SE", business=False)
 SVEA = Buyer("Svea AB", "Gatan 4", "111 20", "Stockholm", "SE", business=True, tax_number="SE556703748501")
 GRACE = Buyer("Grace Hopper", "Main St 6", "10001", "New York", "US", business=False)
@@ -57,7 +60,7 @@ OFFER = Offer((SMALL, LARGE))
 def shop_of(bank: Bank, taxing: Taxing, *, prorated: bool = True) -> Counter:  # noqa: F811
     seconds = lambda: bank.clock().timestamp()  # noqa: E731
     sandbox = Sandbox(settings(webhook_url="http://site.test/webhook"), clock=seconds, receivers_clock=seconds)
-    tax = StripeTax("txcd_10103001", taxing.included)
+    tax = StripeTax(SERVICE, taxing.included)
     provider = StripeProvider(KEY, SECRET, bank.clock, http=InProcessClient(sandbox), tax=tax)
     counter = Counter(bank, sandbox, provider, taxing)
     offer = Offer(OFFER.plans, prorated=prorated)
@@ -362,6 +365,27 @@ async def test_a_plan_its_upgrade_and_its_renewal(shop: Counter) -> None:
     assert abs(upgrade[2] * 5 - upgrade[3]) <= 5
     assert renewal == ("plan", *sums(4000, 25, shop.taxing))
     assert preview.then_cents == renewal[3]
+
+
+async def test_a_plan_is_sold_as_what_the_operator_says_that_it_is_now(shop: Counter) -> None:
+    """``vat.tax_code`` may change: the price from before is of a product that Stripe taxes by the code of then."""
+    async with shop.database.begin() as connection:
+        version = (await newest_versions(connection))["small"]
+    codes = []
+    for code in (SERVICE, PERSONAL, SERVICE):
+        provider = StripeProvider(
+            KEY,
+            SECRET,
+            shop.bank.clock,
+            http=InProcessClient(shop.sandbox),
+            tax=StripeTax(code, shop.taxing.included),
+        )
+        taxing = replace(shop.taxing, tax_code=code)
+        price = await price_for(shop.database, provider, version, ADA, taxing)
+        product = shop.sandbox.state.table("price").rows[price]["product"]
+        codes.append(shop.sandbox.state.table("product").rows[product]["tax_code"])
+    assert codes == [SERVICE, PERSONAL, SERVICE]
+    assert len(await sold_at(shop.database, [], version)) == 2
 
 
 async def test_a_plan_of_a_business_is_reverse_charged_until_it_is_none(shop: Counter) -> None:

@@ -91,12 +91,12 @@ CREATE TABLE plan_price (
     tax TEXT DEFAULT 'paid' NOT NULL,
     price TEXT NOT NULL,
     CONSTRAINT pk_plan_price PRIMARY KEY (version_id, cents, tax),
-    CONSTRAINT ck_plan_price_tax CHECK (tax IN ('paid', 'inclusive', 'exclusive')),
+    CONSTRAINT ck_plan_price_tax CHECK (tax ~ '^(paid|(inclusive|exclusive) txcd_[0-9]{8})$'),
     CONSTRAINT fk_plan_price_version_id FOREIGN KEY(version_id) REFERENCES plan_version (id),
     CONSTRAINT uq_plan_price_price UNIQUE (price)
 );
 COMMENT ON TABLE plan_price IS
-    'append-only: the plan''s version at Stripe; cents: with the tax that its buyers pay, or where Stripe reckons it (tax: inclusive, exclusive) as advertised';
+    'append-only: the plan''s version at Stripe; cents: with the tax that its buyers pay, or where Stripe reckons it (tax: inclusive or exclusive, and its tax code) as advertised';
 
 CREATE TABLE subscription (
     id UUID NOT NULL,
