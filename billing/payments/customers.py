@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import buyer_of
 from billing.documents.vat import Taxing
-from billing.payments.provider import BuyerRefused, Gone, Provider
+from billing.payments.provider import Gone, KeyRefused, PaymentsRefused, Provider, RightsMissing
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class Customers:
     async def tell_buyers(self) -> int:
         """Stripe of all buyers who have changed: their next renewal is taxed by it. Returns how many.
 
-        One that Stripe refuses, or has not got, keeps none behind it; it is told again when it changes again, or
-        buys.
+        One that Stripe refuses, for whatever reason, or has not got, keeps none behind it; it is told again when
+        it changes again, or buys. A key that is refused, or has no right to it, is no buyer's fault.
         """
         if not self._taxing.by_stripe:
             return 0
@@ -86,7 +86,9 @@ class Customers:
         for one in changed:
             try:
                 await self._tell(one)
-            except (BuyerRefused, Gone) as error:
+            except (KeyRefused, RightsMissing):
+                raise
+            except (PaymentsRefused, Gone) as error:
                 log.warning("Stripe does not take the buyer of account %d: %s", one.account_id, error)
         return len(changed)
 
@@ -98,7 +100,9 @@ class Customers:
         key = f"buyer {row.account_id} {row.updated_at.isoformat()}"
         try:
             await self._provider.put_buyer(row.customer, buyer, key)
-        except (BuyerRefused, Gone):
+        except (KeyRefused, RightsMissing):
+            raise
+        except (PaymentsRefused, Gone):
             async with self._database.begin() as connection:
                 await execute(connection, _REFUSED, row.account_id, row.updated_at)
             raise

@@ -23,9 +23,17 @@ from billing.documents.posting import Office, Posting
 from billing.documents.reading import read_document
 from billing.documents.statement import month_or_year, read_statement
 from billing.documents.vat import Reckoned, Taxing, VatCode
+from billing.errors import BillingError
 from billing.payments.customers import refused_buyers
 from billing.payments.plan_prices import price_for, sold_at
-from billing.payments.provider import BuyerRefused, StripeTax
+from billing.payments.provider import (
+    BuyerRefused,
+    KeyRefused,
+    PaymentsRefused,
+    PaymentsUnavailable,
+    RightsMissing,
+    StripeTax,
+)
 from billing.payments.stripe.adapter import StripeProvider
 from billing.payments.stripe.reading import tax_of_page
 from billing.payments.stripe.tax import KINDS, tax_ids_of
@@ -326,6 +334,37 @@ async def test_a_buyer_whom_stripe_refuses_keeps_none_behind_it(shop: Counter) -
     assert await shop.till.customers.tell_buyers() == 1
     assert await refused(shop) == [gone.account_id]
     assert shop.sandbox.state.table("customer").rows[rows[2].customer]["address"]["country"] == "SE"
+
+
+async def test_whatever_stripe_refuses_of_a_buyer_keeps_none_behind_it(
+    shop: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, sven = [await shop.customer() for _ in range(2)]
+    for customer in (ada, sven):
+        await shop.bought(customer)
+        await moves(shop, customer, SVEN)
+    async with shop.database.begin() as connection:
+        of_ada, of_sven = [
+            row.customer for row in await fetch(connection, "SELECT customer FROM wallet ORDER BY account_id")
+        ]
+    told, put = list[str](), shop.provider.put_buyer
+    answer: type[BillingError] = RightsMissing
+
+    async def refusing(customer: str, buyer: Buyer, key: str) -> None:
+        if customer == of_ada:
+            raise answer("Stripe: no")
+        await put(customer, buyer, key)
+        told.append(customer)
+
+    monkeypatch.setattr(shop.provider, "put_buyer", refusing)
+    for answer in (RightsMissing, KeyRefused, PaymentsUnavailable):
+        with pytest.raises(answer):
+            await shop.till.customers.tell_buyers()
+    assert (told, await refused(shop)) == ([], []), "that is of no buyer"
+    answer = PaymentsRefused
+    await shop.till.customers.tell_buyers()
+    assert (told, await refused(shop)) == ([of_sven], [ada.account_id])
+    assert await shop.till.customers.tell_buyers() == 0
 
 
 async def subscriber(shop: Counter, buyer: Buyer) -> Customer:
