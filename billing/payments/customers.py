@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -29,8 +30,12 @@ WHERE w.customer IS NOT NULL AND w.told_at IS DISTINCT FROM b.updated_at
     AND (w.account_id = $2 OR ($2::bigint IS NULL AND w.refused_at IS DISTINCT FROM b.updated_at))
 ORDER BY w.account_id LIMIT $1
 """
+_KNOWN = """
+SELECT w.account_id, w.customer, b.updated_at FROM wallet w JOIN buyer b ON b.account_id = w.account_id
+WHERE w.customer IS NOT NULL AND w.account_id = $1
+"""
 _TOLD = "UPDATE wallet SET told_at = $2, refused_at = NULL WHERE account_id = $1"
-_REFUSED = "UPDATE wallet SET refused_at = $2 WHERE account_id = $1"
+_REFUSED = "UPDATE wallet SET told_at = NULL, refused_at = $2 WHERE account_id = $1"
 _REFUSED_NOW = """
 SELECT w.account_id FROM wallet w JOIN buyer b ON b.account_id = w.account_id
 WHERE w.refused_at = b.updated_at AND w.told_at IS DISTINCT FROM b.updated_at ORDER BY w.account_id
@@ -92,12 +97,20 @@ class Customers:
                 log.warning("Stripe does not take the buyer of account %d: %s", one.account_id, error)
         return len(changed)
 
-    async def _tell(self, row: Row[Any]) -> None:
+    async def tell_again(self, account_id: int, now: datetime) -> None:
+        """Stripe, which has lost what it was told: somebody changed it there. Raises BuyerRefused, Gone."""
+        async with self._database.begin() as connection:
+            known = await fetch(connection, _KNOWN, account_id)
+        for one in known:
+            await self._tell(one, f" again {now.isoformat()}")
+
+    async def _tell(self, row: Row[Any], again: str = "") -> None:
+        """``again`` makes another key: by the first, Stripe would answer as it did and do nothing."""
         async with self._database.begin() as connection:
             buyer = await buyer_of(connection, row.account_id)
         if buyer is None:
             return
-        key = f"buyer {row.account_id} {row.updated_at.isoformat()}"
+        key = f"buyer {row.account_id} {row.updated_at.isoformat()}{again}"
         try:
             await self._provider.put_buyer(row.customer, buyer, key)
         except (KeyRefused, RightsMissing):

@@ -6,7 +6,7 @@ older is written over it.
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from billing.documents.vat import Taxing
 from billing.errors import Conflict
 from billing.ledger.credit import CLOSED
 from billing.payments import records
+from billing.payments.customers import Customers
 from billing.payments.giving import payment_of, write
 from billing.payments.plan_life import (
     BEGINNINGS,
@@ -36,6 +37,7 @@ from billing.payments.plan_life import (
 from billing.payments.plan_prices import sold_at
 from billing.payments.provider import (
     CURRENCY,
+    BuyerRefused,
     CheckoutSeen,
     CheckoutStatus,
     EventSeen,
@@ -72,6 +74,7 @@ class Following:
         self._taxing = taxing
         self._grace = grace
         self._clock = clock
+        self._customers = Customers(database, provider, taxing)
 
     async def on_subscription(self, event: EventSeen) -> None:
         """For ``customer.subscription.``"""
@@ -93,16 +96,26 @@ class Following:
         row = await self._row(invoice.subscription)
         if row is None or row.state != "active" or row.end_reason or await self._why_closed(row):
             return invoice
-        key = f"collect {invoice.id}"
+        key, now = f"collect {invoice.id}", self._clock()
         if invoice.tax_waits:  # else Stripe would say again what it said when the address was missing
-            key = f"{key} {self._clock().isoformat()}"
+            key = f"{key} {now.isoformat()}"
         collected = await self._provider.collect(invoice.id, key=key)
-        if collected.status == "draft" and collected.tax_waits:
+        if _waits_for_tax(collected) and await self._told_again(row, now):
+            collected = await self._provider.collect(invoice.id, key=f"{key} again {now.isoformat()}")
+        if _waits_for_tax(collected):
             raise Conflict(
                 f"Stripe cannot tell the tax of invoice {invoice.id} of account {row.account_id}: the buyer's"
                 " address is not complete, or Stripe Tax does not answer; in an hour it goes on without Stripe Tax"
             )
         return collected
+
+    async def _told_again(self, row: Subscription, now: datetime) -> bool:
+        """Whether Stripe has taken who buys, of whom it may have lost the address."""
+        try:
+            await self._customers.tell_again(row.account_id, now)
+        except (BuyerRefused, Gone):
+            return False
+        return True
 
     async def on_checkout(self, seen: CheckoutSeen) -> bool:
         """Whether it is a page of ours to subscribe on. One on which credit is bought is nobody's here."""
@@ -288,6 +301,10 @@ def differences(row: Subscription, seen: SubscriptionSeen, customer: str | None)
     if customer != seen.customer and (customer is not None or row.stripe_id is None):
         return "it is another customer's"
     return None if row.stripe_id in (None, seen.id) else "the order has another subscription"
+
+
+def _waits_for_tax(invoice: InvoiceSeen) -> bool:
+    return invoice.status == "draft" and invoice.tax_waits
 
 
 def _is_for_a_plan(invoice: InvoiceSeen) -> bool:

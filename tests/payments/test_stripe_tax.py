@@ -456,9 +456,8 @@ async def test_all_of_the_difference_is_charged_with_its_tax(bank: Bank, taxing:
     await adds_up(shop)
 
 
-async def lost_address(shop: Counter) -> Customer:
-    """At Stripe; a renewal is told of, and cannot be charged now."""
-    ada = await subscriber(shop, ADA)
+async def lost_address(shop: Counter, ada: Customer) -> None:
+    """At Stripe; then a renewal is told of."""
     (customer,) = shop.sandbox.state.table("customer").rows.values()
     customer["address"] = None
     running = await shop.till.subscriptions.running(ada.account_id)
@@ -466,12 +465,26 @@ async def lost_address(shop: Counter) -> Customer:
     assert running.period_end is not None
     shop.bank.clock.now = running.period_end
     await renew(shop, 0.001)
+
+
+async def nowhere(shop: Counter) -> Customer:
+    """A subscriber whose address Stripe has lost and does not take: the renewal cannot be charged now."""
+    ada = await subscriber(shop, ADA)
+    await moves(shop, ada, NOWHERE)
+    await lost_address(shop, ada)
     assert any("address" in error for error in await shop.errors())
     return ada
 
 
+async def test_an_address_that_is_lost_at_stripe_is_told_again_and_the_renewal_has_its_tax(shop: Counter) -> None:
+    await lost_address(shop, await subscriber(shop, ADA))
+    assert await shop.errors() == []
+    assert [one[1:] for one in await amounts(shop)] == [sums(1000, 25, shop.taxing)] * 2
+
+
 async def test_a_renewal_waits_for_an_address_and_the_operator_sees_why(shop: Counter) -> None:
-    ada = await lost_address(shop)
+    ada = await nowhere(shop)
+    assert await refused(shop) == [ada.account_id]
     await moves(shop, ada, ADA)
     await shop.till.customers.tell_buyers()
     shop.bank.clock.turn(minutes=10)  # less than the hour after which Stripe goes on by itself
@@ -483,7 +496,8 @@ async def test_a_renewal_waits_for_an_address_and_the_operator_sees_why(shop: Co
 async def test_what_stripe_charges_without_its_tax_is_taxed_by_the_table_and_the_next_renewal_by_stripe(
     shop: Counter,
 ) -> None:
-    ada = await lost_address(shop)
+    ada = await nowhere(shop)
+    await moves(shop, ada, ADA)
     await renew(shop, 0.2)
     assert (await amounts(shop))[1] == ("plan", 800, 200, 1000)
     await moves(shop, ada, SVEN)
