@@ -97,7 +97,7 @@ async def begin(
         "incomplete": incomplete,
     }
     made = (await connection.execute(insert(session).values(**row).returning(session.c.id))).scalar_one()
-    await _end_beyond_most(connection, account_id, but=made)
+    await _end_beyond_most(connection, account_id, made, now)
     whole = "incomplete" if incomplete else "complete"
     note("session-begun", session=made, account=account_id, state=whole, network=origin.network)
     return token
@@ -109,13 +109,16 @@ async def id_of(connection: AsyncConnection, token: str) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def _end_beyond_most(connection: AsyncConnection, account_id: int, but: int) -> None:
+async def _end_beyond_most(connection: AsyncConnection, account_id: int, but: int, now: datetime) -> None:
     """Whoever has the password alone ends no session that the second factor was given in."""
     last_to_end = (session.c.incomplete, session.c.seen_at.desc(), session.c.id.desc())
     others = select(session.c.id).where(session.c.account_id == account_id, session.c.id != but)
     beyond = others.order_by(*last_to_end).offset(MOST_OF_ONE - 1)
-    for ended in (await connection.execute(beyond)).scalars().all():
-        await end(connection, account_id, ended)
+    over = (await connection.execute(beyond)).scalars().all()
+    if over:
+        await grants.lock_sessions(connection, account_id)
+    for ended in over:
+        await end(connection, account_id, ended, now)
 
 
 async def complete(connection: AsyncConnection, session_id: int, account_id: int) -> str:
@@ -204,12 +207,12 @@ async def of(connection: AsyncConnection, account_id: int, now: datetime) -> lis
     return [Session(**row) for row in rows if now - row["seen_at"] < LIFETIMES[row.pop("role")].unused]
 
 
-async def end(connection: AsyncConnection, account_id: int, session_id: int) -> None:
+async def end(connection: AsyncConnection, account_id: int, session_id: int, now: datetime) -> None:
     """One of the account's own; the key of its playground ends with it, and the chat that is signed on by it."""
     mine = delete(session).where(session.c.account_id == account_id, session.c.id == session_id)
     ended = await connection.execute(mine)
     await end_playground_key(connection, account_id)
-    await grants.end_key_unless_signed_on(connection, account_id)
+    await grants.end_key_unless_signed_on(connection, account_id, now)
     if ended.rowcount:
         note("session-ended", session=session_id, account=account_id)
 
@@ -219,6 +222,7 @@ async def end_all(connection: AsyncConnection, account_id: int, but: int | None 
 
     The chat ends everywhere: a session that goes on signs on again without a question.
     """
+    await grants.lock_sessions(connection, account_id)
     await connection.execute(delete(session).where(session.c.account_id == account_id, session.c.id != (but or 0)))
     await end_playground_key(connection, account_id)
     await grants.end_all(connection, account_id)

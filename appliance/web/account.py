@@ -105,7 +105,7 @@ class AccountPages:
         signed, session = visitor.person, number((await read_form(request))["session"])
         async with self._database.begin() as connection:
             if session is not None:
-                await sessions.end(connection, signed.account_id, session)
+                await sessions.end(connection, signed.account_id, session, self._clock())
             else:
                 await sessions.end_all(connection, signed.account_id, but=signed.session_id)
         return go(f"{HERE}?done=sessions")

@@ -151,7 +151,7 @@ def site_app(
         FrontPages(render, legal, settings, declared, database, clock),
         GuidePages(render, settings.api_url, declared, directory),
         JoiningPages(render, joining, first, legal, settings.site),
-        EnteringPages(render, entering, credentials, second, database),
+        EnteringPages(render, entering, credentials, second, database, clock),
         DashboardPages(render, database, clock),
         KeyPages(render, database, standings, throttle, pepper, settings, declared, clock),
         PlaygroundPages(render, database, pepper, settings, declared, clock),

@@ -15,6 +15,7 @@ from appliance.site.forms import local, proof, read_form
 from appliance.site.pages import Routes, go, on_the_way
 from appliance.site.rendering import Render, status_of
 from appliance.site.visitor import Visitor
+from billing.clock import Clock
 from billing.database.db import Database
 
 AGAIN = "again"
@@ -29,12 +30,14 @@ class EnteringPages:
         credentials: Credentials,
         second: SecondFactor,
         database: Database,
+        clock: Clock,
     ) -> None:
         self._render = render
         self._entering = entering
         self._credentials = credentials
         self._second = second
         self._database = database
+        self._clock = clock
 
     def routes(self) -> Routes:
         return (
@@ -113,7 +116,7 @@ class EnteringPages:
 
     async def _end(self, signed: Signed) -> None:
         async with self._database.begin() as connection:
-            await sessions.end(connection, signed.account_id, signed.session_id)
+            await sessions.end(connection, signed.account_id, signed.session_id, self._clock())
 
     async def forgot_form(self, _: Request, visitor: Visitor) -> Response:
         return self._render(visitor, "forgot.html", email="", error="")

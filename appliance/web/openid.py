@@ -102,7 +102,8 @@ class OpenIdPages:
         form = await read_form(request)
         if visitor.signed is not None:
             async with self._database.begin() as connection:
-                await sessions.end(connection, visitor.signed.account_id, visitor.signed.session_id)
+                mine = visitor.signed.account_id, visitor.signed.session_id
+                await sessions.end(connection, *mine, self._clock())
         return self._signed_out(visitor, self._after(form["uri"], form["state"] or None))
 
     def _first(self, asked: Asked, coming: _Coming, refused: Refusal) -> Response:

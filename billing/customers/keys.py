@@ -130,6 +130,13 @@ async def renew_chat_key(
     await connection.execute(statement.on_conflict_do_update(**_the_one(CHAT), set_=again))
 
 
+async def lock_chat_key(connection: AsyncConnection, account_id: int) -> None:
+    """Nobody renews or ends it until the transaction ends; the next statement sees what others did before."""
+    key = tables.api_key
+    mine = (key.c.account_id == account_id, key.c.purpose == CHAT)
+    await connection.execute(select(key.c.id).where(*mine).with_for_update(key_share=True))
+
+
 async def end_chat_key(connection: AsyncConnection, account_id: int) -> None:
     """From the next request on, until it is renewed."""
     key = tables.api_key

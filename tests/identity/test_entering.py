@@ -227,7 +227,7 @@ async def test_a_person_sees_and_ends_sessions_of_their_own_and_of_nobody_else(d
     async with door.database.begin() as connection:
         seen = await sessions.of(connection, mine.account_id, door.clock())
         assert ("203.0.113.0/24", "Safari on iPhone") in {(one.network, one.browser) for one in seen}
-        await sessions.end(connection, hers.account_id, mine.session_id)
+        await sessions.end(connection, hers.account_id, mine.session_id, door.clock())
     assert await door.signed(ada.session) is not None
     async with door.database.begin() as connection:
         await sessions.end_all(connection, mine.account_id, but=mine.session_id)

@@ -226,6 +226,18 @@ async def test_a_session_that_nobody_used_for_too_long_has_no_chat_either(house:
     assert (await chat.refresh(made["refresh_token"])).status_code == 400
 
 
+async def test_a_sign_on_of_a_browser_that_nobody_uses_keeps_no_key_good(house: House) -> None:
+    _, chat, _ = await signed_on(house)
+    phone = house.browser("198.51.100.1")
+    house.clock.turn(days=6)
+    await phone.sign_in()
+    house.clock.turn(days=2)
+    await chat.sign_on(phone)
+    assert await chat_is_good(house)
+    await phone.post("/sign-out")
+    assert not await chat_is_good(house)
+
+
 async def test_signing_out_in_one_browser_leaves_the_chat_of_the_other(house: House) -> None:
     ada, chat, made = await signed_on(house)
     phone = house.browser("198.51.100.1")

@@ -15,7 +15,7 @@ from appliance.identity import sessions
 from appliance.identity.openid import grants, tokens
 from appliance.identity.openid.asking import Asked, Refused
 from appliance.identity.openid.client import Client
-from appliance.identity.openid.grants import Grant
+from appliance.identity.openid.grants import CHAT_KEY_LASTS, Grant
 from appliance.identity.openid.signing import Keyring, SigningKey
 from appliance.identity.openid.tokens import RefreshTokens, Tokens
 from appliance.identity.sessions import Signed
@@ -23,8 +23,6 @@ from billing.clock import Clock
 from billing.customers.keys import renew_chat_key
 from billing.database.db import Database
 
-CHAT_KEY_LASTS = timedelta(hours=1)
-"""After new tokens were made: an answer that takes long may need it when the tokens are over."""
 AGAIN_WITHIN = timedelta(seconds=30)
 """So long a refresh token that was used is answered again, by the same new one: two tabs of a browser ask at the
 same time, and an answer can get lost. Used later, it is somebody else's."""
@@ -68,7 +66,7 @@ class OpenIdProvider:
             if grant is None:
                 answer: Tokens | str = "unknown code"
             elif wrong := self._wrong(grant, verifier, redirect_uri, now):
-                await grants.end(connection, grant, wrong)
+                await grants.end(connection, grant, wrong, now)
                 answer = wrong
             else:
                 answer = await self._begun(connection, grant, key, now)
@@ -89,7 +87,7 @@ class OpenIdProvider:
             elif named[1] == grant.generation - 1 and _just_now(grant, now):
                 answer = await self._for(connection, grant, grant.generation, key, now)
             else:
-                await grants.end(connection, grant, answer := "used refresh token")
+                await grants.end(connection, grant, answer := "used refresh token", now)
         return _or_refused(answer)
 
     async def who(self, access: str) -> dict[str, object] | None:
@@ -108,14 +106,17 @@ class OpenIdProvider:
 
         False if that is not certain, because somebody else is signed in, or the token is none.
         """
-        told = tokens.read_id_token(hint, await self.keys.known(self._clock()), self.issuer)
+        now = self._clock()
+        told = tokens.read_id_token(hint, await self.keys.known(now), self.issuer)
         if told is None or (signed is not None and signed.subject != told.subject):
             return False
         async with self._database.begin() as connection:
-            if (of_grant := await grants.session_of(connection, told.grant_id)) is not None:
-                await sessions.end(connection, *of_grant)
-            if signed is not None:
-                await sessions.end(connection, signed.account_id, signed.session_id)
+            here = None if signed is None else (signed.account_id, signed.session_id)
+            both = {one for one in (await grants.session_of(connection, told.grant_id), here) if one is not None}
+            for account_id in {account_id for account_id, _ in both}:
+                await grants.lock_sessions(connection, account_id)
+            for account_id, session_id in both:
+                await sessions.end(connection, account_id, session_id, now)
         return True
 
     def _wrong(self, grant: Grant, verifier: str, redirect_uri: str, now: datetime) -> str:
@@ -131,6 +132,7 @@ class OpenIdProvider:
     async def _begun(
         self, connection: AsyncConnection, grant: Grant, key: SigningKey, now: datetime
     ) -> Tokens | str:
+        await grants.end_older(connection, grant)
         answer = await self._for(connection, grant, 1, key, now, grant.nonce)
         if isinstance(answer, Tokens):
             await grants.begin(connection, grant, now)
@@ -156,7 +158,7 @@ class OpenIdProvider:
         """The tokens, and a chat key that lasts; or why not, and then the grant is over."""
         signed = await self._let_in(connection, grant.session_id, now)
         if signed is None:
-            await grants.end(connection, grant, "not let in")
+            await grants.end(connection, grant, "not let in", now)
             return "not let in"
         lasts = min(now + CHAT_KEY_LASTS, signed.ends_at)
         await renew_chat_key(
