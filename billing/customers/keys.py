@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, literal_column, or_, select, update
+from sqlalchemy import func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -122,11 +122,12 @@ def chat_digest(pepper: bytes, subject: UUID) -> bytes:
 async def renew_chat_key(
     connection: AsyncConnection, account_id: int, subject: UUID, pepper: bytes, clock: Clock, expires_at: datetime
 ) -> None:
-    """The account's chat key is good until then, whether it is new or was there."""
+    """The account's chat key is good until then, or as long as it is already: it is for all of its browsers."""
     key = {"hint": CHAT, "digest": chat_digest(pepper, subject), "expires_at": expires_at}
     row = {"account_id": account_id, "name": CHAT, "purpose": CHAT, "created_at": clock()}
     statement = upsert(tables.api_key).values(**row, **key)
-    again = key | {"revoked_at": None}
+    longer = func.greatest(tables.api_key.c.expires_at, statement.excluded.expires_at)
+    again = key | {"revoked_at": None, "expires_at": longer}
     await connection.execute(statement.on_conflict_do_update(**_the_one(CHAT), set_=again))
 
 

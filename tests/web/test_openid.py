@@ -136,6 +136,20 @@ async def test_the_chat_key_lasts_as_long_as_the_chat_asks_for_new_tokens(house:
     assert (await chat.refresh(made["refresh_token"])).status_code == 200
 
 
+async def test_a_browser_whose_session_is_nearly_over_leaves_the_key_to_the_others(house: House) -> None:
+    ada, chat, made = await signed_on(house)
+    for _ in range(4):
+        house.clock.turn(days=6)
+        await ada.get("/dashboard")
+    house.clock.turn(days=5, hours=23, minutes=50)
+    phone = house.browser("198.51.100.1")
+    await phone.sign_in()
+    await chat.sign_on(phone)
+    assert (await chat.refresh(made["refresh_token"])).status_code == 200
+    house.clock.turn(minutes=15)
+    assert await chat_is_good(house)
+
+
 async def test_a_code_is_good_once_for_a_minute_and_for_its_verifier_alone(house: House) -> None:
     ada, chat, _ = await signed_on(house)
     code = await chat.code(ada)

@@ -119,7 +119,7 @@ async def end_all(connection: AsyncConnection, account_id: int) -> None:
 async def end_key_unless_signed_on(connection: AsyncConnection, account_id: int, now: datetime) -> None:
     """After something that ends a grant: the chat key is for all browsers of the account together.
 
-    A grant that was not renewed for so long that its key would be over does not count: its session may be over, too.
+    A grant that was not renewed for so long that its key would be over does not count: its session may be dead.
     Of two that end at the same time the second sees that the first is gone, as it waits for the key.
     """
     await lock_chat_key(connection, account_id)
