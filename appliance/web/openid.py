@@ -6,7 +6,7 @@ itself is in `openid_endpoints`.
 
 import base64
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -29,6 +29,8 @@ from billing.database.db import Database
 AUTHORIZE, END_SESSION = "/openid/authorize", "/openid/end-session"
 COMES_BACK = (Refusal.SIGN_IN, Refusal.SECOND_FACTOR, Refusal.TERMS)
 """Pages after which the browser goes on to the chat."""
+SIGNING_IN_LASTS = timedelta(days=1)
+"""What the chat asked longer ago is asked anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,9 @@ def _coming(request: Request, now: datetime) -> _Coming:
         return _Coming(request.url.query, now)
     try:
         since, _, query = base64.urlsafe_b64decode(kept.encode("ascii") + b"==").decode("ascii").partition(":")
-        return _Coming(query, min(now, datetime.fromtimestamp(int(since), UTC)))
+        first = datetime.fromtimestamp(int(since), UTC)
     except (ValueError, OverflowError, OSError):
         raise NotTheChat from None
+    if first < now - SIGNING_IN_LASTS:
+        raise NotTheChat
+    return _Coming(query, min(now, first))

@@ -307,6 +307,16 @@ async def test_nobody_is_sent_to_an_address_that_is_not_the_chats(house: House) 
         assert shown.url.startswith(ADDRESS), one
 
 
+@pytest.mark.parametrize("since", ["-62135596800", "0", "99999999999999999999", "-1"])
+async def test_nobody_comes_again_from_a_time_that_cannot_be(house: House, since: str) -> None:
+    ada, chat = house.browser(), Chat(house)
+    await ada.sign_up()
+    told = f"{since}:{chat.asks(max_age='1').partition('?')[2]}".encode()
+    kept = base64.urlsafe_b64encode(told).decode().rstrip("=")
+    shown = await ada.get(f"/openid/authorize?request={kept}")
+    assert (shown.status, shown.title) == (400, "You cannot be signed on")
+
+
 NOT_DONE: Mapping[str, Sequence[Mapping[str, str | None]]] = {
     "unsupported_response_type": [{"response_type": "token"}, {"response_type": None}],
     "invalid_scope": [{"scope": "profile"}, {"scope": None}],
