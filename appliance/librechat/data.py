@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from bson import ObjectId
+from bson.errors import BSONError
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
@@ -171,6 +172,8 @@ def _client(uri: str, connect_seconds: float) -> AsyncMongoClient[Document]:
         serverSelectionTimeoutMS=round(connect_seconds * 1000),
         connectTimeoutMS=round(connect_seconds * 1000),
         socketTimeoutMS=ANSWER_SECONDS * 1000,
+        # MongoDB's dates go further than Python's: one of those comes as a number of milliseconds.
+        datetime_conversion="DATETIME_AUTO",
     )
 
 
@@ -178,7 +181,7 @@ def _client(uri: str, connect_seconds: float) -> AsyncMongoClient[Document]:
 def _reached() -> Iterator[None]:
     try:
         yield
-    except PyMongoError as error:
+    except (PyMongoError, BSONError) as error:
         raise ChatUnavailable(f"LibreChat's database: {type(error).__name__}") from None
     except OSError as error:
         raise ChatUnavailable(f"LibreChat's files: {error.strerror}") from None

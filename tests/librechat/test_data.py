@@ -1,5 +1,6 @@
 """What LibreChat holds of two people: one's is read and deleted, the other's is not touched. On a real server."""
 
+import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from bson import ObjectId
+from bson import DatetimeMS, ObjectId, decode, encode
 from msgspec import structs
 from pymongo import AsyncMongoClient
 
@@ -129,6 +130,13 @@ async def test_what_is_read_is_all_of_one_without_secrets_and_nothing_of_the_oth
     assert sorted(name for name, _ in await librechat.data.files(ada.subject)) == [
         "images/a file.txt", "uploads/a file.txt", "uploads/temp/a file.txt",
     ]  # fmt: skip
+
+
+def test_a_date_that_no_calendar_has_can_be_read_and_written(librechat: LibreChat) -> None:
+    """The database of the tests takes none: this is what the driver does with one that comes."""
+    kept = encode({"at": DatetimeMS(300_000_000_000_000)})
+    read = decode(kept, librechat.data._database.codec_options)
+    assert json.dumps(read, default=str) == '{"at": "DatetimeMS(300000000000000)"}'
 
 
 async def test_a_file_that_points_elsewhere_is_not_read_and_what_it_points_to_stays(
