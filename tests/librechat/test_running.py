@@ -42,6 +42,7 @@ from billing.prices.rates import Prices
 from serving.client.published import Directory
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+SUBJECT = "0d9b4f0e-6a1c-4f57-9d3b-2f6f3c1f7a10"
 SERVES = """
 import json, os, signal, sys
 def say(level, message): print(json.dumps({"timestamp": "now", "level": level, "message": message}), flush=True)
@@ -309,6 +310,12 @@ class TestJournal:
         assert journal.keep(record("info", "[openidStrategy] login success email: ada@example.com")) is None
         found = journal.keep(record("warn", "[openidStrategy] user not found with email: ada@example.com"))
         assert found == "now warn: [openidStrategy] user not found with email: (somebody)"
+        who = f"email: ada@example.com for openidId: {SUBJECT}"
+        found = journal.keep(record("warn", f"[openidStrategy] user not found with {who}"))
+        assert found == "now warn: [openidStrategy] user not found with email: (somebody) for openidId: (somebody)"
+        said = "[openIdJwtLogin] openId JwtStrategy => no user found with the sub claims:"
+        found = journal.keep(record("warn", f"{said} {SUBJECT} or email: ada@example.com"))
+        assert found == f"now warn: {said} (somebody) or email: (somebody)"
         found = journal.keep(record("error", "[api/server/client.js #send] Unhandled 402 what ada wrote"))
         assert found == "now error: [api/server/client.js #send] 402"
         assert journal.keep(record("error", "what ada wrote: [ada@example.com]")) == "now error:"

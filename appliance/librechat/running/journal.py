@@ -2,7 +2,7 @@
 
 LibreChat writes who signs on, and what it could not do with what it was told. Until it listens nobody has told it
 anything, and what it says is for the operator. After that a line is its time, its level and its place. A failed
-sign-on is told with its reason, without the email: nothing of a chat is in there.
+sign-on is told with its reason, without the email and the subject: nothing of a chat is in there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ KEPT_LEVELS = ("warn", "error")
 PLACE = re.compile(r"\[[\w./# -]{1,120}\]")
 """How LibreChat's messages begin: `[api/server/controllers/agents/client.js #sendCompletion]`."""
 SIGN_ON = ("[openidStrategy]", "[openIdJwtLogin]", "[refreshController]", "[OpenID Strategy]", "[OAuth]")
-EMAIL = re.compile(r"\S+@\S+")
+SOMEBODY = re.compile(r"\S+@\S+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+"""An email, or a person's subject."""
 STATUS = re.compile(r"\b[45]\d\d\b")
 LISTENING = "Server listening"
 
@@ -38,6 +39,6 @@ class Journal:
         if not self._listens:
             return f"{record.get('timestamp', '')} {level}: {message}"
         if message.startswith(SIGN_ON):
-            return f"{record.get('timestamp', '')} {level}: {EMAIL.sub('(somebody)', message)}"
+            return f"{record.get('timestamp', '')} {level}: {SOMEBODY.sub('(somebody)', message)}"
         found = [match[0] for pattern in (PLACE, STATUS) if (match := pattern.search(message))]
         return " ".join([f"{record.get('timestamp', '')} {level}:", *found])
