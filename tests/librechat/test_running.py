@@ -90,6 +90,11 @@ class TestWhichLibreChat:
         with pytest.raises(ReleaseError, match=r"holds LibreChat v0\.8\.6: get LibreChat v0\.8\.7"):
             check(source)
 
+    def test_one_with_settings_of_its_own_is_refused(self, source: Path) -> None:
+        (source / ".env").write_text("ALLOW_REGISTRATION=true")
+        with pytest.raises(ReleaseError, match=r"source/\.env would be read by LibreChat"):
+            check(source)
+
     def test_up_starts_nothing_without_one(self, tmp_path: Path) -> None:
         settings = load_settings(given(tmp_path, tmp_path / "nowhere"))
         with pytest.raises(SettingsError, match=r"LIBRECHAT_SOURCE: .*nowhere holds no LibreChat"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from appliance.librechat import RELEASE
@@ -10,6 +11,8 @@ from appliance.librechat import RELEASE
 SERVER = Path("api", "server", "index.js")
 BUILT = (SERVER, Path("node_modules"), Path("packages", "api", "dist"), Path("client", "dist", "index.html"))
 """What is there after LibreChat's own build, which it starts from."""
+OWN_SETTINGS = ".env"
+"""LibreChat reads it in the folder that it starts in, and takes from it what its environment does not have."""
 WHERE_TO_GET_IT = (
     f"get LibreChat {RELEASE} from https://github.com/danny-avila/LibreChat, build it as its documentation says,"
     " and name its folder in LIBRECHAT_SOURCE"
@@ -21,7 +24,7 @@ class ReleaseError(Exception):
 
 
 def check(folder: Path) -> None:
-    """Raises ReleaseError: the folder holds no LibreChat, another release, or one that is not built."""
+    """Raises ReleaseError: the folder holds no LibreChat, another release, one that is not built, or settings."""
     try:
         found = json.loads((folder / "package.json").read_text())
     except (OSError, ValueError):
@@ -33,3 +36,5 @@ def check(folder: Path) -> None:
     lacking = next((path for path in BUILT if not (folder / path).exists()), None)
     if lacking is not None:
         raise ReleaseError(f"{folder} is not built, {lacking} is missing: {WHERE_TO_GET_IT}")
+    if os.path.lexists(own := folder / OWN_SETTINGS):
+        raise ReleaseError(f"{own} would be read by LibreChat, beside what is rendered for it: move it elsewhere")
