@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AccountArgument, Reason, resolve
 from appliance.commands.session import actor, fail, settings_of_first_node, transact
+from appliance.identity.openid import grants
 from appliance.identity.profile import subject_of
 from appliance.librechat.configuration import NotRendered
 from appliance.librechat.rendering import chat_models
@@ -18,6 +19,8 @@ from appliance.secrets import SecretsError
 from appliance.settings import MONGO_URI, SettingsError
 from billing.clock import system_clock
 from billing.customers.accounts import Account, Entry, record
+from billing.database.purposes import CHAT
+from billing.ledger.holds import has_hold
 from billing.prices.rates import Prices, price_list
 
 app = typer.Typer(help="LibreChat, where customers chat on the same account.", no_args_is_help=True)
@@ -51,19 +54,23 @@ def render(
 
 @app.command()
 def delete(account: AccountArgument, reason: Reason) -> None:
-    """Delete all that LibreChat holds of an account's owner, who asked for it; the account stays as it is."""
+    """Delete all that LibreChat holds of an account's owner, who asked for it; the account stays as it is.
+
+    The chat is signed out first: what somebody went on to ask meanwhile would be kept for nobody.
+    """
     from appliance.librechat.data import ChatUnavailable, open_chat
 
     chosen = settings_of_first_node()
     if chosen.mongo_uri is None:
         raise fail(f"there is no chat to delete anything from: chat.address in appliance.yaml, and {MONGO_URI}")
 
-    async def find(connection: AsyncConnection) -> tuple[Account, UUID]:
+    async def sign_out(connection: AsyncConnection) -> tuple[Account, UUID, bool]:
         found = await resolve(connection, account)
         subject = await subject_of(connection, found.id)
         if subject is None:
             raise fail(f"{account} has no owner who could have signed on to the chat")
-        return found, subject
+        await grants.end_all(connection, found.id)
+        return found, subject, await has_hold(connection, found.id, CHAT)
 
     async def clear(subject: UUID) -> None:
         chat = open_chat(chosen)
@@ -73,7 +80,11 @@ def delete(account: AccountArgument, reason: Reason) -> None:
         finally:
             await chat.close()
 
-    found, subject = transact(find)
+    found, subject, is_asking = transact(sign_out)
+    if is_asking:
+        raise fail(
+            f"nothing is deleted: an answer of {found.name}'s chat still runs; run it again when that is over"
+        )
     try:
         asyncio.run(clear(subject))
     except SettingsError as error:

@@ -36,5 +36,13 @@ async def holds_before(
     return [Hold(**row) for row in (await connection.execute(query)).mappings()]
 
 
+async def has_hold(connection: AsyncConnection, account_id: int, purpose: str) -> bool:
+    """Whether a request by the account's key of that purpose is unresolved."""
+    hold, key = tables.hold, tables.api_key
+    by_key = select(hold.c.request_id).join(key, key.c.id == hold.c.key_id)
+    query = select(by_key.where(hold.c.account_id == account_id, key.c.purpose == purpose).exists())
+    return bool((await connection.execute(query)).scalar_one())
+
+
 async def count_holds(connection: AsyncConnection) -> int:
     return (await connection.execute(select(func.count()).select_from(tables.hold))).scalar_one()

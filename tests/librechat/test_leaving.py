@@ -9,7 +9,7 @@ from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 from zipfile import ZipFile
 
 import msgspec
@@ -17,7 +17,8 @@ import pytest
 from bson import ObjectId
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 from typer.testing import CliRunner
 
 from appliance.cli import app
@@ -30,7 +31,11 @@ from appliance.web.app import site_app
 from appliance.worker.jobs import Jobs
 from appliance.worker.metrics import WorkerMetrics
 from billing.customers.accounts import find_account, get_account, list_audit
-from tests.web.conftest import PASSWORD, QUICK, Browser, House, house, settings_more
+from billing.customers.keys import list_keys
+from billing.database.purposes import CHAT
+from billing.database.tables import hold
+from tests.web.chatting import Chat
+from tests.web.conftest import NOW, PASSWORD, QUICK, Browser, House, house, settings_more
 
 __all__ = ["house", "settings_more"]
 NOBODY = "mongodb://127.0.0.1:1/LibreChat"
@@ -126,10 +131,19 @@ async def test_the_download_has_ones_own_chats_and_files_and_nobody_elses(chatti
     assert "chat.jsonl" in explained
 
 
+async def running(connection: AsyncConnection, account_id: int) -> dict[str, Any]:
+    """The hold of an answer that runs in the account's chat."""
+    (key,) = [key for key in await list_keys(connection, account_id) if key.purpose == CHAT]
+    what = {"rate_id": 1, "model": "smollm2", "endpoint": "/v1/chat/completions", "amount_nanodollars": 1}
+    return {"request_id": uuid4(), "account_id": account_id, "key_id": key.id, "created_at": NOW, **what}
+
+
 async def test_whoever_asks_for_it_has_their_chats_deleted_and_keeps_the_account(
     chatting: Chatting, tmp_path: Path
 ) -> None:
-    await two_people(chatting)
+    ada, _ = await two_people(chatting)
+    chat = Chat(chatting.house)
+    made = await chat.sign_on(ada)
     number = await chatting.account_of("ada@example.com")
     (config := tmp_path / "chat.yaml").write_text(
         f"chat: {{address: https://chat.site.example, uploads: {chatting.uploads}}}\n"
@@ -143,6 +157,14 @@ async def test_whoever_asks_for_it_has_their_chats_deleted_and_keeps_the_account
     asked = ("librechat", "delete", str(number), "--reason", "asked by mail")
     away = await asyncio.to_thread(CliRunner(env=env | {"MONGO_URI": "mongodb://127.0.0.1:1"}).invoke, app, asked)
     assert "not all is deleted, run it again: LibreChat's database" in away.output
+    async with chatting.house.database.begin() as connection:
+        await connection.execute(insert(hold).values(**await running(connection, number)))
+    early = await asyncio.to_thread(CliRunner(env=env).invoke, app, asked)
+    assert "nothing is deleted: an answer of" in early.output
+    assert (await chat.refresh(made["refresh_token"])).status_code == 400, "nothing new is asked meanwhile"
+    assert await chatting.database["messages"].count_documents({}) == 2
+    async with chatting.house.database.begin() as connection:
+        await connection.execute(delete(hold))
     done = await asyncio.to_thread(CliRunner(env=env).invoke, app, asked)
     assert "all chats of" in done.output, done.output
     assert [one["text"] async for one in chatting.database["messages"].find()] == [f"{ASKED} asks ben@example.com"]
