@@ -83,7 +83,7 @@ class Costs:
     async def price_paid(self, row: Subscription) -> str:
         """The price at which the subscription was paid last: terms, "at the rate you were charged".
 
-        Where Stripe reckons the tax, a version has one price.
+        Where Stripe reckons the tax, a version has one price, of the tax code of now.
         """
         if self._taxing.by_stripe:
             return await self.price(row.version, await self.buyer(row.account_id))
