@@ -83,6 +83,12 @@ SELECT d.id, p.account_id, p.id AS payment_id, p.lot_id, d.cents, d.closed_at,
 FROM dispute d JOIN payment p ON p.id = d.payment_id LEFT JOIN {_MOVED} t ON t.cause = d.cause
 WHERE d.state = 'lost' AND d.closed_at < $1 GROUP BY d.id, p.id ORDER BY d.closed_at, d.id
 """
+# Refunds that had gone before they failed and the payer's bank took the money: their credit notes have it already.
+_NOTED = """
+SELECT r.payment_id, r.gross_cents AS cents, r.value_nanodollars AS value, d.issued_at
+FROM refund r JOIN document d ON d.refund_id = r.id
+WHERE r.state = 'refused' AND d.issued_at < $1 ORDER BY r.created_at, r.id
+"""
 _RECEIVABLE = f"""
 SELECT t.cause, t.kind, a.account_id, t.amount, t.created_at
 FROM {_MOVED} t JOIN ledger_account a ON a.id = t.side
@@ -226,17 +232,21 @@ class _Reader:
         return lots
 
     async def _lost(self, receipts: Mapping[UUID, Document], lots: Mapping[int, LotSold]) -> list[Lost]:
+        """Without what a credit note has taken back before."""
         found = []
+        noted = list(await self._rows(_NOTED))
         for row in await self._rows(_LOST):
             receipt = receipts.get(row.payment_id)
             if receipt is None:
                 continue
-            day = row.closed_at.date()
-            found.append(
-                Lost(row.id, day, row.account_id, row.cents, rate_of(receipt), row.unused, row.owed, row.lot_id)
-            )
+            day, cents, unused = row.closed_at.date(), row.cents, row.unused
+            for note in [one for one in noted if one.payment_id == row.payment_id]:
+                if note.issued_at <= row.closed_at and note.cents <= cents:
+                    cents, unused = cents - note.cents, unused - note.value
+                    noted.remove(note)
+            found.append(Lost(row.id, day, row.account_id, cents, rate_of(receipt), unused, row.owed, row.lot_id))
             if (lot := lots.get(row.lot_id)) is not None:
-                lot.take(day, rounded(lot.net * row.unused, lot.amount), row.unused)
+                lot.take(day, rounded(lot.net * unused, lot.amount), unused)
         return found
 
     async def _settled(self, documents: Mapping[int, Document], rates: Rates) -> list[Voucher]:

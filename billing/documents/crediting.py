@@ -1,7 +1,7 @@
 """Credit notes of invoices that nobody has to pay, or not wholly: each posted after the debt was lowered.
 
 What is credited is on record with the transfers that lowered the debt; whoever posts looks for what has no
-document.
+document. A refund that was done before its payer's bank forestalled it has its credit note already.
 """
 
 from typing import Any
@@ -20,6 +20,7 @@ from billing.documents.vat import contained
 _CREDITED = """
 SELECT a.cause, a.document_id, a.cents, a.vat_cents, a.created_at FROM allocation a
 WHERE a.kind = 'credited' AND NOT EXISTS (SELECT 1 FROM document d WHERE d.cause = a.cause)
+    AND NOT EXISTS (SELECT 1 FROM document d WHERE d.refund_id = a.cause)
 ORDER BY a.created_at, a.cause
 """
 # What of an invoice is credited, with the tax in it, and whether that came on top of its prices.
@@ -33,7 +34,7 @@ FROM (
 ) credited
 """
 _LOCK = "SELECT 1 FROM account WHERE id = $1 FOR NO KEY UPDATE"
-_POSTED = "SELECT 1 FROM document WHERE cause = $1"
+_POSTED = "SELECT 1 FROM document WHERE cause = $1 OR refund_id = $1"
 
 
 class Credited(msgspec.Struct, frozen=True):

@@ -6,9 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from appliance.stripe_sandbox.disputes import decide
+from appliance.stripe_sandbox.disputes import decide, open_dispute
+from appliance.stripe_sandbox.refunds import fail
 from billing.books.chart import Account
 from billing.books.reading import Books, read_books
+from billing.books.vouchers import hundredths
 from billing.documents.document import Kind
 from billing.documents.posting import Posted
 from billing.documents.statement import month_or_year, read_statement
@@ -88,3 +90,32 @@ async def test_a_years_business(counter: Counter) -> None:
     assert first.owed_closing[lost.account_id] == pytest.approx(int(owed / 10**7 * float(AT)), abs=10)
     assert first.closing[Account.LOSSES] >= 0
     assert second.closing[Account.BREAKAGE] < 0
+
+
+async def test_a_refund_that_came_back_before_the_dispute_leaves_stripes_balance_once(counter: Counter) -> None:
+    """Its credit note was posted when the money had gone."""
+    clock = counter.bank.clock
+    clock.turn(minutes=1)
+    shop = Shop(counter.bank, counter.taxing)
+    ada = await counter.customer()
+    payment = await counter.bought(ada, 1000)
+    refund = await counter.till.refunds.by_operator(payment.id, "operator", "a gesture", 400)
+    assert refund.state == "done"
+    assert await shop.post() == Posted(2, 0)
+    (charge,) = counter.sandbox.state.table("charge").rows
+    counter.sandbox.control(lambda world: fail(world, refund.stripe_id or ""))
+    counter.sandbox.control(lambda world: open_dispute(world, charge))
+    clock.turn(minutes=1)
+    await counter.hear()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    counter.sandbox.control(lambda world: decide(world, str(row["id"]), won=False))
+    clock.turn(minutes=1)
+    await counter.hear()
+    assert await shop.post() == Posted(0, 0)
+    receipt, note = await shop.documents()
+    closing = (await books_of(counter, 2026)).closing
+    left = hundredths(receipt.vat_cents, AT) - hundredths(note.vat_cents, AT)
+    assert {one: amount for one, amount in closing.items() if abs(amount) > 1} == {
+        Account.VAT: -left,
+        Account.LOSSES: pytest.approx(left, abs=1),
+    }

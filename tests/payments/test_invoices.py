@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from appliance.stripe_sandbox.disputes import open_dispute
 from appliance.stripe_sandbox.hosted import Buyer as Payer
+from appliance.stripe_sandbox.refunds import fail
 from billing.books.chart import Account
 from billing.books.reading import read_books
 from billing.customers.standing import Standings
@@ -240,6 +242,28 @@ async def test_what_the_bank_takes_of_an_invoice_that_was_being_paid_back_is_not
     movements = counter.provider.movements(counter.bank.clock() - timedelta(hours=1))
     counter.bank.clock.turn(hours=1)
     assert (await compare_takings(counter.database, day, movements, counter.bank.clock)).differences == ()
+
+
+async def test_a_refund_that_came_back_before_the_dispute_is_credited_once(counter: Counter) -> None:
+    """Its credit note was posted when the money had gone."""
+    ada, payment = await paid_by_card(counter)
+    refund = await counter.till.refunds.by_operator(payment.id, "kari", "a wrong price", 400)
+    assert refund.state == "done"
+    assert await posts(counter) == Posted(1, 0)
+    (charge,) = counter.sandbox.state.table("charge").rows
+    counter.sandbox.control(lambda world: fail(world, refund.stripe_id or ""))
+    counter.sandbox.control(lambda world: open_dispute(world, charge))
+    counter.bank.clock.turn(minutes=1)
+    await counter.hear()
+    (row,) = counter.sandbox.state.table("dispute").rows.values()
+    await decided(counter, row, won=False)
+    assert await counter.errors() == []
+    async with counter.database.begin() as connection:
+        assert (await records.refund(connection, refund.id)).state == "refused"
+    crediting = InvoiceCrediting(counter.database, office_of(counter), counter.bank.clock)
+    assert await crediting.run_once() == Posted(0, 0)
+    assert (await ada.account()).owed_nanodollars == 600 * NANODOLLARS_PER_CENT
+    assert await closing(counter) == {Account.RECEIVABLE: 600, Account.SALES: -480, Account.VAT: -120}
 
 
 async def test_what_came_by_bank_is_not_asked_of_stripe(counter: Counter) -> None:
