@@ -6,6 +6,8 @@ invoices and the last rest are the whole. What was paid or forgiven before its i
 
 An account that is about to be deleted has its last invoice the day before: after it nobody is left to send it to.
 What it uses in the same month if it is restored then, is invoiced with the next.
+
+Invoices are taxed by the table, also of what was used before Stripe reckons the tax of what is sold.
 """
 
 import logging
@@ -19,7 +21,6 @@ from billing.clock import Clock
 from billing.database.db import Database, execute, fetch
 from billing.documents.buyers import Buyer, buyer_of
 from billing.documents.document import Draft, Exchanged, Kind, Line
-from billing.documents.on_account import BY_TABLE_ALONE
 from billing.documents.posting import Office, Posted, exchanged, note_on, post
 from billing.documents.settled import SETTLED
 from billing.documents.vat import quote
@@ -91,9 +92,6 @@ class Invoicing:
         over = Period.month((now - SETTLING).date()).start
         async with self._database.begin(timeout_seconds=None) as connection:
             used = await fetch(connection, _USED, over, now, now + BEFORE_DELETION)
-        if used and self._office.taxing.by_stripe:
-            log.warning("%d months of accounts that owe are not invoiced: %s", len(used), BY_TABLE_ALONE)
-            return result + Posted(0, len(used))
         waiting: set[int] = set()
         for row in used:
             if row.account_id not in waiting:

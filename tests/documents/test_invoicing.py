@@ -529,16 +529,20 @@ def test_the_reason_of_a_stop_names_the_invoice() -> None:
     assert (stopped_for(why_stopped("AB-12")), stopped_for("spam")) == ("AB-12", None)
 
 
-async def test_with_stripe_tax_nobody_is_invoiced_and_a_system_with_such_accounts_does_not_start(
-    company: Company,
-) -> None:
+async def test_what_was_used_on_account_before_stripe_tax_is_invoiced_by_the_table(company: Company) -> None:
+    """The operator ends the contract, as the start asks for, and turns Stripe Tax on within the month."""
+    bank = company.bank
     await company.uses(3 * REQUEST)
-    company.bank.clock.turn(days=40)
-    company.shop.taxing = BY_STRIPE
-    assert await company.invoice() == Posted(0, 1)
-    async with company.bank.database.begin() as connection:
+    async with bank.database.begin() as connection:
         await require_nobody(connection, INCLUDED)
         with pytest.raises(Conflict, match="by the table alone"):
             await require_nobody(connection, BY_STRIPE)
-    company.shop.taxing = INCLUDED
+    await bank.standings.set_terms(company.customer.account_id, "kari", credit_limit=0, priority=0, reason="over")
+    async with bank.database.begin() as connection:
+        await require_nobody(connection, BY_STRIPE)
+    company.shop.taxing = BY_STRIPE
+    bank.clock.turn(days=40)
     assert await company.invoice() == Posted(1, 0)
+    (invoice,) = await company.invoices()
+    assert (invoice.gross_cents, invoice.vat_cents, invoice.vat_code) == (300, 60, NORWAY.code)
+    assert await company.invoice() == Posted(0, 0)
