@@ -15,9 +15,13 @@ class Taxes:
         self._provider = provider
         self._taxing = taxing
 
+    def by_table(self, price: int, buyer: Buyer, *, is_credit: bool) -> Quote | None:
+        """None where Stripe has to be asked."""
+        return None if self._taxing.by_stripe else quote(price, buyer, self._taxing, is_credit=is_credit)
+
     async def quote(self, price: int, buyer: Buyer, *, is_credit: bool, key: str) -> Quote:
         """Of a price in cents, as it is advertised. The same ``key`` must come with the same price and buyer."""
-        if not self._taxing.by_stripe:
-            return quote(price, buyer, self._taxing, is_credit=is_credit)
+        if (known := self.by_table(price, buyer, is_credit=is_credit)) is not None:
+            return known
         calculated = await self._provider.calculate_tax(buyer, price, key=key)
         return quote_reckoned(calculated.cents, calculated.tax, buyer, self._taxing, calculated.id)

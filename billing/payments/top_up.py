@@ -50,10 +50,6 @@ _THIS_MONTH = """
 SELECT coalesce(sum(gross_cents), 0)::bigint AS cents FROM payment
 WHERE account_id = $1 AND kind = 'top_up' AND state NOT IN ('failed', 'expired') AND created_at >= $2
 """
-_LAST = """
-SELECT gross_cents FROM payment WHERE account_id = $1 AND kind = 'top_up' AND value_nanodollars = $2
-ORDER BY created_at DESC LIMIT 1
-"""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -61,6 +57,14 @@ class Due(msgspec.Struct, frozen=True):
 
     cents: int
     buyer: Buyer
+
+
+class Reckoned(msgspec.Struct, frozen=True):
+    """What it came to with the tax, in a month (its first second)."""
+
+    due: Due
+    month: datetime
+    gross_cents: int
 
 
 class TopUps:
@@ -82,6 +86,8 @@ class TopUps:
         self._settling = settling
         self._bounds = bounds
         self._clock = clock
+        self._too_much: dict[int, Reckoned] = {}
+        """By account what was over its ceiling, so that Stripe reckons the same once a month."""
 
     async def wallet(self, account_id: int) -> Wallet:
         async with self._database.begin() as connection:
@@ -247,15 +253,16 @@ class TopUps:
                 await wallets.pause(connection, account_id, "no_buyer", f"no buyer {now.isoformat()}", now)
             return None
         async with self._database.begin() as connection:
-            if await self._still_due(connection, account_id, now, quoted.gross) != due:
+            reckoned = Reckoned(due, _month_of(now), quoted.gross)
+            if await self._still_due(connection, account_id, now, reckoned) != due:
                 return None
             await order(connection, payment_id, account_id, "top_up", quoted, due.buyer, now)
         return payment_id
 
     async def _still_due(
-        self, connection: AsyncConnection, account_id: int, now: datetime, gross: int | None = None
+        self, connection: AsyncConnection, account_id: int, now: datetime, reckoned: Reckoned | None = None
     ) -> Due | None:
-        """Under the account's lock. Without a ``gross``, what the last one came to is taken for it."""
+        """Under the account's lock. Not ``reckoned``, it comes to what is known without asking Stripe."""
         (row,) = await fetch(connection, _LOCK, account_id)
         wallet = await records.wallet(connection, account_id)
         if wallet.paused is not None or wallet.card is None or wallet.below_nanodollars is None:
@@ -268,11 +275,11 @@ class TopUps:
         if buyer is None:
             await wallets.pause(connection, account_id, "no_buyer", f"no buyer {now.isoformat()}", now)
             return None
-        if gross is None:
-            value = wallet.top_up_cents * NANODOLLARS_PER_CENT
-            last = await fetch(connection, _LAST, account_id, value)
-            gross = last[0].gross_cents if last else wallet.top_up_cents
+        due = Due(wallet.top_up_cents, buyer)
+        gross = self._known_of(due, now, reckoned or self._too_much.get(account_id))
         if await _spent(connection, account_id, now) + gross > wallet.ceiling_cents:
+            if reckoned is not None:
+                self._too_much[account_id] = reckoned
             await self._tell_of_ceiling(connection, account_id, wallet.ceiling_cents, now)
             return None
         try:
@@ -280,7 +287,16 @@ class TopUps:
             await require_today(connection, account_id, wallet.top_up_cents, self._bounds, now)
         except NotForSale:
             return None
-        return Due(wallet.top_up_cents, buyer)
+        return due
+
+    def _known_of(self, due: Due, now: datetime, reckoned: Reckoned | None) -> int:
+        """What it comes to: exactly by the table; where Stripe reckons, as it did this month, or the price."""
+        quoted = self._taxes.by_table(due.cents, due.buyer, is_credit=True)
+        if quoted is not None:
+            return quoted.gross
+        if reckoned is None or (reckoned.due, reckoned.month) != (due, _month_of(now)):
+            return due.cents
+        return reckoned.gross_cents
 
     async def _failed(self, payment: Payment, code: str) -> Payment:
         async with self._database.begin() as connection:
@@ -297,6 +313,9 @@ class TopUps:
 
 
 async def _spent(connection: AsyncConnection, account_id: int, now: datetime) -> int:
-    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    (row,) = await fetch(connection, _THIS_MONTH, account_id, month)
+    (row,) = await fetch(connection, _THIS_MONTH, account_id, _month_of(now))
     return int(row.cents)
+
+
+def _month_of(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

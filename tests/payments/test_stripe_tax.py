@@ -292,6 +292,29 @@ async def test_the_ceiling_counts_the_tax_and_stripe_is_not_asked_again_and_agai
     assert len(calculations) == before
 
 
+async def test_a_price_that_is_over_the_ceiling_with_its_tax_is_reckoned_once_until_something_changes(
+    bank: Bank,  # noqa: F811
+) -> None:
+    """The buyer moves to where there is tax, before the first top-up; then the ceiling is raised."""
+    shop = shop_of(bank, ON_TOP)
+    ada = await saved(shop, GRACE, ceiling=2400)
+    async with shop.database.begin() as connection:
+        await keep_buyer(connection, ada.account_id, ADA, bank.clock())
+    calculations = shop.sandbox.state.table("tax.calculation").rows
+    before = len(calculations)
+    for _ in range(3):
+        assert await shop.till.top_ups.run_once() == 0
+    assert len(calculations) == before + 1
+    assert (await shop.told()).count("top_up_ceiling") == 1
+    bank.clock.turn(days=2)  # February
+    for _ in range(3):
+        assert await shop.till.top_ups.run_once() == 0
+    assert len(calculations) == before + 2, "what it was a month ago need not be true any more"
+    async with shop.database.begin() as connection:
+        await keep_buyer(connection, ada.account_id, GRACE, bank.clock())
+    assert await shop.till.top_ups.run_once() == 1
+
+
 async def test_whoever_is_nowhere_buys_nothing_and_is_told_so_before(shop: Counter) -> None:
     nemo = await shop.customer(NOWHERE)
     with pytest.raises(BuyerRefused, match="location"):

@@ -3,13 +3,15 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from appliance.stripe_sandbox.hosted import Buyer as Payer
+from billing.documents.buyers import keep_buyer
 from billing.errors import Conflict
 from billing.payments.shop import NotForSale
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Customer
-from tests.payments.conftest import BACK, Counter
+from tests.payments.conftest import ADA, BACK, Counter
 
 DOLLAR = 10**9
 SAVES_ONLY = "4000000000000341"
@@ -65,6 +67,24 @@ async def test_the_ceiling_of_a_month_holds_whoever_runs_at_once(counter: Counte
     assert (await counter.told()).count("top_up_ceiling") == 1
     counter.bank.clock.turn(days=2)  # February
     assert await counter.till.top_ups.run_once() == 1
+
+
+@pytest.mark.parametrize("ceiling", [2000, 2499])
+async def test_a_ceiling_that_is_enough_without_the_tax_is_enough_for_whoever_moves_there(
+    taxed: Counter, ceiling: int
+) -> None:
+    ada = await saved(taxed)
+    assert await taxed.till.top_ups.run_once() == 1
+    await spend_all(ada)
+    async with taxed.database.begin() as connection:
+        await keep_buyer(connection, ada.account_id, replace(ADA, country="US"), taxed.bank.clock())
+    await taxed.till.top_ups.set_rule(
+        ada.account_id, "ada", below_nanodollars=5 * DOLLAR, top_up_cents=2000, ceiling_cents=ceiling
+    )
+    taxed.bank.clock.turn(days=2)  # February
+    assert await taxed.till.top_ups.run_once() == 1
+    assert charged(taxed) == [2500, 2000]
+    assert "top_up_ceiling" not in await taxed.told()
 
 
 async def test_a_lost_answer_is_no_second_charge(counter: Counter) -> None:
