@@ -45,17 +45,18 @@ LEFT JOIN document o ON o.id = d.corrects_id LEFT JOIN payment op ON op.id = o.p
 WHERE d.issued_at < $1
 """
 # What came for invoices, and what went back: of a payment that was not wanted, of an invoice that was wrong, or by
-# the payer's bank.
+# the payer's bank. What the operator saw at his bank was noted later than it was there.
 _SETTLED = """
-SELECT id::text, account_id, paid_at, paid_at AS at, gross_cents AS cents, document_id, way = 'bank' AS elsewhere
+SELECT id::text, account_id, paid_at, paid_at AS at, CASE WHEN way = 'bank' THEN created_at END AS noted_at,
+    gross_cents AS cents, document_id, way = 'bank' AS elsewhere
 FROM payment WHERE kind = 'invoice' AND state IN ('credited', 'unwanted') AND paid_at < $1
 UNION ALL
-SELECT r.id::text, p.account_id, p.paid_at, coalesce(r.done_at, r.created_at), -r.gross_cents, p.document_id,
-    r.state = 'otherwise'
+SELECT r.id::text, p.account_id, p.paid_at, coalesce(r.done_at, r.created_at),
+    CASE WHEN p.way = 'bank' THEN r.created_at END, -r.gross_cents, p.document_id, r.state = 'otherwise'
 FROM refund r JOIN payment p ON p.id = r.payment_id
 WHERE p.kind = 'invoice' AND r.state IN ('done', 'otherwise') AND coalesce(r.done_at, r.created_at) < $1
 UNION ALL
-SELECT d.id, p.account_id, p.paid_at, d.closed_at, -d.cents, p.document_id, false
+SELECT d.id, p.account_id, p.paid_at, d.closed_at, NULL, -d.cents, p.document_id, false
 FROM dispute d JOIN payment p ON p.id = d.payment_id
 WHERE p.kind = 'invoice' AND d.state = 'lost' AND d.closed_at < $1
 ORDER BY at, id
@@ -180,7 +181,7 @@ class _Reader:
         made = [vouchers.of_document(_posted(document, about[document.id])) for document in documents]
         late = await documents_of_use_until(self._connection, self._end)
         made += [accrued for one in (*documents, *late) for accrued in self._accrued(one, exported)]
-        made += await self._settled({document.id: document for document in documents}, rates)
+        made += await self._settled({document.id: document for document in documents}, rates, exported)
         made += [vouchers.of_lost(one, lots.get(one.lot or 0)) for one in lost]
         made += vouchers.of_lots(lots.values())
         made += await self._moved(rates)
@@ -249,23 +250,30 @@ class _Reader:
                 lot.take(day, rounded(lot.net * unused, lot.amount), unused)
         return found
 
-    async def _settled(self, documents: Mapping[int, Document], rates: Rates) -> list[Voucher]:
-        return [
-            vouchers.of_settled(
-                Settled(
-                    row.id,
-                    row.at.date(),
-                    row.account_id,
-                    row.cents,
-                    invoice.name,
-                    rate_of(invoice),
-                    rates.on(row.paid_at.date()),
-                    row.elsewhere,
-                )
+    async def _settled(
+        self, documents: Mapping[int, Document], rates: Rates, exported: Mapping[int, datetime]
+    ) -> list[Voucher]:
+        """What was noted after its year was exported is of the day on which it was noted."""
+        made = []
+        for row in await self._rows(_SETTLED):
+            invoice = documents.get(row.document_id)
+            if invoice is None:
+                continue
+            is_late = row.noted_at is not None and row.noted_at > exported.get(row.at.year, NOT_YET)
+            settled = Settled(
+                row.id,
+                (row.noted_at if is_late else row.at).date(),
+                row.account_id,
+                row.cents,
+                invoice.name,
+                rate_of(invoice),
+                rates.on(row.paid_at.date()),
+                row.elsewhere,
+                row.at.date() if is_late else None,
             )
-            for row in await self._rows(_SETTLED)
-            if (invoice := documents.get(row.document_id)) is not None
-        ]
+            if settled.day < self._end.date():
+                made.append(vouchers.of_settled(settled))
+        return made
 
     async def _moved(self, rates: Rates) -> list[Voucher]:
         receivable = [

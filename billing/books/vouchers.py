@@ -75,6 +75,7 @@ class Settled:
     """An invoice that was paid, at the invoice's own rate and at that of the day on which it was.
 
     ``cents`` are below zero where such a payment went back: it leaves as it came.
+    ``was_on``: the bank's day, where another one is booked.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Settled:
     invoice_rate: Decimal
     rate: Decimal
     elsewhere: bool
+    was_on: date | None = None
 
 
 @dataclass(slots=True)
@@ -251,6 +253,8 @@ def of_settled(settled: Settled) -> Voucher:
     ]
     rest = Account.EXCHANGE_GAIN if abs(came) > abs(was) else Account.EXCHANGE_LOSS
     text = f"payment of invoice {settled.invoice}{', taken back' if settled.cents < 0 else ''}"
+    if settled.was_on is not None:
+        text += f", by bank on {settled.was_on}"
     return Voucher(f"P-{settled.id}", settled.day, "payments", text, balanced(entries, rest), settled.invoice)
 
 

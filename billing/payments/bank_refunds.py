@@ -26,7 +26,8 @@ from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Transaction
 
 _LEFT = """
-SELECT p.id, p.gross_cents - coalesce(sum(r.gross_cents) FILTER (WHERE r.state <> 'refused'), 0)::bigint AS cents
+SELECT p.id, p.gross_cents - coalesce(sum(r.gross_cents) FILTER (WHERE r.state <> 'refused'), 0)::bigint AS cents,
+    p.paid_at
 FROM payment p LEFT JOIN refund r ON r.payment_id = p.id
 WHERE p.document_id = $1 AND p.way = 'bank' AND p.state = 'credited' GROUP BY p.id
 ORDER BY p.paid_at DESC, p.id DESC
@@ -62,6 +63,9 @@ class BankRefunds:
             left = await fetch(connection, _LEFT, invoice.id)
             amount = sum(one.cents for one in left) if cents is None else cents
             parts = await self._parts(connection, invoice, left, amount)
+            came = {one.id: one.paid_at.astimezone(now.tzinfo).date() for one in left}
+            if (last := max(came[part.payment_id] for part in parts)) > on:
+                raise ValueError(f"on {on} the money had not come yet: it came on {last}")
             on_top = (await credited_of(connection, invoice)).on_top
         done_at = min(datetime.combine(on, time(12), now.tzinfo), now)
 

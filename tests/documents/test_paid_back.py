@@ -1,11 +1,12 @@
 """An invoice that was paid by bank is wrong: it is credited, and the operator pays back by bank."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
 from billing.books.chart import Account
+from billing.books.exported import note_export
 from billing.books.reading import Books, read_books
 from billing.documents.document import Kind
 from billing.documents.exchange import Rate, enter_rate
@@ -15,6 +16,7 @@ from billing.documents.statement import month_or_year, read_statement
 from billing.documents.vat import Taxing
 from billing.errors import Conflict, NotFound
 from billing.payments.bank_refunds import BankRefunds
+from billing.payments.invoices import BankTransfers
 from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.proof.takings import compare_takings
 from tests.documents.conftest import Shop
@@ -127,8 +129,46 @@ async def test_nothing_goes_back_of_what_did_not_come_by_bank_or_without_a_reaso
     for cents, on, reason in ((0, 1, "why"), (1, 2, "why"), (1, 1, " ")):
         with pytest.raises(ValueError, match=r"above zero|not over yet|a reason"):
             await refunds.note("1", date(2026, 2, on), cents, "kari", reason)
+    with pytest.raises(ValueError, match="it came on 2026-02-01"):
+        await refunds.note("1", date(2026, 1, 31), 1, "kari", "why")
     with pytest.raises(NotFound):
         await refunds.note("7", date(2026, 2, 1), 1, "kari", "why")
     with pytest.raises(Conflict, match="appliance invoice paid-back"):
         await company.credits("1")
     assert await company.owed() == 0
+
+
+@pytest.mark.parametrize("exported", [True, False])
+async def test_what_is_noted_after_its_year_was_exported_is_of_the_day_on_which_it_is_noted(
+    shop: Shop, exported: bool
+) -> None:
+    company, bank = await company_of(shop), shop.bank
+    await company.uses(10 * REQUEST)
+    bank.clock.now = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    await company.invoice()
+    (invoice,) = await company.invoices()
+    bank.clock.now = datetime(2027, 1, 3, 12, tzinfo=UTC)
+    if exported:
+        async with bank.database.begin() as connection:
+            await note_export(connection, 2026, bank.clock())
+    sent = await dollars(company, 2026)
+    bank.clock.turn(hours=1)
+    transfers = BankTransfers(bank.database, bank.credit, bank.clock)
+    await transfers.note(invoice.name, date(2026, 12, 30), None, "kari")
+    await pays_back(company, invoice.name, 400, date(2026, 12, 31))
+    old, new = await dollars(company, 2026), await dollars(company, 2027)
+    assert (old == sent) is exported
+    assert old.closing[Account.BANK] == (0 if exported else 600)
+    assert new.opening.get(Account.BANK, 0) == old.closing[Account.BANK]
+    assert (new.closing[Account.BANK], new.closing[Account.RECEIVABLE]) == (600, 0)
+    said = {
+        "payment of invoice 1, by bank on 2026-12-30",
+        "payment of invoice 1, taken back, by bank on 2026-12-31",
+    }
+    late = {one.text for one in new.vouchers if one.journal == "payments" and one.day == date(2027, 1, 3)}
+    assert late == (said if exported else set())
+
+
+async def dollars(company: Company, year: int) -> Books:
+    async with company.bank.database.snapshot() as connection:
+        return await read_books(connection, year)
