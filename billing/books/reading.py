@@ -17,6 +17,7 @@ from billing.books.settled_by_stripe import StripesBalance
 from billing.books.vouchers import (
     Lost,
     LotSold,
+    PaidOtherwise,
     PostedDocument,
     Receivable,
     Settled,
@@ -33,10 +34,12 @@ from billing.statements.period import Period, require_kept
 
 DOLLARS = "USD"
 
-# What each document was about: an invoice's own payments are booked by themselves.
+# What each document was about: an invoice's own payments are booked by themselves. A refund went as it had when
+# its credit note was issued.
 _ABOUT = """
 SELECT d.id, coalesce(p.kind, op.kind, o.kind, d.kind) AS sold, p.lot_id,
-    coalesce(r.state = 'otherwise' OR rp.way = 'bank' OR p.way = 'bank', false) AS elsewhere,
+    coalesce(r.state = 'otherwise' AND d.issued_at >= r.done_at OR rp.way = 'bank' OR p.way = 'bank', false)
+        AS elsewhere,
     d.refund_id IS NOT NULL AND rp.kind <> 'invoice' AS refunds,
     rp.lot_id AS refunded_lot_id, r.value_nanodollars AS refunded
 FROM document d LEFT JOIN payment p ON p.id = d.payment_id
@@ -51,13 +54,27 @@ SELECT id::text, account_id, paid_at, paid_at AS at, CASE WHEN way = 'bank' THEN
     gross_cents AS cents, document_id, way = 'bank' AS elsewhere
 FROM payment WHERE kind = 'invoice' AND state IN ('credited', 'unwanted') AND paid_at < $1
 UNION ALL
-SELECT r.id::text, p.account_id, p.paid_at, coalesce(r.done_at, r.created_at),
-    CASE WHEN p.way = 'bank' THEN r.created_at END, -r.gross_cents, p.document_id, r.state = 'otherwise'
-FROM refund r JOIN payment p ON p.id = r.payment_id
-WHERE p.kind = 'invoice' AND r.state IN ('done', 'otherwise') AND coalesce(r.done_at, r.created_at) < $1
+SELECT r.id, account_id, paid_at, at, noted_at, -cents, document_id, elsewhere FROM (
+    SELECT r.id::text, p.account_id, p.paid_at, r.gross_cents AS cents, p.document_id,
+        CASE WHEN p.way = 'bank' THEN r.created_at END AS noted_at,
+        CASE WHEN went.by_stripe THEN n.delivered_at ELSE coalesce(r.done_at, r.created_at) END AS at,
+        r.state = 'otherwise' AND NOT went.by_stripe AS elsewhere
+    FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN document n ON n.refund_id = r.id
+    CROSS JOIN LATERAL (
+        SELECT n.id IS NOT NULL AND (r.state <> 'otherwise' OR n.issued_at < r.done_at) AS by_stripe
+    ) went
+    WHERE p.kind = 'invoice' AND (r.state IN ('done', 'otherwise') OR went.by_stripe)
+) r WHERE at < $1
 UNION ALL
-SELECT d.id, p.account_id, p.paid_at, d.closed_at, NULL, -d.cents, p.document_id, false
+SELECT d.id, p.account_id, p.paid_at, d.closed_at, NULL, noted.cents - d.cents, p.document_id, false
 FROM dispute d JOIN payment p ON p.id = d.payment_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.gross_cents), 0)::bigint AS cents FROM refund r JOIN document n ON n.refund_id = r.id
+    WHERE r.payment_id = p.id AND r.state = 'refused' AND d.id = (
+        SELECT l.id FROM dispute l WHERE l.payment_id = p.id AND l.state = 'lost' AND l.closed_at >= n.issued_at
+        ORDER BY l.closed_at, l.id LIMIT 1
+    )
+) noted
 WHERE p.kind = 'invoice' AND d.state = 'lost' AND d.closed_at < $1
 ORDER BY at, id
 """
@@ -89,6 +106,12 @@ _NOTED = """
 SELECT r.payment_id, r.gross_cents AS cents, r.value_nanodollars AS value, d.issued_at
 FROM refund r JOIN document d ON d.refund_id = r.id
 WHERE r.state = 'refused' AND d.issued_at < $1 ORDER BY r.created_at, r.id
+"""
+# Refunds that had gone before they failed and the operator paid otherwise: at the rate at which the money came.
+_MOVED_TO_BANK = """
+SELECT r.id::text, p.id AS payment_id, p.account_id, p.paid_at, r.done_at, r.gross_cents AS cents
+FROM refund r JOIN payment p ON p.id = r.payment_id JOIN document n ON n.refund_id = r.id
+WHERE r.state = 'otherwise' AND n.issued_at < r.done_at AND r.done_at < $1 ORDER BY r.done_at, r.id
 """
 _RECEIVABLE = f"""
 SELECT t.cause, t.kind, a.account_id, t.amount, t.created_at
@@ -183,6 +206,7 @@ class _Reader:
         made += [accrued for one in (*documents, *late) for accrued in self._accrued(one, exported)]
         made += await self._settled({document.id: document for document in documents}, rates, exported)
         made += [vouchers.of_lost(one, lots.get(one.lot or 0)) for one in lost]
+        made += await self._paid_otherwise(receipts, rates)
         made += vouchers.of_lots(lots.values())
         made += await self._moved(rates)
         made += await StripesBalance(self._connection, self._end, self._currency, rates, receipts).vouchers()
@@ -273,6 +297,16 @@ class _Reader:
             )
             if settled.day < self._end.date():
                 made.append(vouchers.of_settled(settled))
+        return made
+
+    async def _paid_otherwise(self, receipts: Mapping[UUID, Document], rates: Rates) -> list[Voucher]:
+        """Of what had gone by Stripe, as its credit note says, and came back there."""
+        made = []
+        for row in await self._rows(_MOVED_TO_BANK):
+            receipt = receipts.get(row.payment_id)
+            rate = rates.on(row.paid_at.date()) if receipt is None else rate_of(receipt)
+            moved = PaidOtherwise(row.id, row.done_at.date(), row.account_id, row.cents, rate)
+            made.append(vouchers.of_paid_otherwise(moved))
         return made
 
     async def _moved(self, rates: Rates) -> list[Voucher]:

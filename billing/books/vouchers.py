@@ -89,6 +89,17 @@ class Settled:
     was_on: date | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PaidOtherwise:
+    """A refund that went by Stripe, came back, and was paid by bank: ``cents`` at the rate at which they went."""
+
+    id: str
+    day: date
+    customer: int
+    cents: int
+    rate: Decimal
+
+
 @dataclass(slots=True)
 class LotSold:
     """Credit that a document sold: ``amount`` nano-dollars for ``net`` in the books.
@@ -256,6 +267,16 @@ def of_settled(settled: Settled) -> Voucher:
     if settled.was_on is not None:
         text += f", by bank on {settled.was_on}"
     return Voucher(f"P-{settled.id}", settled.day, "payments", text, balanced(entries, rest), settled.invoice)
+
+
+def of_paid_otherwise(moved: PaidOtherwise) -> Voucher:
+    amount = hundredths(moved.cents, moved.rate)
+    entries = [
+        Entry(Account.STRIPE, amount, moved.customer, moved.cents, moved.rate),
+        Entry(Account.BANK, -amount, moved.customer, -moved.cents, moved.rate),
+    ]
+    text = "refund that came back to Stripe, paid by bank"
+    return Voucher(f"O-{moved.id}", moved.day, "payments", text, balanced(entries))
 
 
 def of_lots(lots: Iterable[LotSold]) -> Iterator[Voucher]:

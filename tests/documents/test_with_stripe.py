@@ -119,3 +119,23 @@ async def test_a_refund_that_came_back_before_the_dispute_leaves_stripes_balance
         Account.VAT: -left,
         Account.LOSSES: pytest.approx(left, abs=1),
     }
+
+
+async def test_a_refund_that_comes_back_after_the_year_leaves_it_as_it_was(counter: Counter) -> None:
+    """Done in December, with its credit note; sent back by the bank and paid otherwise in January."""
+    clock = counter.bank.clock
+    clock.now = datetime(2026, 12, 20, 12, tzinfo=UTC)
+    shop = Shop(counter.bank, counter.taxing)
+    ada = await counter.customer()
+    payment = await counter.bought(ada, 1000)
+    refund = await counter.till.refunds.by_operator(payment.id, "operator", "a gesture", 400)
+    assert await shop.post() == Posted(2, 0)
+    clock.now = datetime(2027, 1, 5, 12, tzinfo=UTC)
+    sent = await books_of(counter, 2026)
+    counter.sandbox.control(lambda world: fail(world, refund.stripe_id or ""))
+    await counter.hear()
+    await counter.till.refunds.otherwise(refund.id, "operator", "by bank")
+    assert await books_of(counter, 2026) == sent
+    closing = (await books_of(counter, 2027)).closing
+    came, went = hundredths(payment.gross_cents, AT), hundredths(refund.gross_cents, AT)
+    assert (closing[Account.STRIPE], closing[Account.BANK]) == (came, -went)

@@ -42,10 +42,10 @@ async def posts(counter: Counter) -> Posted:
     return await Posting(counter.database, office_of(counter), counter.bank.clock).run_once()
 
 
-async def closing(counter: Counter) -> dict[Account, int]:
-    """Of this year's books, in cents: what is not nothing."""
+async def closing(counter: Counter, year: int | None = None) -> dict[Account, int]:
+    """Of this year's books or another's, in cents: what is not nothing."""
     async with counter.database.snapshot() as connection:
-        books = await read_books(connection, counter.bank.clock().year)
+        books = await read_books(connection, year or counter.bank.clock().year)
     return {account: amount for account, amount in books.closing.items() if amount}
 
 
@@ -264,6 +264,25 @@ async def test_a_refund_that_came_back_before_the_dispute_is_credited_once(count
     assert await crediting.run_once() == Posted(0, 0)
     assert (await ada.account()).owed_nanodollars == 600 * NANODOLLARS_PER_CENT
     assert await closing(counter) == {Account.RECEIVABLE: 600, Account.SALES: -480, Account.VAT: -120}
+
+
+async def test_a_refund_of_an_invoice_that_comes_back_after_the_year_leaves_it_as_it_was(counter: Counter) -> None:
+    """Its credit note was posted when the money had gone; then the operator pays it by bank."""
+    counter.bank.clock.turn(minutes=1)
+    _, payment = await paid_by_card(counter)
+    refund = await counter.till.refunds.by_operator(payment.id, "kari", "a wrong price", 400)
+    assert await posts(counter) == Posted(1, 0)
+    year = counter.bank.clock().year
+    sent = await closing(counter)
+    counter.bank.clock.turn(days=366)
+    counter.sandbox.control(lambda world: fail(world, refund.stripe_id or ""))
+    await counter.hear()
+    assert await closing(counter, year) == sent
+    await counter.till.refunds.otherwise(refund.id, "kari", "by bank")
+    assert await closing(counter, year) == sent
+    now = await closing(counter)
+    assert (now[Account.STRIPE], now[Account.BANK]) == (1000, -400)
+    assert Account.RECEIVABLE not in now
 
 
 async def test_what_came_by_bank_is_not_asked_of_stripe(counter: Counter) -> None:
