@@ -91,7 +91,7 @@ class Following:
 
     async def _collected(self, invoice: InvoiceSeen) -> InvoiceSeen:
         """A renewal is charged as soon as it is told of, so that its allowance begins with its period."""
-        if invoice.status != "draft" or invoice.why != RENEWAL or invoice.subscription is None:
+        if not invoice.is_due or invoice.why != RENEWAL or invoice.subscription is None:
             return invoice
         row = await self._row(invoice.subscription)
         if row is None or row.state != "active" or row.end_reason or await self._why_closed(row):

@@ -150,7 +150,7 @@ class InvoiceSeen(msgspec.Struct, frozen=True):
 
     ``price`` is that of the same line; of an invoice by ``charge_difference``, the one that it was given.
     ``tax`` is there where Stripe has reckoned it, of ``cents``; ``tax_waits``: it cannot, and asks for the payer's
-    place.
+    place. ``tried``: Stripe has tried to charge it.
     """
 
     id: str
@@ -169,6 +169,12 @@ class InvoiceSeen(msgspec.Struct, frozen=True):
     hosted_url: str | None
     tax: Reckoned | None = None
     tax_waits: bool = False
+    tried: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Nobody has tried to charge it: it is a draft, or whoever finalized it was killed before."""
+        return self.status == "draft" or (self.status == "open" and not self.tried)
 
     @property
     def tax_paid(self) -> int:
@@ -390,7 +396,7 @@ class Provider(Protocol):
         ...
 
     async def collect(self, invoice: str, *, key: str) -> InvoiceSeen:
-        """Charges a draft now, which Stripe would leave for an hour. One that is declined Stripe tries again."""
+        """Charges what nobody has tried to charge, a draft too; what is declined Stripe tries again."""
         ...
 
     async def set_price(self, subscription: str, item: str, price: str, *, key: str) -> None:

@@ -20,11 +20,14 @@ class Invoices(Tax):
 
     async def collect(self, invoice: str, *, key: str) -> InvoiceSeen:
         seen = await self.invoice(invoice)
-        if seen.status != "draft":
+        if not seen.is_due:
             return seen
         try:
-            final = self._v1.invoices.finalize_invoice_async(invoice, None, {"idempotency_key": f"{key}-final"})
-            await asked(final)
+            if seen.status == "draft":
+                final = self._v1.invoices.finalize_invoice_async(
+                    invoice, None, {"idempotency_key": f"{key}-final"}
+                )
+                await asked(final)
             pay = self._v1.invoices.pay_async(invoice, {"off_session": True}, {"idempotency_key": f"{key}-pay"})
             await asked(pay)
         except (Declined, PaymentsRefused):  # what became of it, the invoice says: Stripe may have been quicker

@@ -173,6 +173,7 @@ def invoice(seen: Seen, tax: Reckoned | None) -> InvoiceSeen:
         seen.get("hosted_invoice_url"),
         tax,
         (seen.get("automatic_tax") or {}).get("status") in ("requires_location_inputs", "failed"),
+        bool(seen.get("attempted")),
     )
 
 
