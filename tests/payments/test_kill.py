@@ -252,7 +252,8 @@ async def test_while_a_plan_is_renewed(counter: Counter, method: str, path: str,
             now = await counter.till.subscriptions.running(ada.account_id)
             return now is not None and now.period_start == running.period_end
 
-        await killed_then_finished(counter, wire, done, (counter.bank.clock() - began) // timedelta(minutes=1))
+        ahead = (counter.bank.clock() - began) // timedelta(minutes=1) + 1
+        await killed_then_finished(counter, wire, done, ahead)
     paid = counter.sandbox.state.table("invoice").rows.values()
     assert [row["amount_paid"] for row in paid] == [1000, 1000]
     async with counter.database.begin() as connection:
