@@ -54,8 +54,8 @@ class Chatter(Customer):
             "content-type": "application/json",
         }
 
-    async def sign_on(self, lasts: timedelta = timedelta(hours=1)) -> None:
-        pepper, end = secrets.read(self.house.settings.secrets).key_pepper, system_clock() + lasts
+    async def sign_on(self) -> None:
+        pepper, end = secrets.read(self.house.settings.secrets).key_pepper, system_clock() + timedelta(hours=1)
         async with self.house.database.begin() as connection:
             await keys.renew_chat_key(connection, self.account_id, self.subject, pepper, system_clock, end)
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from billing.clock import system_clock
-from billing.customers.keys import generate_key
+from billing.customers.keys import generate_key, set_end
 from billing.customers.standing import Standings
 from billing.database.db import fetch
 from billing.store.postgres import PostgresStore
@@ -240,8 +240,8 @@ async def test_whoever_may_not_ask_is_not_billed(house: House) -> None:
         closed.append(one := await chatter(house))
         await close(one.account_id, "operator", "a reason")
     await ended.sign_out()
-    await expired.sign_on(lasts=timedelta(seconds=-1))
     async with house.database.begin() as connection:
+        await set_end(connection, await expired.key_id(), system_clock() - timedelta(seconds=1))
         await fetch(connection, "DELETE FROM person WHERE account_id = $1 RETURNING 1 AS gone", gone.account_id)
         await fetch(
             connection, "UPDATE api_key SET revoked_at = now() WHERE account_id = $1 RETURNING id", gone.account_id

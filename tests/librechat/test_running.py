@@ -32,7 +32,7 @@ from appliance.librechat.running.process import DISCOVERY, LibreChat, Tls, run
 from appliance.librechat.running.release import BUILT, SERVER, ReleaseError, check
 from appliance.librechat.running.start import NODE, TOOLS, StartRefused, librechat_of
 from appliance.settings import Settings, SettingsError, load_settings
-from appliance.supervisor import keeper, launch
+from appliance.supervisor import census, keeper, launch
 from appliance.supervisor.chat import librechat_part, mongo_part, open_chat
 from appliance.supervisor.keeper import Part
 from appliance.supervisor.launch import Listeners, System, up
@@ -199,7 +199,12 @@ def printed() -> StringIO:
 
 @pytest.fixture
 def prepared(tmp_path: Path, source: Path, printed: StringIO, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
-    """The first node of a system that is about to start LibreChat; nothing has to be installed."""
+    """The first node of a system that is about to start LibreChat; nothing has to be installed.
+
+    A system stops every child of its process, and here those are the tests' own: it sees none but its parts.
+    """
+    monkeypatch.setattr(launch, "all_statuses", list)
+    monkeypatch.setattr(census, "all_statuses", list)
     monkeypatch.setattr(launch, "install_command", lambda _: ("true",))
     monkeypatch.setattr(keeper, "BACKOFF_MOST_SECONDS", 0.0)
     settings = load_settings(given(tmp_path, source, PORT="0"))
