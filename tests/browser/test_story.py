@@ -99,7 +99,7 @@ def ask(page: Page) -> str:
 
 def see_the_cost(page: Page) -> None:
     page.goto("/dashboard")
-    expect(page.locator("main")).to_contain_text("playground")
+    expect(page.locator("main")).to_contain_text("Playground")
     expect(page.locator("main")).to_contain_text("laptop")
     assert page.locator("section:last-of-type tbody tr").count() == 3
 
