@@ -263,7 +263,6 @@ class Settings:
     document_series: str
     """What stands before the numbers of documents."""
     taxing: Taxing
-    stripe_tax: StripeTax | None
     config_folder: Path
     """Of appliance.yaml: the files that it names are relative to it."""
     metrics_networks: tuple[Network, ...]
@@ -363,6 +362,11 @@ class Settings:
     def api_url(self) -> str:
         """Where customers find the API."""
         return f"{self.site.api_address or _reached(self.host, self.port)}/v1"
+
+    @property
+    def stripe_tax(self) -> StripeTax | None:
+        """What Stripe is told, where it reckons the tax."""
+        return StripeTax(self.taxing.tax_code, self.taxing.included) if self.taxing.by_stripe else None
 
     @property
     def chat_api_url(self) -> str:
@@ -495,8 +499,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         payments=_payments(parsed.payments),
         seller=_seller(parsed.seller, parsed.site),
         document_series=parsed.seller.series,
-        taxing=(taxing := _taxing(parsed.vat, parsed.seller)),
-        stripe_tax=_stripe_tax(taxing),
+        taxing=_taxing(parsed.vat, parsed.seller),
         config_folder=file.resolve().parent,
         metrics_networks=_networks("gateway.metrics_networks", parsed.gateway.metrics_networks),
         health_networks=_networks("gateway.health_networks", parsed.gateway.health_networks),
@@ -631,10 +634,6 @@ def _taxing(section: VatSettings, seller: SellerSettings) -> Taxing:
             " (vat.rules count too)"
         )
     return taxing
-
-
-def _stripe_tax(taxing: Taxing) -> StripeTax | None:
-    return StripeTax(taxing.tax_code, taxing.included) if taxing.by_stripe else None
 
 
 def _stripe_key(text: str | None) -> str | None:

@@ -21,7 +21,8 @@ from billing.errors import Conflict
 from billing.ids import new_id
 from billing.ledger.credit import Credit, PaidBack
 from billing.payments.invoices import invoice_named
-from billing.payments.rows import NewRefund, write_refund
+from billing.payments.records import Refund
+from billing.payments.rows import write_refund
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Transaction
 
@@ -75,7 +76,7 @@ class BankRefunds:
             for part in parts:
                 if part.cents > still[part.payment_id]:
                     raise Conflict(f"of invoice {invoice.name} something was paid back meanwhile")
-                refund = NewRefund(
+                refund = Refund(
                     id=part.id,
                     payment_id=part.payment_id,
                     state="otherwise",

@@ -84,10 +84,10 @@ class Refund(msgspec.Struct, frozen=True):
     gross_cents: int
     actor: str
     reason: str
-    stripe_id: str | None
-    failure: str | None
     created_at: datetime
-    done_at: datetime | None
+    done_at: datetime | None = None
+    stripe_id: str | None = None
+    failure: str | None = None
     past_ids: Sequence[str] = ()
 
     @property

@@ -26,7 +26,7 @@ from billing.payments.notices import tell_operator, tell_owner
 from billing.payments.ours import is_ours
 from billing.payments.provider import EventSeen, Gone, PaymentsRefused, Provider, RefundSeen
 from billing.payments.records import Payment, Refund
-from billing.payments.rows import NewRefund, on, write_refund
+from billing.payments.rows import on, write_refund
 from billing.payments.settling import INVOICE, OF_CREDIT
 from billing.prices.money import NANODOLLARS_PER_CENT, format_dollars
 from billing.store.port import Lot, Transaction
@@ -251,20 +251,22 @@ class Refunds:
             if any(one.id == refund_id for one in await records.refunds_of(connection, payment_id)):
                 raise Conflict(f"refund {refund_id} is asked for already")
             if payment.kind == INVOICE:
-                amounts = await _of_invoice(connection, payment, cents)
+                net, vat = await _of_invoice(connection, payment, cents)
             else:
-                amounts = _amounts(payment, given.value, cents)
-            if made is not None and amounts["gross_cents"] != made.cents:
+                net, vat = _net_and_vat(payment, given.value, cents)
+            if made is not None and net + vat != made.cents:
                 raise Conflict(f"{made.id} gives back an amount whose tax cannot be told")
-            new = NewRefund(
+            new = Refund(
                 id=refund_id,
                 payment_id=payment_id,
                 state="asked",
-                **amounts,
+                value_nanodollars=cents * NANODOLLARS_PER_CENT,
+                net_cents=net,
+                vat_cents=vat,
+                gross_cents=net + vat,
                 actor=actor,
                 reason=reason,
                 created_at=now,
-                done_at=None,
                 stripe_id=None if made is None else made.id,
             )
             await write_refund(on(connection), new)
@@ -427,30 +429,19 @@ async def given_back(connection: AsyncConnection, payment: Payment) -> Given:
     return Given(value, max(0, payment.value_nanodollars // NANODOLLARS_PER_CENT - value - taken))
 
 
-async def _of_invoice(connection: AsyncConnection, payment: Payment, cents: int) -> dict[str, int]:
-    """As ``_amounts``, with so much tax that all of the invoice's is in all that is credited of it."""
+async def _of_invoice(connection: AsyncConnection, payment: Payment, cents: int) -> tuple[int, int]:
+    """As ``_net_and_vat``, with so much tax that all of the invoice's is in all that is credited of it."""
     assert payment.document_id is not None, "it pays an invoice"
     invoice = await read_document(connection, payment.document_id)
     vat = (await credited_of(connection, invoice)).vat_of_next(invoice, cents)
-    return {
-        "value_nanodollars": cents * NANODOLLARS_PER_CENT,
-        "net_cents": cents - vat,
-        "vat_cents": vat,
-        "gross_cents": cents,
-    }
+    return cents - vat, vat
 
 
-def _amounts(payment: Payment, given: int, cents: int) -> dict[str, int]:
+def _net_and_vat(payment: Payment, given: int, cents: int) -> tuple[int, int]:
     """Of ``cents`` of the payment's value, after ``given`` of it were given back. Pure."""
     price, gross, tax = payment.price_cents, payment.gross_cents, payment.vat_cents
     until, before = parts(given + cents, price, gross, tax), parts(given, price, gross, tax)
-    net, vat = until[0] - before[0], until[1] - before[1]
-    return {
-        "value_nanodollars": cents * NANODOLLARS_PER_CENT,
-        "net_cents": net,
-        "vat_cents": vat,
-        "gross_cents": net + vat,
-    }
+    return until[0] - before[0], until[1] - before[1]
 
 
 def _require_reason(reason: str) -> None:

@@ -15,6 +15,7 @@ from billing.database.db import execute, fetch
 from billing.documents.buyers import Buyer
 from billing.documents.vat import Quote
 from billing.payments import life
+from billing.payments.records import Refund
 
 ACTOR = "appliance"
 """Who gives back what nobody asked for."""
@@ -102,23 +103,6 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     save_card: bool = False
 
 
-class NewRefund(msgspec.Struct, frozen=True, kw_only=True):
-    """As ``records.Refund``."""
-
-    id: UUID
-    payment_id: UUID
-    state: str
-    value_nanodollars: int
-    net_cents: int
-    vat_cents: int
-    gross_cents: int
-    actor: str
-    reason: str
-    created_at: datetime
-    done_at: datetime | None = None
-    stripe_id: str | None = None
-
-
 async def write(run: Run, new: NewPayment) -> None:
     quote = new.quote
     await run(
@@ -131,8 +115,12 @@ async def write(run: Run, new: NewPayment) -> None:
     )
 
 
-async def write_refund(run: Run, new: NewRefund) -> None:
-    await run(_NEW_REFUND, *msgspec.structs.astuple(new))
+async def write_refund(run: Run, new: Refund) -> None:
+    await run(
+        _NEW_REFUND,
+        *(new.id, new.payment_id, new.state, new.value_nanodollars, new.net_cents, new.vat_cents, new.gross_cents),
+        *(new.actor, new.reason, new.created_at, new.done_at, new.stripe_id),
+    )
 
 
 async def take_tax(connection: AsyncConnection, payment_id: UUID, quoted: Quote) -> None:
@@ -181,7 +169,7 @@ async def note_unwanted(
 async def give_back(run: Run, payment_id: UUID, refund_id: UUID, now: datetime) -> None:
     """The refund of all of one that is unwanted. The worker sends it."""
     for value, net, vat, gross, why in await run(_ALL_OF, payment_id):
-        refund = NewRefund(
+        refund = Refund(
             id=refund_id,
             payment_id=payment_id,
             state="taken",

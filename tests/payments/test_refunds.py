@@ -16,7 +16,7 @@ from billing.errors import Conflict
 from billing.payments import records
 from billing.payments.provider import EventSeen
 from billing.payments.records import Payment, Refund
-from billing.payments.refunds import _amounts
+from billing.payments.refunds import _net_and_vat
 from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from tests.payments.conftest import ADA, Counter
@@ -236,7 +236,7 @@ def test_pieces_of_a_refund_add_up_to_the_payment(pieces: list[int], basis_point
         basis_points, ADA, now, now, None, None, None, 1, None, None,
     )  # fmt: skip
     before_each = [sum(pieces[:number]) for number in range(len(pieces))]
-    parts = [_amounts(payment, before, cents) for before, cents in zip(before_each, pieces, strict=True)]
-    for name in ("value_nanodollars", "net_cents", "vat_cents", "gross_cents"):
-        assert sum(part[name] for part in parts) == getattr(payment, name)
-    assert min(part[name] for part in parts for name in ("net_cents", "vat_cents")) >= 0
+    parts = [_net_and_vat(payment, before, cents) for before, cents in zip(before_each, pieces, strict=True)]
+    net, vat = (sum(amounts) for amounts in zip(*parts, strict=True))
+    assert (net, vat, net + vat) == (payment.net_cents, payment.vat_cents, payment.gross_cents)
+    assert min(amount for part in parts for amount in part) >= 0
