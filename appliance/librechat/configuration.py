@@ -75,6 +75,8 @@ def _document(chosen: Chosen, models: Sequence[Offered]) -> Mapping[str, Any]:
         "balance": {"enabled": False},
         "transactions": {"enabled": False},
         "memory": {"disabled": True},
+        # A browser's speech recognition sends what is said to its maker.
+        "speech": {"speechTab": {"speechToText": False, "textToSpeech": False}},
         "fileStrategy": "local",
         # Images are shown to whoever gave them, not to whoever knows the address.
         "secureImageLinks": True,

@@ -10,6 +10,8 @@ from appliance.settings import MONGO_URI, Settings
 
 PLAIN = re.compile(r"[\w./:@+=?&%,-]+", re.ASCII)
 """What every reader of such files takes as it stands."""
+MARKS = re.compile(r"[^\w\s]", re.ASCII)
+"""What may mean something in Markdown, or parts LibreChat's footer."""
 LIMITS = {
     "LOGIN_MAX": "1000",
     "LIMIT_MESSAGE_IP": "false",
@@ -41,6 +43,7 @@ def _where(settings: Settings) -> dict[str, str]:
         "DOMAIN_CLIENT": settings.chat.address,
         "DOMAIN_SERVER": settings.chat.address,
         "HELP_AND_FAQ_URL": f"{settings.site_url}/contact",
+        "CUSTOM_FOOTER": _footer(settings.site.company or settings.site.name, settings.site_url),
         "TRUST_PROXY": "1",
         MONGO_URI: settings.mongo_uri or "",
         "ENDPOINTS": "custom,agents",
@@ -91,6 +94,12 @@ def _shut(settings: Settings) -> dict[str, str]:
         "SEARCH": "false",
         "NO_INDEX": "true",
     }
+
+
+def _footer(name: str, site: str) -> str:
+    """Markdown; LibreChat adds the privacy policy and the terms, which librechat.yaml names."""
+    text = MARKS.sub(lambda mark: f"&#{ord(mark[0])};", name)
+    return f"[{text}]({site})"
 
 
 def _quoted(name: str, value: str) -> str:

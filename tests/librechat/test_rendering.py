@@ -43,6 +43,7 @@ SCHEMA: dict[str, Any] = {
     "balance": {"enabled": bool},
     "transactions": {"enabled": bool},
     "memory": {"disabled": bool},
+    "speech": {"speechTab": {"speechToText": bool, "textToSpeech": bool}},
     "fileStrategy": str,
     "secureImageLinks": bool,
     "includedTools": list,
@@ -121,7 +122,8 @@ def test_prices_are_dollars_for_a_million_tokens_and_nobody_else_asks_for_the_us
     assert endpoint["apiKey"] == "${CHAT_SERVICE_KEY}"
     assert list(document["endpoints"]) == ["agents", "custom"]
     assert document["includedTools"] == ["calculator"], "any other tool asks somebody else"
-    nameless = ("speech", "webSearch", "mcpServers", "ocr", "actions", "summarization")
+    assert document["speech"] == {"speechTab": {"speechToText": False, "textToSpeech": False}}
+    nameless = ("webSearch", "mcpServers", "ocr", "actions", "summarization")
     assert not set(nameless) & set(document)
 
 
@@ -220,6 +222,24 @@ def test_people_sign_on_at_the_site_and_in_no_other_way(run: Run, home: Path) ->
         "ALLOW_SHARED_LINKS": "false",
         "ALLOW_SHARED_LINKS_PUBLIC": "false",
     }
+
+
+@pytest.mark.parametrize(
+    ("site", "footer"),
+    [
+        ({"name": "Example"}, "[Example](https://example.com)"),
+        (
+            {"name": "Example", "company": "A|B [and] Ørsted"},
+            "[A&#124;B &#91;and&#93; &#216;rsted](https://example.com)",
+        ),
+    ],
+)
+def test_the_footer_names_the_operator(home: Path, site: dict[str, str], footer: str) -> None:
+    config = home / "appliance.yaml"
+    config.write_text(json.dumps({"site": {"address": "https://example.com", **site}}))
+    settings = load_settings({"APPLIANCE_HOME": str(home), "APPLIANCE_CONFIG": str(config)})
+    text = environment(settings, secrets.read_chat(settings.secrets), secrets.read_librechat(settings.secrets))
+    assert f"CUSTOM_FOOTER='{footer}'" in text.splitlines()
 
 
 def test_an_office_of_many_can_sign_on_within_a_minute(run: Run, home: Path) -> None:
