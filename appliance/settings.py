@@ -514,6 +514,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         stripe_webhook_secret=_webhook_secret(env.get(STRIPE_WEBHOOK_SECRET) or None, stripe_key),
         stripe_sandbox_port=_port_after(env, "STRIPE_SANDBOX_PORT", site_port, 1),
     )
+    _require_ports_apart(chosen)
     if chosen.is_live:
         _require_ready_to_sell(chosen, env)
     elif chosen.stripe_key is not None and chosen.site.address and not chosen.payments.practice:
@@ -522,6 +523,26 @@ def load_settings(env: Mapping[str, str]) -> Settings:
             " nothing: set payments.practice in appliance.yaml while you try it out, and let nobody else sign up"
         )
     return chosen
+
+
+def _require_ports_apart(settings: Settings) -> None:
+    """The chat's, which are not all listened on by `up` itself, which would notice."""
+    here = settings.librechat
+    if here is None:
+        return
+    tried = {} if settings.site.address else {"CHAT_PORT": here.tls_port, "SIGN_ON_PORT": here.sign_on_port}
+    ports = {
+        "PORT": settings.port,
+        "SITE_PORT": settings.site_port,
+        **({"STRIPE_SANDBOX_PORT": settings.stripe_sandbox_port} if settings.sandbox else {}),
+        "LIBRECHAT_PORT": here.port,
+        **tried,
+        "MONGO_PORT": here.mongo_port,
+    }
+    first: dict[int, str] = {}
+    for name, port in ports.items():
+        if port and first.setdefault(port, name) != name:
+            raise SettingsError(f"{name}: {port} is {first[port]}'s already; choose another")
 
 
 def _require_ready_to_sell(settings: Settings, env: Mapping[str, str]) -> None:

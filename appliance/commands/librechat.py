@@ -1,6 +1,7 @@
 """``appliance librechat``: the chat that customers use on the same account."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -19,9 +20,16 @@ from appliance.secrets import SecretsError
 from appliance.settings import MONGO_URI, SettingsError
 from billing.clock import system_clock
 from billing.customers.accounts import Account, Entry, record
+from billing.database.db import Database
 from billing.database.purposes import CHAT
+from billing.errors import BillingError
 from billing.ledger.holds import has_hold
 from billing.prices.rates import Prices, price_list
+
+QUIET_SECONDS = 600
+LOOK_SECONDS = 1.0
+LOOKS = 2
+"""An agent asks again once its tool is done, and LibreChat writes an answer down once it is over."""
 
 app = typer.Typer(help="LibreChat, where customers chat on the same account.", no_args_is_help=True)
 
@@ -50,6 +58,34 @@ def render(
         typer.echo(f"{' and '.join(changed)} in {into}: new; LibreChat reads them when it starts")
     else:
         typer.echo(f"{into}: as it was")
+
+
+@app.command()
+def quiet(
+    seconds: Annotated[int, typer.Option(help="The most to wait.", min=0, max=86400)] = QUIET_SECONDS,
+) -> None:
+    """Wait until no answer runs in the chat: a moment to start LibreChat again, which breaks them off."""
+    chosen = settings_of_first_node()
+
+    async def wait() -> bool:
+        database = Database(chosen.sqlalchemy_url, application_name="appliance-cli", pool_size=1)
+        until, looks = time.monotonic() + seconds, 0
+        try:
+            while looks < LOOKS:
+                async with database.begin() as connection:
+                    looks = 0 if await has_hold(connection, None, CHAT) else looks + 1
+                if looks < LOOKS and time.monotonic() >= until:
+                    return False
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            await database.close()
+        return True
+
+    try:
+        is_quiet = asyncio.run(wait())
+    except BillingError as error:
+        raise fail(str(error)) from None
+    typer.echo("no answer runs in the chat" if is_quiet else f"after {seconds} s answers still run in the chat")
 
 
 @app.command()

@@ -48,7 +48,7 @@ class Keeper:
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
-        self._renewed = False
+        self._renewed = ""
         self.dependants: list[Keeper] = []
         for need in part.needs:
             need.dependants.append(self)
@@ -87,8 +87,8 @@ class Keeper:
             for dependant in self.dependants:
                 dependant.renew()
             if self._renewed:
-                self._renewed = False
-                self._say(f"{self.part.name} is started again with what it runs on")
+                self._say(f"{self.part.name} is started again with {self._renewed}")
+                self._renewed = ""
                 continue
             quick_failures = 1 if time.monotonic() - started > STABLE_SECONDS else quick_failures + 1
             pause = 0.0 if quick_failures == 1 else min(BACKOFF_MOST_SECONDS, 2.0 ** (quick_failures - 2))
@@ -105,10 +105,10 @@ class Keeper:
                 self.gave_up.set()
             await asyncio.sleep(pause)
 
-    def renew(self) -> None:
-        """End the part at once: what it runs on has died, and it may wait for that for ever."""
+    def renew(self, new: str = "what it runs on") -> None:
+        """End the part at once, to start it with what is new: what has died it may wait for for ever."""
         if self._process is not None and self._process.returncode is None:
-            self._renewed = True
+            self._renewed = new
             self._process.kill()
 
     async def _live_once(self) -> str:

@@ -219,7 +219,7 @@ class System:
         here = self.settings.librechat
         chat = None if here is None else asyncio.create_task(self.prepare_chat(here))
         try:
-            await self._start_all_but_the_chat(first_start=first_start)
+            await self._start_all_but_the_chat(chat, first_start=first_start)
             if here is not None and chat is not None and await chat:
                 started = await self._start_chat(here)
                 if started is not None:
@@ -229,7 +229,7 @@ class System:
                 chat.cancel()
                 await asyncio.gather(chat, return_exceptions=True)
 
-    async def _start_all_but_the_chat(self, *, first_start: bool) -> None:
+    async def _start_all_but_the_chat(self, chat: asyncio.Task[bool] | None, *, first_start: bool) -> None:
         async with asyncio.TaskGroup() as group:
             model = group.create_task(self._prepare_models())
             ray = group.create_task(self.start_ray())
@@ -241,7 +241,8 @@ class System:
         self.board.refresh()
         seconds = f"{time.monotonic() - self.started_at:.0f} s"
         headline = f"ready after {seconds}" if ready else f"started in {seconds}, but no model answers yet"
-        self.screen.say(*welcome(self.settings, self.url, headline, first_start=first_start))
+        comes = chat is not None and not (chat.done() and not chat.result())
+        self.screen.say(*welcome(self.settings, self.url, headline, first_start=first_start, chat_comes=comes))
 
     async def tick(self) -> None:
         """What has to be looked at once a second."""
@@ -350,23 +351,27 @@ class System:
         for folder in (self.settings.chat.uploads, self.settings.chat.images):
             Path(folder).mkdir(parents=True, exist_ok=True)
         step = self.screen.step("chat", "installing what LibreChat runs on")
+        if not await self._are_free(step, LIBRECHAT_PORT=here.port, MONGO_PORT=here.mongo_port):
+            return False
         log = self.settings.logs / "chat-install.log"
         if await self._run_once("chat-install", install_command(self.settings), log) != 0:
             self._no_chat(step, f"{last_line(log)} (log: {log})")
             return False
         if here.mongo_port:
             step.update("starting a database to try it with")
-            if await accepts(ALONE, here.mongo_port):
-                self._no_chat(
-                    step, f"port {here.mongo_port} is taken by another program: choose another MONGO_PORT"
-                )
-                return False
             try:
                 await self._wait(self.keep(mongo_part(self.settings, here, self.env)))
             except StartError as error:
                 self._no_chat(step, str(error))
                 return False
         step.done("Node and a database to try it with are there" if here.mongo_port else "Node is there")
+        return True
+
+    async def _are_free(self, step: Step, **ports: int) -> bool:
+        for name, port in ports.items():
+            if port and await accepts(ALONE, port):
+                self._no_chat(step, f"port {port} is taken by another program: choose another {name}")
+                return False
         return True
 
     def _no_chat(self, step: Step, why: str) -> None:
@@ -378,8 +383,7 @@ class System:
         step = self.screen.step("chat", "waiting for the models")
         while self.board.any_starts():
             await asyncio.sleep(POLL_SECONDS)
-        if await accepts(ALONE, here.port):
-            self._no_chat(step, f"port {here.port} is taken by another program: choose another LIBRECHAT_PORT")
+        if not await self._are_free(step, LIBRECHAT_PORT=here.port):
             return None
         step.update("starting LibreChat")
         if (problem := await self.render_chat()) is not None:
@@ -413,9 +417,15 @@ class System:
                 if (problem := await self.render_chat()) is not None:
                     self.screen.say(f"the chat's models and prices stay as they were: {problem}")
                 elif texts(self.settings) != before:
-                    librechat.renew()
+                    await self.wait_for_quiet_chat()
+                    librechat.renew("other models or prices")
                 known = now
             await asyncio.sleep(CHAT_LOOK_SECONDS)
+
+    async def wait_for_quiet_chat(self) -> None:
+        """Nobody's answer is to be broken off by a start that can wait a few minutes."""
+        log = self.settings.logs / "librechat-quiet.log"
+        await self._run_once("librechat-quiet", (*APPLIANCE, "librechat", "quiet"), log)
 
     async def _start_database(self) -> None:
         step = self.screen.step("database", "starting")

@@ -11,11 +11,18 @@ from appliance.settings import Settings
 QUESTION = "What is the capital of France?"
 
 
-def welcome(settings: Settings, url: str, headline: str, *, first_start: bool) -> list[str]:
-    """The key itself is printed at the first start only; later it is in demo.env."""
+def welcome(
+    settings: Settings, url: str, headline: str, *, first_start: bool, chat_comes: bool = False
+) -> list[str]:
+    """The key itself is printed at the first start only; later it is in demo.env.
+
+    ``chat_comes``: LibreChat is not there yet, as it starts last.
+    """
     file = _shown(settings.demo)
     key = _demo_key(settings.demo)
     lines = ["", headline, "", f"  {url}", f"  {settings.site_url} for people"]
+    if chat_comes:
+        lines.append(f"  {settings.chat.address} for chats, as soon as a line below says so")
     if link := _first_link(settings.first_link):
         lines.append(f"  {link} for you, the operator: choose your password there")
     if key is None or not settings.models:

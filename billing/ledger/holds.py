@@ -36,11 +36,12 @@ async def holds_before(
     return [Hold(**row) for row in (await connection.execute(query)).mappings()]
 
 
-async def has_hold(connection: AsyncConnection, account_id: int, purpose: str) -> bool:
-    """Whether a request by the account's key of that purpose is unresolved."""
+async def has_hold(connection: AsyncConnection, account_id: int | None, purpose: str) -> bool:
+    """Whether a request by the account's key of that purpose, or by anybody's, is unresolved."""
     hold, key = tables.hold, tables.api_key
     by_key = select(hold.c.request_id).join(key, key.c.id == hold.c.key_id)
-    query = select(by_key.where(hold.c.account_id == account_id, key.c.purpose == purpose).exists())
+    whose = () if account_id is None else (hold.c.account_id == account_id,)
+    query = select(by_key.where(key.c.purpose == purpose, *whose).exists())
     return bool((await connection.execute(query)).scalar_one())
 
 

@@ -1,11 +1,13 @@
 """A partner's model that uses a tool when it has one, which the sample model is too small for.
 
 ``python -m tests.chat_check.abacus --port 9000``. It has the calculator work out a sum, and says what came out.
+Asked to count, it counts for half a minute: time for something to happen meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 from typing import Any
 
@@ -14,6 +16,7 @@ from aiohttp import web
 MODEL = "abacus"
 KEY = "sk-of-the-abacus"
 SUM = "6*7"
+COUNT, COUNTED, COUNT_SECONDS = "Count slowly.", 120, 0.25
 PROMPT_TOKENS, COMPLETION_TOKENS = 20, 10
 
 
@@ -38,12 +41,19 @@ async def complete(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
     await answer.prepare(request)
     chunk = {**common, "object": "chat.completion.chunk"}
-    for delta, finish in ((message, None), ({}, reason)):
+    for delta, finish in ((message, None), *_counted(last), ({}, reason)):
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         await _write(answer, {**chunk, "choices": [choice]})
+        await asyncio.sleep(COUNT_SECONDS if "content" in delta else 0)
     await _write(answer, {**chunk, "choices": [], "usage": usage})
     await answer.write(b"data: [DONE]\n\n")
     return answer
+
+
+def _counted(last: dict[str, Any]) -> list[tuple[dict[str, Any], None]]:
+    if COUNT not in str(last["content"]):
+        return []
+    return [({"content": f" {number}"}, None) for number in range(1, COUNTED + 1)]
 
 
 async def _write(answer: web.StreamResponse, event: dict[str, Any]) -> None:

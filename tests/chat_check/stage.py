@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import yaml
@@ -42,6 +43,8 @@ class Stage:
     settings: Settings
     ready_seconds: float
     """From `appliance up` to LibreChat's answer."""
+    models: Mapping[str, str]
+    """The environment of a command that reads the models."""
 
     @property
     def site(self) -> str:
@@ -58,6 +61,28 @@ class Stage:
     def new_chat(self) -> None:
         self.page.goto(f"{self.chat}/c/new")
         self.page.wait_for_selector(PROMPT)
+
+    def choose(self, model: str) -> None:
+        self.page.get_by_test_id("model-selector-button").click()
+        self.page.locator("[role=combobox]:focus").fill(model)
+        self.page.get_by_role("option", name=model).first.click()
+
+    def offer(self, model: str) -> None:
+        """One more of the partner's, while the system runs."""
+        file = Path(self.models["APPLIANCE_MODELS"])
+        document = yaml.safe_load(file.read_text())
+        document["models"].append({**document["models"][-1], "id": model})
+        file.write_text(yaml.safe_dump(document))
+        self.system.appliance("models", "apply", env=self.models)
+
+    def answers(self) -> bool:
+        """Whether LibreChat does."""
+        assert self.settings.librechat is not None
+        try:
+            with urlopen(f"http://127.0.0.1:{self.settings.librechat.port}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def ask(self, text: str) -> Locator:
         """The answer, which has not begun to be there when this returns."""
@@ -116,7 +141,7 @@ def staged() -> Iterator[Stage]:
             context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 860})
             page = context.new_page()
             page.set_default_timeout(PATIENCE_SECONDS * 1000)
-            stage = Stage(system, page, settings, seconds)
+            stage = Stage(system, page, settings, seconds, models_env)
             _sign_up(stage)
             yield stage
     finally:

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator
 
 from tests.browser.sample import PASSWORD
 from tests.chat_check import abacus, books
-from tests.chat_check.stage import EMAIL, PATIENCE_SECONDS, PROMPT, TALK, WORDS, Stage
+from tests.chat_check.stage import ANSWER, EMAIL, PATIENCE_SECONDS, PROMPT, TALK, WORDS, Stage
 from tests.scenarios.nowhere import dump, files_with
 from tests.scenarios.system import books_balance
 
@@ -21,6 +21,7 @@ REASON = "the key was shared"
 PIECES = 12
 """So often an answer is to be seen to grow."""
 TRIES = 5
+NEW_MODEL = "another"
 UNTITLED = ("", "New Chat", "Untitled")
 POLL_SECONDS = 0.05
 
@@ -71,6 +72,18 @@ def title(stage: Stage) -> str:
     return f"the list of conversations calls it {found!r}"
 
 
+def ours(stage: Stage) -> str:
+    """What LibreChat would show by itself."""
+    page = stage.page
+    page.get_by_title("Copy to clipboard").first.wait_for()
+    assert page.get_by_title("Read aloud").count() == page.locator("#audio-recorder").count() == 0
+    footer = page.get_by_role("contentinfo").inner_text()
+    assert "LibreChat" not in footer, footer
+    links = {link.get_attribute("href") for link in page.get_by_role("contentinfo").get_by_role("link").all()}
+    assert links == {stage.settings.site_url + path for path in ("", "/privacy", "/terms")}
+    return f"no button to dictate or to read aloud; at the foot of the page: {' · '.join(footer.split(chr(10)))}"
+
+
 def stop(stage: Stage) -> str:
     answer = _one_that_goes_on(stage)
     stage.stop()
@@ -107,6 +120,31 @@ def agent(stage: Stage) -> str:
     return (
         f"LibreChat's calculator worked out {abacus.SUM}: {len(charged)} requests, each charged as it was billed"
     )
+
+
+def renewal(stage: Stage) -> str:
+    """As `appliance models apply` does it, while somebody's answer runs."""
+    stage.new_chat()
+    stage.choose(abacus.MODEL)
+    answer = stage.ask(abacus.COUNT)
+    _wait_for_text(answer, "1 2 3")
+    first = stage.system.processes("librechat")[-1]
+    began = time.monotonic()
+    stage.offer(NEW_MODEL)
+    _wait_for_text(answer, f"{abacus.COUNTED - 1} {abacus.COUNTED}")
+    seconds = time.monotonic() - began
+    assert first.is_running(), "it was broken off"
+    assert NEW_MODEL in (stage.settings.librechat_home / "librechat.yaml").read_text()
+    until = time.monotonic() + PATIENCE_SECONDS
+    while first.is_running() or not stage.answers():
+        assert time.monotonic() < until, "LibreChat did not start again"
+        time.sleep(POLL_SECONDS)
+    again = time.monotonic() - began - seconds
+    stage.page.reload()
+    _wait_for_text(stage.page.locator(ANSWER).last, f"{abacus.COUNTED - 1} {abacus.COUNTED}")
+    stage.new_chat()
+    stage.choose(NEW_MODEL)
+    return f"an answer went on for {seconds:.0f} s; {again:.0f} s after it LibreChat was there with the new model"
 
 
 def charge(stage: Stage) -> str:
@@ -241,8 +279,10 @@ STEPS = (
     Step("a customer comes from the site to the chat without a second password", sign_on),
     Step("an answer is streamed", stream),
     Step("the conversation gets a title", title),
+    Step("what is shown is the operator's, and what asks others is off", ours),
     Step("an answer is stopped", stop),
     Step("an agent uses a tool", agent),
+    Step("a new model waits for the answers that run", renewal),
     Step("all of it is charged to the person, to the token", charge),
     Step("signing out ends both", sign_out),
     Step("a suspended account is told so by the next message", suspension),

@@ -175,6 +175,23 @@ async def test_whoever_asks_for_it_has_their_chats_deleted_and_keeps_the_account
     assert (last.action, last.reason) == ("chats deleted", "asked by mail")
 
 
+async def test_a_quiet_moment_of_the_chat_is_waited_for_and_not_for_ever(chatting: Chatting) -> None:
+    ada, _ = await two_people(chatting)
+    await Chat(chatting.house).sign_on(ada)
+    number = await chatting.account_of("ada@example.com")
+    settings = chatting.house.settings
+    env = {"APPLIANCE_HOME": str(settings.home), "DATABASE_URL": settings.sqlalchemy_url}
+    asked = ("librechat", "quiet", "--seconds")
+    async with chatting.house.database.begin() as connection:
+        await connection.execute(insert(hold).values(**await running(connection, number)))
+    busy = await asyncio.to_thread(CliRunner(env=env).invoke, app, (*asked, "1"))
+    assert (busy.exit_code, busy.output) == (0, "after 1 s answers still run in the chat\n")
+    waiting = asyncio.create_task(asyncio.to_thread(CliRunner(env=env).invoke, app, (*asked, "60")))
+    async with chatting.house.database.begin() as connection:
+        await connection.execute(delete(hold))
+    assert (await waiting).output == "no answer runs in the chat\n"
+
+
 async def test_a_download_is_whole_or_it_is_none(chatting: Chatting, caplog: pytest.LogCaptureFixture) -> None:
     await two_people(chatting)
     away = with_chat(chatting.house, NOBODY + "?serverSelectionTimeoutMS=200", chatting.uploads).browser()

@@ -38,6 +38,7 @@ from appliance.supervisor.keeper import Part
 from appliance.supervisor.launch import Listeners, System, up
 from appliance.supervisor.screen import Screen
 from appliance.supervisor.system import base_environment, plan_ray
+from appliance.supervisor.welcome import welcome
 from billing.prices.rates import Prices
 from serving.client.published import Directory
 
@@ -129,6 +130,21 @@ class TestSettings:
         config.write_text(json.dumps({"site": {"address": site}, "chat": {"address": chat}}))
         with pytest.raises(SettingsError, match=message):
             up(load_settings(given(tmp_path, source, APPLIANCE_CONFIG=str(config), MONGO_URI=mongo)), {})
+
+    @pytest.mark.parametrize(
+        ("env", "message"),
+        [
+            ({"LIBRECHAT_PORT": "chat"}, "LIBRECHAT_PORT: a number from 0 to 65535"),
+            ({"LIBRECHAT_PORT": "8003"}, "CHAT_PORT: 8003 is LIBRECHAT_PORT's already"),
+            ({"PORT": "3079"}, "LIBRECHAT_PORT: 3080 is SITE_PORT's already"),
+            ({"MONGO_PORT": "8002"}, "MONGO_PORT: 8002 is STRIPE_SANDBOX_PORT's already"),
+        ],
+    )
+    def test_a_port_is_a_number_and_nobody_elses(
+        self, tmp_path: Path, source: Path, env: dict[str, str], message: str
+    ) -> None:
+        with pytest.raises(SettingsError, match=message):
+            load_settings(given(tmp_path, source, **env))
 
     def test_a_chat_elsewhere_needs_a_way_to_what_it_holds_of_people(self, tmp_path: Path) -> None:
         config = tmp_path / "appliance.yaml"
@@ -228,16 +244,24 @@ class TestSystem:
         assert "no chat: mongo does not start, see" in printed.getvalue()
         await prepared.stop()
 
-    async def test_another_program_on_the_databases_port_is_not_taken_for_it(
-        self, prepared: System, printed: StringIO
+    @pytest.mark.parametrize("taken", ["port", "mongo_port"])
+    async def test_another_program_on_its_port_or_the_databases_is_not_taken_for_it(
+        self, prepared: System, printed: StringIO, taken: str
     ) -> None:
         with listening() as stranger:
             port = stranger.getsockname()[1]
             assert prepared.settings.librechat is not None
-            here = replace(prepared.settings.librechat, mongo_port=port)
+            here = replace(prepared.settings.librechat, **{taken: port})
             assert not await prepared.prepare_chat(here)
-        assert f"no chat: port {port} is taken by another program" in printed.getvalue()
+        variable = {"port": "LIBRECHAT_PORT", "mongo_port": "MONGO_PORT"}[taken]
+        assert f"no chat: port {port} is taken by another program: choose another {variable}" in printed.getvalue()
         assert not prepared.keepers
+
+    @pytest.mark.parametrize("comes", [True, False])
+    async def test_the_chat_is_not_promised_before_it_answers(self, prepared: System, comes: bool) -> None:
+        lines = welcome(prepared.settings, prepared.url, "ready after 9 s", first_start=True, chat_comes=comes)
+        said = [line for line in lines if prepared.settings.chat.address in line]
+        assert said == [f"  {prepared.settings.chat.address} for chats, as soon as a line below says so"] * comes
 
     async def test_the_folders_of_files_are_there_before_somebody_uploads(
         self, prepared: System, monkeypatch: pytest.MonkeyPatch
@@ -250,8 +274,8 @@ class TestSystem:
         assert (Path(chat.uploads).is_dir(), Path(chat.images).is_dir()) == (True, True)
         await prepared.stop()
 
-    async def test_other_models_are_written_and_librechat_starts_again_with_them(
-        self, prepared: System, monkeypatch: pytest.MonkeyPatch
+    async def test_other_models_are_written_and_librechat_starts_again_with_them_once_no_answer_runs(
+        self, prepared: System, monkeypatch: pytest.MonkeyPatch, printed: StringIO
     ) -> None:
         monkeypatch.setattr(launch, "CHAT_LOOK_SECONDS", 0.01)
         home, looked = prepared.settings.librechat_home, list[str]()
@@ -262,7 +286,14 @@ class TestSystem:
             (home / "librechat.yaml").write_text(" ".join(known).replace("unpriced", "").strip())
             looked.append(" ".join(known))
 
+        asked, quiet = asyncio.Event(), asyncio.Event()
+
+        async def until_quiet() -> None:
+            asked.set()
+            await quiet.wait()
+
         monkeypatch.setattr(prepared, "render_chat", render)
+        monkeypatch.setattr(prepared, "wait_for_quiet_chat", until_quiet)
         publish(prepared.settings, "smollm2")
         await render()
         librechat = prepared.keep(
@@ -275,7 +306,11 @@ class TestSystem:
         await until(lambda: looked[-1] == "smollm2 unpriced")
         assert prepared.mains["librechat"] == first, "nothing in the files is new"
         publish(prepared.settings, "another", "smollm2")
+        await asked.wait()
+        assert prepared.mains["librechat"] == first, "an answer runs"
+        quiet.set()
         await until(lambda: prepared.mains.get("librechat", first) != first)
+        assert "librechat is started again with other models or prices" in printed.getvalue()
         keeping.cancel()
         await prepared.stop()
 
