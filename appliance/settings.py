@@ -28,6 +28,8 @@ STRIPE_API_KEY = "STRIPE_API_KEY"
 STRIPE_WEBHOOK_PATH = "/stripe/webhook"
 """Of the site: where Stripe tells what has happened."""
 STRIPE_WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 -- the name of a variable
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+"""What LIBRECHAT_SOURCE may be besides a folder."""
 LIBRECHAT_PORT = 3080
 """LibreChat's own choice."""
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -115,6 +117,8 @@ class LibreChatHere:
     """
 
     source: Path
+    archive: Path | None
+    """What ``source`` is unpacked from, if it is; people's files are then beside it."""
     port: int
     tls_port: int
     sign_on_port: int
@@ -123,6 +127,16 @@ class LibreChatHere:
     @property
     def address(self) -> str:
         return f"https://localhost:{self.tls_port}"
+
+    @property
+    def uploads(self) -> Path:
+        return self.source / "uploads" if self.archive is None else self.source.parent / "uploads"
+
+    @property
+    def images(self) -> Path:
+        if self.archive is not None:
+            return self.source.parent / "images"
+        return self.source / "client" / "public" / "images"
 
     @property
     def mongo_uri(self) -> str:
@@ -480,7 +494,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
     except PlansError as error:
         raise SettingsError(f"{plans_file.name}: {error}") from None
     chosen = Settings(
-        home=Path(env.get("APPLIANCE_HOME") or "var").resolve(),
+        home=(home := Path(env.get("APPLIANCE_HOME") or "var").resolve()),
         host=env.get("HOST") or "127.0.0.1",
         port=(port := _port("PORT", env.get("PORT") or "8000")),
         site_port=(site_port := _port("SITE_PORT", env.get("SITE_PORT") or str(port and port + 1))),
@@ -492,7 +506,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
         ray=parsed.ray,
         billing=parsed.billing,
         site=parsed.site,
-        librechat=(librechat := _librechat(env, site_port)),
+        librechat=(librechat := _librechat(env, home, site_port)),
         chat=(chat := _chat(parsed.chat, parsed.site, librechat)),
         review=parsed.review,
         mail=parsed.mail,
@@ -560,13 +574,16 @@ def _require_ready_to_sell(settings: Settings, env: Mapping[str, str]) -> None:
         raise SettingsError(f"appliance.yaml: seller.{lacks[0]}: with a live key, receipts need it by law")
 
 
-def _librechat(env: Mapping[str, str], site_port: int) -> LibreChatHere | None:
+def _librechat(env: Mapping[str, str], home: Path, site_port: int) -> LibreChatHere | None:
     if env.get("CHAT") not in (None, "", "1"):
         raise SettingsError("CHAT: 1 is expected, to start LibreChat here, or nothing")
     if not env.get("CHAT"):
         return None
+    named = Path(env.get("LIBRECHAT_SOURCE") or "librechat").resolve()
+    is_archive = named.name.endswith(ARCHIVES) and not named.is_dir()
     return LibreChatHere(
-        source=Path(env.get("LIBRECHAT_SOURCE") or "librechat").resolve(),
+        source=home / "librechat" / "source" if is_archive else named,
+        archive=named if is_archive else None,
         port=_port("LIBRECHAT_PORT", env.get("LIBRECHAT_PORT") or str(site_port and LIBRECHAT_PORT)),
         tls_port=_port_after(env, "CHAT_PORT", site_port, 2),
         sign_on_port=_port_after(env, "SIGN_ON_PORT", site_port, 3),
@@ -584,8 +601,8 @@ def _chat(section: ChatSettings, site: SiteSettings, here: LibreChatHere | None)
     return msgspec.structs.replace(
         section,
         address=section.address or here.address,
-        uploads=section.uploads or str(here.source / "uploads"),
-        images=section.images or str(here.source / "client" / "public" / "images"),
+        uploads=section.uploads or str(here.uploads),
+        images=section.images or str(here.images),
     )
 
 

@@ -40,6 +40,13 @@ def install_command(settings: Settings) -> tuple[str, ...]:
     )
 
 
+def unpack_command(settings: Settings, archive: Path) -> tuple[str, ...]:
+    """Makes LibreChat's folder of the archive, or does nothing."""
+    module = "appliance.librechat.running.unpack"
+    folders = (str(settings.librechat_home), settings.chat.uploads, settings.chat.images)
+    return (sys.executable, "-m", module, str(archive), *folders)
+
+
 def mongo_part(settings: Settings, here: LibreChatHere, env: Mapping[str, str]) -> Part:
     """Reached from this machine alone."""
     port = here.mongo_port

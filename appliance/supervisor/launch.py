@@ -19,11 +19,11 @@ from typing import ClassVar
 
 from appliance import secrets
 from appliance.librechat.rendering import rendered_by, texts
-from appliance.librechat.running.release import ReleaseError, check
+from appliance.librechat.running.release import WHERE_TO_GET_IT, ReleaseError, check
 from appliance.postgres import Cluster, PostgresError, embedded
 from appliance.settings import MAIL_PASSWORD, MONGO_URI, LibreChatHere, Settings, SettingsError
 from appliance.supervisor.census import Census, leftovers
-from appliance.supervisor.chat import install_command, librechat_part, mongo_part, open_chat
+from appliance.supervisor.chat import install_command, librechat_part, mongo_part, open_chat, unpack_command
 from appliance.supervisor.instance import listen, only_instance, url_of
 from appliance.supervisor.keeper import Keeper, Part
 from appliance.supervisor.logs import last_line, rotate
@@ -84,6 +84,10 @@ def up(settings: Settings, inherited: Mapping[str, str]) -> int:
 def _require_a_librechat(settings: Settings, here: LibreChatHere) -> None:
     if settings.site.address and here.mongo_port:
         raise SettingsError(f"{MONGO_URI}: a chat for others than this machine needs a MongoDB of yours")
+    if here.archive is not None:
+        if not here.archive.is_file():
+            raise SettingsError(f"LIBRECHAT_SOURCE: {here.archive} is not there: {WHERE_TO_GET_IT}")
+        return
     try:
         check(here.source)
     except ReleaseError as error:
@@ -350,9 +354,12 @@ class System:
         self.settings.librechat_home.mkdir(mode=0o700, exist_ok=True)  # what people write is in there
         for folder in (self.settings.chat.uploads, self.settings.chat.images):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        step = self.screen.step("chat", "installing what LibreChat runs on")
+        step = self.screen.step("chat", "looking for what LibreChat runs on")
         if not await self._are_free(step, LIBRECHAT_PORT=here.port, MONGO_PORT=here.mongo_port):
             return False
+        if here.archive is not None and not await self._unpack_chat(step, here.archive):
+            return False
+        step.update("installing what LibreChat runs on")
         log = self.settings.logs / "chat-install.log"
         if await self._run_once("chat-install", install_command(self.settings), log) != 0:
             self._no_chat(step, f"{last_line(log)} (log: {log})")
@@ -366,6 +373,15 @@ class System:
                 return False
         step.done("Node and a database to try it with are there" if here.mongo_port else "Node is there")
         return True
+
+    async def _unpack_chat(self, step: Step, archive: Path) -> bool:
+        log = self.settings.logs / "chat-unpack.log"
+        self.watched[step] = log
+        code = await self._run_once("chat-unpack", unpack_command(self.settings, archive), log)
+        del self.watched[step]
+        if code != 0:
+            self._no_chat(step, f"{last_line(log)} (log: {log})")
+        return code == 0
 
     async def _are_free(self, step: Step, **ports: int) -> bool:
         for name, port in ports.items():

@@ -131,7 +131,8 @@ def _where_the_chat_is(here: LibreChatHere) -> dict[str, str]:
         "SIGN_ON_PORT": here.sign_on_port,
         "MONGO_PORT": here.mongo_port,
     }
-    return {"LIBRECHAT_SOURCE": str(here.source), **{name: str(port) for name, port in ports.items()}}
+    named = here.archive or here.source
+    return {"LIBRECHAT_SOURCE": str(named), **{name: str(port) for name, port in ports.items()}}
 
 
 def without_billing(env: Mapping[str, str]) -> dict[str, str]:

@@ -96,6 +96,10 @@ class TestWhichLibreChat:
         with pytest.raises(ReleaseError, match=r"source/\.env would be read by LibreChat"):
             check(source)
 
+    def test_the_empty_ones_of_its_container_image_set_nothing(self, source: Path) -> None:
+        (source / ".env").touch()
+        check(source)
+
     def test_up_starts_nothing_without_one(self, tmp_path: Path) -> None:
         settings = load_settings(given(tmp_path, tmp_path / "nowhere"))
         with pytest.raises(SettingsError, match=r"LIBRECHAT_SOURCE: .*nowhere holds no LibreChat"):
