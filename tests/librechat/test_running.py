@@ -452,6 +452,7 @@ class TestProcess:
             assert await asyncio.wait_for(running, 20) == 0
         env = json.loads(told.read_text())
         assert env["NODE_EXTRA_CA_CERTS"] == str(files.certificate)
+        assert env["NODE_USE_SYSTEM_CA"] == "1", "a proxy's certificate may be of the operator's own authority"
         assert env["NODE_ENV"] == "production"
         assert "STRIPE_API_KEY" not in env
         assert log[0] == f"waiting for {issuer}{DISCOVERY}: status 404"

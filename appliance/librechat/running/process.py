@@ -26,6 +26,8 @@ LINE_BYTES = 1 << 20
 """Of a longer line of its log the end is not read."""
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What LibreChat gets of our own environment: nobody's keys."""
+TRUSTS = {"NODE_USE_SYSTEM_CA": "1"}
+"""Node would else know its own list of authorities alone, and none of the operator's that this machine knows."""
 TELLS_NOBODY = {
     "SCARF_ANALYTICS": "false",
     "DO_NOT_TRACK": "1",
@@ -106,12 +108,12 @@ async def _issuer_answers(issuer: str, tls: Tls | None, say: Callable[[str], Non
 
 async def _run_server(chat: LibreChat, stopping: asyncio.Task[bool], say: Callable[[str], None]) -> int:
     own = {name: value for name, value in os.environ.items() if name in INHERITED}
-    trusts = {} if chat.tls is None else {"NODE_EXTRA_CA_CERTS": str(chat.tls.certificate)}
+    ours = {} if chat.tls is None else {"NODE_EXTRA_CA_CERTS": str(chat.tls.certificate)}
     process = await asyncio.create_subprocess_exec(
         chat.node,
         SERVER,
         cwd=chat.folder,
-        env={**own, **chat.env, **QUIET, **TELLS_NOBODY, **trusts},
+        env={**own, **chat.env, **QUIET, **TELLS_NOBODY, **TRUSTS, **ours},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
