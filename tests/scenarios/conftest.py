@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from secantus import SecantusDBServer
 
 from tests.ports import free_port
 from tests.scenarios.system import System, running
 
 PARTNERS_KEY = "sk-of-the-operator"
 CHAT = "https://chat.example"
-MONGO = "mongodb://127.0.0.1:1/LibreChat"
-"""Nobody is there, and nobody's account is deleted here."""
 """Where customers would find it: what it asks comes from the tests."""
+MONGO = "mongodb://127.0.0.1:1/LibreChat"
+"""Nobody is there: no account is deleted."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,14 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def system(prepared_models: Path) -> Iterator[System]:
+def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the chat's database."""
+    with SecantusDBServer(storage_path=str(tmp_path_factory.mktemp("mongo"))) as server:
+        yield f"{server.uri}LibreChat"
+
+
+@pytest.fixture(scope="session")
+def system(prepared_models: Path, mongo: str) -> Iterator[System]:
     """A system that was started once and is ready."""
-    with started(prepared_models) as system:
+    with started(prepared_models, mongo) as system:
         yield system
 
 
 @contextmanager
-def started(models: Path, **ray: str) -> Iterator[System]:
+def started(models: Path, mongo: str = MONGO, **ray: str) -> Iterator[System]:
     """Not below pytest's own folder, which each pytest that starts closes to every other user, PostgreSQL's too.
 
     ``ray`` is what appliance.yaml says of it besides its port.
@@ -43,7 +51,7 @@ def started(models: Path, **ray: str) -> Iterator[System]:
         (Path(home) / "models").symlink_to(models)
         config = Path(home) / "appliance.yaml"
         config.write_text(yaml.safe_dump({"ray": {"port": free_port(), **ray}, "chat": {"address": CHAT}}))
-        with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config), "MONGO_URI": MONGO}) as system:
+        with running(Path(home), free_port(), {"APPLIANCE_CONFIG": str(config), "MONGO_URI": mongo}) as system:
             system.wait_until_ready()
             yield system
 

@@ -23,13 +23,13 @@ from joserfc.errors import InvalidKeyIdError
 from joserfc.jwk import KeySet
 
 from appliance import secrets
+from billing.clock import Clock
 from tests.ports import free_port
 from tests.web.chatting import CALLBACK
 from tests.web.conftest import ADDRESS, House
 
 NODE_FOLDER = "OPENID_CLIENT_FOLDER"
 """The variable that names where openid-client is installed, by ``make clients ARGS=openid-client``."""
-DISCOVERY = f"{ADDRESS}/.well-known/openid-configuration"
 
 
 class NotTaken(Exception):
@@ -69,33 +69,45 @@ class OpenIdClient(Protocol):
 
 
 class Authlib:
-    """Authlib's client, within this process."""
+    """Authlib's client, within this process. ``transport`` is to a site that is within it, too."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._transport = httpx2.ASGITransport(house.site.app)
+    def __init__(
+        self,
+        secret: str,
+        issuer: str,
+        callback: str,
+        clock: Clock,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._issuer = issuer
+        self._callback = callback
+        self._clock = clock
+        self._transport = transport
         self._keys: KeySet | None = None
         self._nonce = self._state = self._verifier = ""
-        self._client = self._with(secrets.read_chat(house.settings.secrets).client_secret)
+        self._client = self._with(secret)
 
     def _with(self, secret: str) -> AsyncOAuth2Client:
         return AsyncOAuth2Client(
-            "librechat", secret, scope="openid profile email", redirect_uri=CALLBACK, code_challenge_method="S256",
-            transport=self._transport,
+            "librechat", secret, scope="openid profile email", redirect_uri=self._callback,
+            code_challenge_method="S256", transport=self._transport,
         )  # fmt: skip
+
+    async def _known(self) -> Any:
+        return await self._document(f"{self._issuer}/.well-known/openid-configuration")
 
     async def _document(self, url: str) -> Any:
         return (await self._client.request("GET", url, withhold_token=True)).json()
 
     async def ask(self, **more: str) -> str:
-        known = await self._document(DISCOVERY)
+        known = await self._known()
         self._verifier, self._nonce = generate_token(48), generate_token(20)
         asked = {"nonce": self._nonce, "code_verifier": self._verifier, **more}
         url, self._state = self._client.create_authorization_url(known["authorization_endpoint"], **asked)
         return str(url)
 
     async def redeem(self, callback: str, verifier: str = "") -> SignedOn:
-        known = await self._document(DISCOVERY)
+        known = await self._known()
         told = {"authorization_response": callback, "state": self._state}
         try:
             made = await self._client.fetch_token(
@@ -106,7 +118,7 @@ class Authlib:
         return await self._checked(made, self._nonce)
 
     async def refresh(self, token: str) -> SignedOn:
-        known = await self._document(DISCOVERY)
+        known = await self._known()
         try:
             made = await self._client.refresh_token(known["token_endpoint"], refresh_token=token)
         except OAuthError as error:
@@ -114,7 +126,7 @@ class Authlib:
         return await self._checked(made, None)
 
     async def _checked(self, made: Any, nonce: str | None) -> SignedOn:
-        known = await self._document(DISCOVERY)
+        known = await self._known()
         if self._keys is None:
             self._keys = KeySet.import_key_set(await self._document(known["jwks_uri"]))
         try:
@@ -122,13 +134,13 @@ class Authlib:
         except InvalidKeyIdError:
             self._keys = KeySet.import_key_set(await self._document(known["jwks_uri"]))
             token = jwt.decode(made["id_token"], self._keys, algorithms=["RS256"])
-        options = {"iss": {"values": [known["issuer"]]}, "aud": {"values": ["librechat"]}}
+        options = {"iss": {"values": [self._issuer]}, "aud": {"values": ["librechat"]}}
         claims = CodeIDToken(token.claims, token.header, options, {"nonce": nonce, "client_id": "librechat"})
-        claims.validate(now=int(self._house.clock().timestamp()))
+        claims.validate(now=int(self._clock().timestamp()))
         return SignedOn(made["access_token"], made["refresh_token"], made["id_token"], dict(claims))
 
     async def userinfo(self, token: str, subject: str) -> Mapping[str, Any]:
-        known = await self._document(DISCOVERY)
+        known = await self._known()
         headers = {"authorization": f"Bearer {token}"}
         answer = await self._client.request(
             "GET", known["userinfo_endpoint"], headers=headers, withhold_token=True
@@ -139,7 +151,7 @@ class Authlib:
         return told
 
     async def end(self, hint: str, after: str) -> str:
-        known = await self._document(DISCOVERY)
+        known = await self._known()
         asked = urlencode({"id_token_hint": hint, "post_logout_redirect_uri": after})
         return f"{known['end_session_endpoint']}?{asked}"
 

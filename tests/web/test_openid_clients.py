@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 
+from appliance import secrets
 from appliance.identity.openid.signing import SIGNS
-from tests.web.conftest import CHAT, Browser, House
+from tests.web.chatting import CALLBACK
+from tests.web.conftest import ADDRESS, CHAT, Browser, House
 from tests.web.openid_clients import Authlib, NotTaken, OpenIdClient, SignedOn, node_client
 from tests.web.test_closed import account_of
 
@@ -13,7 +16,8 @@ from tests.web.test_closed import account_of
 @pytest.fixture(params=["authlib", pytest.param("openid-client", marks=pytest.mark.npm)])
 async def client(house: House, request: pytest.FixtureRequest) -> AsyncIterator[OpenIdClient]:
     if request.param == "authlib":
-        yield Authlib(house)
+        secret = secrets.read_chat(house.settings.secrets).client_secret
+        yield Authlib(secret, ADDRESS, CALLBACK, house.clock, httpx2.ASGITransport(house.site.app))
         return
     async with node_client(house) as node:
         yield node
