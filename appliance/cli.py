@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from appliance.commands import (
     plan,
     rate,
     refund,
+    settings_files,
     subscription,
     usage,
 )
@@ -27,6 +29,8 @@ from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 from appliance.settings import SettingsError
 from appliance.stripe_sandbox.settings import AfterRetries
+from appliance.supervisor.services import Service
+from appliance.systemd import Manager
 from billing.clock import system_clock
 
 app = typer.Typer(
@@ -51,6 +55,7 @@ for name, group in (
     ("ledger", ledger.app),
     ("books", books.app),
     ("librechat", librechat.app),
+    ("settings", settings_files.app),
 ):
     app.add_typer(group, name=name)
 app.command()(reconcile)
@@ -87,6 +92,41 @@ def join(
     except (AlreadyRunningError, AddressError, SettingsError) as error:
         raise fail(str(error)) from None
     raise typer.Exit(status)
+
+
+@app.command()
+def prepare(
+    first: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="On a further node: the first node's Ray.")
+    ] = None,
+    models: Annotated[
+        bool, typer.Option(help="Also convert or download the models now, which serving does otherwise.")
+    ] = False,
+) -> None:
+    """Make this machine ready for its services: folders, secrets, the database's newest version. Then it ends."""
+    from appliance.secrets import SecretsError
+    from appliance.supervisor.prepare import PrepareError
+    from appliance.supervisor.prepare import prepare as run
+    from billing.errors import Conflict
+
+    try:
+        run(settings(), first, typer.echo, with_models=models)
+    except SecretsError as error:
+        raise fail(f"{error}; on a further node, copy them from the first") from None
+    except (SettingsError, Conflict, PrepareError) as error:
+        raise fail(str(error)) from None
+
+
+@app.command("run")
+def run_part(part: Annotated[Service, typer.Argument(help="What `up` calls it.")]) -> None:
+    """Run one part as a service of systemd, which keeps it running. `appliance prepare` comes first."""
+    from appliance.supervisor.service import run
+    from appliance.supervisor.system import NotOursError
+
+    try:
+        run(part, settings(), os.environ)
+    except (SettingsError, NotOursError) as error:
+        raise fail(str(error)) from None
 
 
 @app.command()
@@ -189,8 +229,16 @@ def serving() -> None:
     chosen = settings()
     if chosen.ray_address is None:
         raise fail("RAY_ADDRESS is not set: `appliance up` starts Ray and sets it")
-    secret = secrets.read(chosen.secrets).cluster_secret
-    raise typer.Exit(asyncio.run(run_serving(chosen.home, secret, chosen.ray_address)))
+    secret, ray_address, began = secrets.read(chosen.secrets).cluster_secret, chosen.ray_address, time.time()
+
+    async def has_published() -> bool:
+        return chosen.directory.exists() and chosen.directory.stat().st_mtime >= began
+
+    async def run() -> int:
+        async with Manager.of(os.environ).informed(has_published):
+            return await run_serving(chosen.home, secret, ray_address)
+
+    raise typer.Exit(asyncio.run(run()))
 
 
 @app.command()
@@ -204,34 +252,14 @@ def migrate() -> None:
 @app.command(hidden=True)
 def initialise() -> None:
     """What `up` does once the database runs: migrate, then the first accounts."""
-    from appliance.bootstrap import OPERATOR, bootstrap
-    from appliance.identity.first import keep_first_link
-    from appliance.news.telling import announce_terms
-    from appliance.till import require_right_start
-    from appliance.web.legal import read_legal_texts
-    from billing.clock import system_clock
-    from billing.database.migrations import upgrade
+    from appliance.supervisor.initialise import initialise as run
     from billing.errors import Conflict
 
-    async def run() -> None:
-        chosen = settings()
-        try:
-            legal = read_legal_texts(chosen)
-        except SettingsError as error:
-            raise fail(str(error)) from None
-        await upgrade(chosen.sqlalchemy_url)
-        try:
-            await require_right_start(chosen)
-        except Conflict as error:
-            raise fail(str(error)) from None
-        for model in (await bootstrap(chosen, system_clock)).different_rates:
-            typer.echo(
-                f"{model} costs something else than models.yaml says; `appliance rate` changes what it costs"
-            )
-        await keep_first_link(chosen, OPERATOR)
-        await announce_terms(chosen, legal.terms.version, system_clock)
-
-    asyncio.run(run())
+    try:
+        for line in asyncio.run(run(settings(), system_clock)):
+            typer.echo(line)
+    except (SettingsError, Conflict) as error:
+        raise fail(str(error)) from None
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """uvicorn, behind the door: no access log, and nobody believed about who a client is but by the door."""
 
+import os
 import socket
 from typing import Any
 
@@ -7,6 +8,7 @@ import uvicorn
 
 from appliance.door.headers import Headers
 from appliance.door.protocol import Door
+from appliance.systemd import Manager
 
 
 def serve(
@@ -15,7 +17,7 @@ def serve(
     """On the inherited socket ``fd``, or on ``host`` and ``port``, until SIGTERM or SIGINT.
 
     Each answer of ``app`` has ``headers`` besides its own. Those that are being written at the end have
-    ``shutdown_seconds``.
+    ``shutdown_seconds``. The service manager hears when connections are accepted.
     """
     config = uvicorn.Config(
         app,
@@ -34,4 +36,16 @@ def serve(
         timeout_keep_alive=int(door.limits.idle_seconds),
         timeout_graceful_shutdown=shutdown_seconds,
     )
-    uvicorn.Server(config).run(None if fd is None else [socket.socket(fileno=fd)])
+    sockets = None if fd is None else [socket.socket(fileno=fd)]
+    _Server(config, Manager.of(os.environ)).run(sockets)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, manager: Manager) -> None:
+        super().__init__(config)
+        self._manager = manager
+
+    async def main_loop(self) -> None:
+        """Runs once the application has started and the sockets are listened on, until a signal."""
+        async with self._manager.informed():
+            await super().main_loop()

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from appliance import secrets
 from appliance.settings import RaySettings, Settings, SettingsError
 from appliance.supervisor.launch import System, launch
+from appliance.supervisor.layout import require_what_the_first_node_has
 from appliance.supervisor.system import ALONE, RayNode, accepts, plan_ray
 
 REACH_SECONDS = 1.0
@@ -26,13 +26,14 @@ def join(settings: Settings, head: str, inherited: Mapping[str, str]) -> int:
         SettingsError, SecretsError: something that the first node has is missing here.
         AlreadyRunningError, AddressError: before anything was started.
     """
-    if settings.database_url is None:
-        raise SettingsError("DATABASE_URL: the first node's database is expected, by an address that reaches it")
-    secrets.read(settings.secrets)
-    if settings.chat.address:
-        secrets.read_chat(settings.secrets)
+    require_what_the_first_node_has(settings)
+    return launch(joined(settings, head), inherited, JoinedSystem)
+
+
+def joined(settings: Settings, head: str) -> Settings:
+    """With the address of this node, and whose it is. Raises SettingsError."""
     ray = msgspec.structs.replace(settings.ray, node_address=_own_address(settings.ray, head))
-    return launch(dataclasses.replace(settings, ray=ray, ray_address=head), inherited, JoinedSystem)
+    return dataclasses.replace(settings, ray=ray, ray_address=head)
 
 
 class JoinedSystem(System):
@@ -41,11 +42,11 @@ class JoinedSystem(System):
     has_site = False
 
     def lay_out(self) -> None:
-        self.settings.joined_to.write_text(f"{self.settings.ray_address}\n")
+        self.settings.joined_to.write_text(f"{self.ray.address}\n")
         self.settings.declared.unlink(missing_ok=True)
 
     def plan_ray(self) -> RayNode:
-        return dataclasses.replace(plan_ray(self.settings), head=self.settings.ray_address)
+        return plan_ray(self.settings, self.settings.ray_address)
 
     async def start(self) -> None:
         first = self.ray.address

@@ -17,15 +17,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from appliance import secrets
 from appliance.librechat.rendering import rendered_by, texts
-from appliance.librechat.running.release import WHERE_TO_GET_IT, ReleaseError, check
 from appliance.postgres import Cluster, PostgresError, embedded
-from appliance.settings import MAIL_PASSWORD, MONGO_URI, LibreChatHere, Settings, SettingsError
+from appliance.settings import LibreChatHere, Settings
 from appliance.supervisor.census import Census, leftovers
 from appliance.supervisor.chat import install_command, librechat_part, mongo_part, open_chat, unpack_command
 from appliance.supervisor.instance import listen, only_instance, url_of
 from appliance.supervisor.keeper import Keeper, Part
+from appliance.supervisor.layout import lay_out, require_what_the_first_node_needs
 from appliance.supervisor.logs import last_line, rotate
 from appliance.supervisor.models import Board
 from appliance.supervisor.processes import Identity, adopt_orphans, all_statuses, end, send, spawn
@@ -33,11 +32,13 @@ from appliance.supervisor.screen import Screen, Step
 from appliance.supervisor.system import (
     ALONE,
     APPLIANCE,
+    NotOursError,
     RayNode,
     accepts,
     answers,
     base_environment,
     database_part,
+    empty,
     gateway_part,
     mongo_env,
     plan_ray,
@@ -49,8 +50,6 @@ from appliance.supervisor.system import (
 )
 from appliance.supervisor.welcome import welcome
 from billing.clock import system_clock
-from serving.catalog.declared import declare
-from serving.partner import keys
 
 TICK_SECONDS = 1.0
 LEFTOVER_GRACE_SECONDS = 10.0
@@ -72,26 +71,8 @@ def up(settings: Settings, inherited: Mapping[str, str]) -> int:
         SettingsError: there is no gateway, or a chat lacks something.
         AlreadyRunningError, AddressError: before anything was started.
     """
-    if not settings.gateway.processes:
-        raise SettingsError("appliance.yaml: gateway.processes: the first node needs one")
-    if settings.librechat is not None:
-        _require_a_librechat(settings, settings.librechat)
-    elif settings.chat.address and settings.mongo_uri is None:
-        raise SettingsError(f"{MONGO_URI}: a chat needs it: what it holds of people is exported and deleted by it")
+    require_what_the_first_node_needs(settings)
     return launch(settings, inherited, System)
-
-
-def _require_a_librechat(settings: Settings, here: LibreChatHere) -> None:
-    if settings.site.address and here.mongo_port:
-        raise SettingsError(f"{MONGO_URI}: a chat for others than this machine needs a MongoDB of yours")
-    if here.archive is not None:
-        if not here.archive.is_file():
-            raise SettingsError(f"LIBRECHAT_SOURCE: {here.archive} is not there: {WHERE_TO_GET_IT}")
-        return
-    try:
-        check(here.source)
-    except ReleaseError as error:
-        raise SettingsError(f"LIBRECHAT_SOURCE: {error}") from None
 
 
 def launch(settings: Settings, inherited: Mapping[str, str], kind: type[System]) -> int:
@@ -132,7 +113,7 @@ async def _run(system: System) -> int:
         await asyncio.wait({stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
         if ticking.done():
             ticking.result()
-    except* (StartError, PostgresError) as errors:
+    except* (StartError, NotOursError, PostgresError) as errors:
         screen.say(*(f"error: {error}" for error in errors.exceptions))
         status = 1
     finally:
@@ -203,16 +184,7 @@ class System:
 
     def lay_out(self) -> None:
         """Files that the parts expect."""
-        if self.settings.mail.user and self.settings.mail_password is None:
-            raise SettingsError(f"{MAIL_PASSWORD}: appliance.yaml names a mail.user, whose password is expected")
-        secrets.create(self.settings.secrets)
-        try:
-            keys.keep(self.settings.home, self.settings.models, self.settings.partner_keys)
-        except keys.KeyMissing as missing:
-            raise SettingsError(str(missing)) from None
-        declare(self.settings.declared, self.settings.models)
-        keys.forget_others(self.settings.home, self.settings.models)
-        self.settings.joined_to.unlink(missing_ok=True)
+        lay_out(self.settings)
 
     def plan_ray(self) -> RayNode:
         return plan_ray(self.settings)
@@ -239,7 +211,7 @@ class System:
             ray = group.create_task(self.start_ray())
             group.create_task(self._start_database_and_gateway())
             await asyncio.gather(model, ray)
-            serving = self.keep(serving_part(self.settings, self.env, ray.result()))
+            serving = self.keep(serving_part(self.settings, self.env, (ray.result(),)))
             self.board.expect([model.id for model in self.settings.models if model.base is None])
         ready = await self._wait_for_a_model(serving)
         self.board.refresh()
@@ -305,7 +277,7 @@ class System:
 
     async def start_ray(self, doing: str = "starting", done: str = "running") -> Keeper:
         step = self.screen.step("ray", doing)
-        _remake_private(self.ray.folder)
+        empty(self.ray.folder)
         keeper = self.keep(ray_part(self.settings, self.env, self.ray))
         await self._wait(keeper)
         step.done(done)
@@ -482,10 +454,3 @@ class System:
 
 def _children() -> list[Identity]:
     return [status.identity for status in all_statuses() if status.parent == os.getpid()]
-
-
-def _remake_private(folder: Path) -> None:
-    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.geteuid()):
-        raise StartError(f"{folder} is somebody else's: remove it")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)

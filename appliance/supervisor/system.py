@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
+from appliance import systemd
 from appliance.paths import short_folder
 from appliance.postgres import Cluster
 from appliance.settings import (
@@ -35,6 +37,10 @@ RAY_FOLDER_MAX_BYTES = 40 - len("/node")
 PROBE_SECONDS = 2.0
 RAY_LOG_BYTES = 4 << 20
 RAY_LOG_FILES = 2
+
+
+class NotOursError(Exception):
+    """A folder cannot be emptied; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +81,33 @@ class RayNode:
         )
 
 
-def plan_ray(settings: Settings) -> RayNode:
-    """Choose ports and the folder for this start."""
+def plan_ray(settings: Settings, head: str | None = None) -> RayNode:
+    """Choose ports and the folder for this start. ``head`` is `host:port` of the first node, on a further one."""
     return RayNode(
         host=settings.ray.node_address,
         port=settings.ray.port or free_port(),
         client_port=free_port(),
         folder=short_folder(settings.home / "ray", RAY_FOLDER_MAX_BYTES),
+        head=head,
     )
+
+
+def empty(folder: Path) -> None:
+    """Make a folder that nobody else can enter, without what an earlier start left in it.
+
+    Raises:
+        NotOursError: it is another user's.
+    """
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.geteuid()):
+        raise NotOursError(f"{folder} is somebody else's: remove it")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
 
 
 def base_environment(inherited: Mapping[str, str], settings: Settings, ray: RayNode) -> dict[str, str]:
     """What every part gets: where things are, no telemetry, and nobody's key or password but our own."""
     secret = (MAIL_PASSWORD, MONGO_URI, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, *settings.partner_keys)
-    not_for_parts = {"PYTHONDONTWRITEBYTECODE", *secret}
+    not_for_parts = {"PYTHONDONTWRITEBYTECODE", *secret, *systemd.VARIABLES}
     kept = {name: value for name, value in inherited.items() if name not in not_for_parts}
     if ray.alone:
         # Ray takes 127.0.0.1 for "choose an address of the network", but where it cannot have several nodes.
@@ -184,7 +203,7 @@ def ray_part(settings: Settings, env: Mapping[str, str], ray: RayNode) -> Part:
     return Part(name="ray", command=command, env=without_billing(env), log=log, is_ready=is_ready, stop_seconds=15)
 
 
-def serving_part(settings: Settings, env: Mapping[str, str], ray: Keeper) -> Part:
+def serving_part(settings: Settings, env: Mapping[str, str], needs: tuple[Keeper, ...]) -> Part:
     async def is_ready() -> bool:
         return settings.directory.exists()
 
@@ -194,7 +213,7 @@ def serving_part(settings: Settings, env: Mapping[str, str], ray: Keeper) -> Par
         env=without_billing(env),
         log=settings.logs / "serving.log",
         is_ready=is_ready,
-        needs=(ray,),
+        needs=needs,
         stop_seconds=10,
     )
 

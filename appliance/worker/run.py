@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from appliance.identity.places import open_places
 from appliance.librechat.data import open_chat
 from appliance.review.looking import Review
 from appliance.settings import Settings
+from appliance.systemd import Manager
 from appliance.till import open_till, provider_of
 from appliance.worker import paying
 from appliance.worker.invoicing import InvoicingJob
@@ -119,7 +121,7 @@ async def run(settings: Settings) -> None:
         jobs += (Job("comparison of takings", DAILY_PERIOD_SECONDS, takings.run_once),)
     assert 2 * len(jobs) <= POOL_SIZE
     try:
-        async with asyncio.TaskGroup() as group:
+        async with Manager.of(os.environ).informed(), asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, database)) for job in jobs]
             await stop.wait()
             for task in tasks:

@@ -260,3 +260,12 @@ async def test_a_silent_database_is_noticed(bank: Bank) -> None:
 
 async def test_a_migration_runs_once_however_many_ask(fresh_url: str) -> None:
     await asyncio.gather(*(upgrade(fresh_url) for _ in range(3)))
+
+
+async def test_a_database_of_a_newer_release_that_was_rolled_back_stays_as_it_is(
+    bank: Bank, fresh_url: str
+) -> None:
+    async with bank.database.begin() as connection:
+        await execute(connection, "UPDATE alembic_version SET version_num = 'of_the_next_release'")
+    await upgrade(fresh_url)
+    await admitted(await bank.customer(DOLLAR))

@@ -1,20 +1,29 @@
 """Alembic migrations, run through ``upgrade``."""
 
+import logging
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from billing.database.db import reached
+
+logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_MS = 5_000
 ADVISORY_LOCK = 7_232_415_001
 
 
 async def upgrade(url: str, revision: str = "head") -> None:
-    """Brings the database to a version, the newest; concurrent calls wait for each other."""
+    """Brings the database to a version, the newest; concurrent calls wait for each other.
+
+    A database of a newer release than this one, which was rolled back, stays as it is: each release runs with the
+    schema of the next.
+    """
     at, tls = reached(url)
     engine = create_async_engine(at, connect_args=tls)
     try:
@@ -30,4 +39,9 @@ def _upgrade(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        logger.warning("the database is of a newer release (%s) and stays as it is", current)
+        return
     command.upgrade(config, revision)
