@@ -131,7 +131,7 @@ def run_part(part: Annotated[Service, typer.Argument(help="What `up` calls it.")
 
 @app.command()
 def serve(
-    fd: Annotated[int | None, typer.Option(help="Accept from this inherited listening socket.")] = None,
+    fd: Annotated[list[int] | None, typer.Option(help="Accept from this inherited listening socket.")] = None,
     host: Annotated[str | None, typer.Option(help="Listen here; HOST otherwise.")] = None,
     port: Annotated[int | None, typer.Option(help="Listen here; PORT otherwise.")] = None,
 ) -> None:
@@ -139,7 +139,7 @@ def serve(
     from appliance.gateway.server import run
 
     chosen = settings()
-    run(chosen, fd=fd, host=host or chosen.host, port=chosen.port if port is None else port)
+    run(chosen, fds=fd or (), host=host or chosen.host, port=chosen.port if port is None else port)
 
 
 @app.command()

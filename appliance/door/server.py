@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
@@ -12,9 +13,9 @@ from appliance.systemd import Manager
 
 
 def serve(
-    app: Any, door: Door, headers: Headers, *, fd: int | None, host: str, port: int, shutdown_seconds: int
+    app: Any, door: Door, headers: Headers, *, fds: Sequence[int], host: str, port: int, shutdown_seconds: int
 ) -> None:
-    """On the inherited socket ``fd``, or on ``host`` and ``port``, until SIGTERM or SIGINT.
+    """On the inherited sockets ``fds``, or without any on ``host`` and ``port``, until SIGTERM or SIGINT.
 
     Each answer of ``app`` has ``headers`` besides its own. Those that are being written at the end have
     ``shutdown_seconds``. The service manager hears when connections are accepted.
@@ -36,8 +37,7 @@ def serve(
         timeout_keep_alive=int(door.limits.idle_seconds),
         timeout_graceful_shutdown=shutdown_seconds,
     )
-    sockets = None if fd is None else [socket.socket(fileno=fd)]
-    _Server(config, Manager.of(os.environ)).run(sockets)
+    _Server(config, Manager.of(os.environ)).run([socket.socket(fileno=fd) for fd in fds] or None)
 
 
 class _Server(uvicorn.Server):

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 
 from appliance import logs
@@ -49,7 +50,7 @@ def allow_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
+def run(settings: Settings, *, fds: Sequence[int], host: str, port: int) -> None:
     """Until SIGTERM or SIGINT, then until the answers are written or `gateway.shutdown_seconds` are over."""
     keep_one_arena()
     logs.configure()
@@ -64,7 +65,7 @@ def run(settings: Settings, *, fd: int | None, host: str, port: int) -> None:
         gateway,
         door,
         headers,
-        fd=fd,
+        fds=fds,
         host=host,
         port=port,
         shutdown_seconds=int(settings.gateway.shutdown_seconds),

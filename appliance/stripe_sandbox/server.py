@@ -82,7 +82,13 @@ def serve(
     door = Door(Limits(), (), lambda _: None, lambda _: None)
     try:
         serve_behind(
-            sandbox_app(sandbox), door, (), fd=fd, host=LOOPBACK, port=port, shutdown_seconds=SHUTDOWN_SECONDS
+            sandbox_app(sandbox),
+            door,
+            (),
+            fds=() if fd is None else (fd,),
+            host=LOOPBACK,
+            port=port,
+            shutdown_seconds=SHUTDOWN_SECONDS,
         )
     finally:
         sandbox.close()

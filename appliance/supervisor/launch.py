@@ -297,7 +297,7 @@ class System:
         """And the worker; returns when they answer."""
         step = self.screen.step("gateway", "starting")
         gateways = [
-            self.keep(gateway_part(self.settings, self.env, number, self.listeners.api, self.url))
+            self.keep(gateway_part(self.settings, self.env, number, (self.listeners.api,)))
             for number in range(self.settings.gateway.processes)
         ]
         worker = self.keep(worker_part(self.settings, self.env))

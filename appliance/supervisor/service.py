@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from appliance import systemd
 from appliance.settings import Settings, SettingsError
-from appliance.supervisor.instance import url_of
 from appliance.supervisor.join import joined
 from appliance.supervisor.keeper import Part
 from appliance.supervisor.services import Service
@@ -29,6 +28,7 @@ from appliance.supervisor.system import (
     site_part,
     worker_part,
 )
+from serving.catalog.release import note_python
 
 LISTENING = (Service.GATEWAY, Service.SITE)
 WITH_DATABASE = (Service.GATEWAY, Service.SITE, Service.WORKER)
@@ -46,8 +46,8 @@ def run(service: Service, settings: Settings, inherited: Mapping[str, str]) -> N
     if service in WITH_DATABASE and settings.database_url is None:
         raise SettingsError("DATABASE_URL: services need a PostgreSQL of yours: the embedded one is `up`'s")
     settings, ray = _node_of(settings)
-    listener = _listener(service, inherited)
-    part = part_of(service, settings, inherited, ray, listener)
+    listeners = _listeners(service, inherited)
+    part = part_of(service, settings, inherited, ray, listeners)
     told = {name: inherited[name] for name in TOLD_BY_THE_PART if name in inherited}
     if service is Service.RAY:
         told = {}  # it knows nothing of systemd
@@ -63,23 +63,23 @@ def part_of(
     settings: Settings,
     inherited: Mapping[str, str],
     ray: RayNode,
-    listener: socket.socket | None,
+    listeners: Sequence[socket.socket],
 ) -> Part:
-    """What `up` would run. ``listener`` is the socket of a part that has one. Raises SettingsError."""
+    """What `up` would run. ``listeners`` are the sockets of a part that has any. Raises SettingsError."""
     env = base_environment(inherited, settings, ray)
     match service:
         case Service.RAY:
             return ray_part(settings, env, ray)
         case Service.WORKER:
             return worker_part(settings, env)
-        case Service.GATEWAY if listener is not None:
-            return gateway_part(settings, env, 0, listener, url_of(listener))
+        case Service.GATEWAY if listeners:
+            return gateway_part(settings, env, 0, listeners)
         case _ if not settings.is_first_node:
             raise SettingsError(f"{service}: only the first node has one")
         case Service.SERVING:
             return serving_part(settings, env, ())
-        case Service.SITE if listener is not None:
-            return site_part(settings, env, listener)
+        case Service.SITE if listeners:
+            return site_part(settings, env, listeners[0])
         case _:
             raise SettingsError(f"{service}: no listening socket was passed: start it by its socket unit")
 
@@ -95,23 +95,26 @@ def _node_of(settings: Settings) -> tuple[Settings, RayNode]:
     return settings, plan_ray(settings)
 
 
-def _listener(service: Service, inherited: Mapping[str, str]) -> socket.socket | None:
-    if service not in LISTENING or not (passed := systemd.passed_sockets(inherited)):
-        return None
-    return socket.socket(fileno=passed[0])
+def _listeners(service: Service, inherited: Mapping[str, str]) -> list[socket.socket]:
+    passed = systemd.passed_sockets(inherited) if service in LISTENING else []
+    return [socket.socket(fileno=fd) for fd in passed]
 
 
 def _forget_the_ray_before(settings: Settings, ray: RayNode) -> None:
     """With its replicas, which died with it, and on a further node the models that the first one tells again."""
     empty(ray.folder)
     settings.directory.unlink(missing_ok=True)
+    note_python(settings.home)
     if not settings.is_first_node:
         settings.declared.unlink(missing_ok=True)
 
 
 def _tell_when_ready(part: Part, manager: systemd.Manager) -> None:
     """By a process of its own, as this one becomes the part. It goes when it has told, or with the service."""
-    if manager.address is None or os.fork():
+    if manager.address is None:
+        return
+    if (child := os.fork()) != 0:
+        os.waitpid(child, 0)
         return
     if os.fork():
         os._exit(0)

@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,16 +219,17 @@ def serving_part(settings: Settings, env: Mapping[str, str], needs: tuple[Keeper
 
 
 def gateway_part(
-    settings: Settings, env: Mapping[str, str], number: int, listener: socket.socket, url: str
+    settings: Settings, env: Mapping[str, str], number: int, listeners: Sequence[socket.socket]
 ) -> Part:
+    fds = tuple(listener.fileno() for listener in listeners)
     return Part(
         name=f"gateway-{number}" if settings.gateway.processes > 1 else "gateway",
-        command=(*APPLIANCE, "serve", "--fd", str(listener.fileno())),
+        command=(*APPLIANCE, "serve", *(f"--fd={fd}" for fd in fds)),
         env=env,
         log=settings.logs / f"gateway-{number}.log",
-        is_ready=lambda: answers(url + "/livez"),
+        is_ready=lambda: answers(url_of(listeners[0]) + "/livez"),
         stop_seconds=settings.gateway.shutdown_seconds + 10,
-        pass_fds=(listener.fileno(),),
+        pass_fds=fds,
     )
 
 

@@ -26,7 +26,7 @@ def run(settings: Settings, *, fd: int | None) -> None:
         site_app(settings, metrics, provider=provider_of(settings, system_clock)).app,
         door,
         (),
-        fd=fd,
+        fds=() if fd is None else (fd,),
         host=settings.host,
         port=settings.site_port,
         shutdown_seconds=SHUTDOWN_SECONDS,

@@ -21,6 +21,7 @@ from ray.serve.exceptions import RayServeException
 
 from serving.catalog.declared import Declared
 from serving.catalog.models import Model, adapters_of
+from serving.catalog.release import other_python
 from serving.client.wanted import Wanted
 from serving.control import deployments
 from serving.control.asking import Asking
@@ -79,6 +80,7 @@ class Controller:
         self._publisher = publisher
         self._states = states
         self._plans: dict[str, _Plan] = {}
+        self._python = other_python(home)
         self._preparing = Preparing(home / "models")
         self._wanted = Wanted(home / "run" / "wanted")
         self._followers = Followers(home, cluster.exchange)
@@ -190,6 +192,7 @@ class Controller:
             state.wanted,
             plan.partner_key,
             surge=self._has_room(state, plan),
+            python=self._python,
         )
         await self._cluster.run(state.model.id, application)
         state.forgive()

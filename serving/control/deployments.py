@@ -243,19 +243,25 @@ def application(
     partner_key: str | None,
     *,
     surge: bool,
+    python: str | None,
 ) -> serve.Application:
     """The Ray Serve application of a version of the model.
 
     With ``surge`` new replicas start before the old ones end, which takes room for both. Without, the old ones end
-    first. Replicas that run already as ``replica_version`` go on. Left to itself, ``serve.run`` gives every
-    deployment a random version and so replaces them all; the option that names one is not public.
+    first. ``python`` is another release's interpreter for them than Ray's own. Replicas that run already as
+    ``replica_version`` go on. Left to itself, ``serve.run`` gives every deployment a random version and so
+    replaces them all; the option that names one is not public.
     """
     deployment = serve.deployment(
         Replica,
         name=DEPLOYMENT,
         num_replicas=replicas,
         # Without GPUs all replicas share the processors: how many there are is for memory to decide.
-        ray_actor_options={"num_cpus": 1 if gpus else SOME_CPU, "num_gpus": gpus},
+        ray_actor_options={
+            "num_cpus": 1 if gpus else SOME_CPU,
+            "num_gpus": gpus,
+            **({} if python is None else {"runtime_env": {"py_executable": python}}),
+        },
         max_ongoing_requests=64,
         health_check_period_s=HEALTH_CHECK_PERIOD_SECONDS,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_SECONDS,

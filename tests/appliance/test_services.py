@@ -192,15 +192,14 @@ def test_a_service_is_the_part_that_up_starts(home: Home, listener: socket.socke
     settings = load_settings(home.env)
     ray = plan_ray(settings)
     env = base_environment(home.env, settings, ray)
-    url = url_of(listener)
     parts: dict[Service, Part] = {
         Service.RAY: ray_part(settings, env, ray),
-        Service.GATEWAY: gateway_part(settings, env, 0, listener, url),
+        Service.GATEWAY: gateway_part(settings, env, 0, [listener]),
         Service.SITE: site_part(settings, env, listener),
         Service.WORKER: worker_part(settings, env),
     }
     for name, part in parts.items():
-        own = part_of(name, settings, {**home.env, "LISTEN_FDS": "1"}, ray, listener)
+        own = part_of(name, settings, {**home.env, "LISTEN_FDS": "1"}, ray, [listener])
         assert (own.command, own.env, own.pass_fds) == (part.command, part.env, part.pass_fds)
 
 

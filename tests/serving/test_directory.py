@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from serving.catalog.models import Model, Rates, Replicas
+from serving.catalog.release import note_python, other_python
 from serving.control import deployments
 from serving.control.asking import Asking, as_described
 from serving.control.directory import (
@@ -277,13 +279,25 @@ def test_what_replaces_running_replicas(weights: Path, tmp_path_factory: pytest.
 
 
 def test_ray_is_told_the_version_how_long_answers_may_take_to_end_and_when_to_give_up() -> None:
-    application = deployments.application(MODEL, (), "s", 0, "v", 2, None, surge=True)
+    application = deployments.application(MODEL, (), "s", 0, "v", 2, None, surge=True, python=None)
     deployment = application._bound_deployment
     assert (deployment.version, deployment.num_replicas) == ("v", 2)
     config = deployment._deployment_config
     assert config.graceful_shutdown_timeout_s >= MODEL.drain_seconds
     assert config.max_surge_percent == 100
     assert config.max_constructor_retry_count == 3
+
+
+def test_replicas_are_of_the_release_that_serves_though_ray_was_started_by_another(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert other_python(tmp_path) is None, "whoever started it, there is one release alone"
+    note_python(tmp_path)
+    assert other_python(tmp_path) is None
+    (tmp_path / "run" / "ray-python").write_text("/opt/appliance/releases/before/.venv/bin/python\n")
+    python = other_python(tmp_path)
+    assert python == sys.executable
+    application = deployments.application(MODEL, (), "s", 0, "v", 1, None, surge=True, python=python)
+    assert application._bound_deployment.ray_actor_options["runtime_env"] == {"py_executable": sys.executable}
 
 
 async def test_a_process_that_ray_no_longer_tells_of_replicas_notices(endpoint: str, renew: Renew) -> None:
