@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from serving.files import write_whole
+
 
 def note_python(home: Path) -> None:
     """At Ray's start: its replicas are started with this interpreter unless another is named."""
-    _file(home).write_text(f"{sys.executable}\n")
+    write_whole(_file(home), f"{sys.executable}\n".encode())
 
 
 def other_python(home: Path) -> str | None:
