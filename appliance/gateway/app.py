@@ -1,5 +1,6 @@
 """The only wiring of the gateway: settings in, ASGI application out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -167,9 +168,11 @@ class Gateway:
             metrics,
             sightings := Sightings(database, metrics.sightings_dropped.inc, system_clock),
         )
+        watching = asyncio.create_task(metrics.watch_loop())
         async with sightings.written():
             yield
             await books.drain(settings.gateway.shutdown_seconds)
+        watching.cancel()
         aside.close()
         await engine_client.close()
         await database.close()

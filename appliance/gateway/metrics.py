@@ -2,16 +2,23 @@
 (``PROMETHEUS_MULTIPROC_DIR``, set by the supervisor). No label ever carries anything of a customer's content.
 """
 
+import asyncio
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from appliance.gateway.asgi import Exchange
+from serving.client.published import Directory
 from serving.metering.meter import Meter
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+LOOP_PERIOD_SECONDS = 0.25
 
 
 class GatewayMetrics:
@@ -70,6 +77,18 @@ class GatewayMetrics:
             registry=registry,
         )  # fmt: skip
 
+        self._loop_delay = Histogram(
+            "appliance_event_loop_delay_seconds", "How late a gateway process comes to what is due.",
+            buckets=FAST, registry=registry,
+        )  # fmt: skip
+
+    async def watch_loop(self) -> None:
+        """Until it is cancelled: what holds this process up, every client waits for."""
+        while True:
+            due = time.monotonic() + LOOP_PERIOD_SECONDS
+            await asyncio.sleep(LOOP_PERIOD_SECONDS)
+            self._loop_delay.observe(max(0.0, time.monotonic() - due))
+
     def observe_refusal(self, reason: str) -> None:
         """At the door, before anything of a request is known."""
         self._refused.labels(reason).inc()
@@ -106,9 +125,33 @@ class GatewayMetrics:
                 self._per_token.labels(exchange.model).observe(generating / (meter.completion_tokens - 1))
 
 
-def render(registry: CollectorRegistry, shared: Path | None) -> bytes:
-    """The text format; of all processes, where they share the folder ``shared``."""
+class DirectoryMetrics(Collector):
+    """What is published of the models, looked at whenever Prometheus asks: every process says the same of it."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        wanted = GaugeMetricFamily(
+            "appliance_model_replicas_wanted", "Replicas that a model should have now.", labels=["model"]
+        )
+        answering = GaugeMetricFamily(
+            "appliance_model_replicas", "Replicas of a model that take requests.", labels=["model"]
+        )
+        for model, view in self._directory.models().items():
+            wanted.add_metric([model], view.wanted)
+            answering.add_metric([model], sum(not replica.draining for replica in view.replicas))
+        age = self._directory.age_seconds(time.time())
+        yield wanted
+        yield answering
+        yield GaugeMetricFamily(
+            "appliance_directory_age_seconds", "How long ago the models were last heard of.", value=age
+        )
+
+
+def render(registry: CollectorRegistry, published: CollectorRegistry, shared: Path | None) -> bytes:
+    """The text format; of all processes, where they share the folder ``shared``, and ``published`` once."""
     if shared is not None:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry, path=str(shared))  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return generate_latest(registry) + generate_latest(published)

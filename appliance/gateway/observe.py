@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
 from appliance.errors import NotFound, Unavailable
-from appliance.gateway.metrics import render
+from appliance.gateway.metrics import DirectoryMetrics, render
 from serving.client.published import Directory
 from serving.client.replicas import EngineClient, ReplicaUnreachable
 
@@ -23,10 +23,12 @@ def metrics_router(
     """``near`` hides all of it from strangers (``appliance.gateway.nearby``)."""
     router = APIRouter(dependencies=[Depends(near)])
     directory = engine_client.directory
+    published = CollectorRegistry()
+    published.register(DirectoryMetrics(directory))
 
     @router.get("/metrics")
     async def own_metrics() -> Response:
-        return Response(render(registry, shared), media_type=CONTENT_TYPE_LATEST)
+        return Response(render(registry, published, shared), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/metrics/targets")
     async def targets(request: Request) -> list[dict[str, Any]]:

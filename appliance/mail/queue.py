@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.mail.tables import mail
@@ -56,6 +56,13 @@ async def claim(connection: AsyncConnection, now: datetime) -> Mail | None:
     )
     row = (await connection.execute(statement)).mappings().one_or_none()
     return None if row is None else Mail(**row)
+
+
+async def backlog(connection: AsyncConnection) -> tuple[int, datetime | None]:
+    """How many wait, and since when the one that has waited longest, of those that do not go to many."""
+    oldest = func.min(mail.c.created_at).filter(~mail.c.bulk)
+    count, since = (await connection.execute(select(func.count(), oldest).select_from(mail))).one()
+    return count, since
 
 
 async def done(connection: AsyncConnection, one: Mail) -> None:

@@ -20,7 +20,7 @@ from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.database.partitions import make_partitions
 from billing.errors import Conflict
-from billing.ledger.holds import count_holds
+from billing.ledger.holds import look_at_holds
 from billing.ledger.sweep import Sweeper
 from billing.proof import rules as ledger
 from billing.proof import seals as chain
@@ -67,7 +67,9 @@ class Jobs:
 
     async def recover(self) -> None:
         async with self._database.begin() as connection:
-            self._metrics.holds_open.set(await count_holds(connection))
+            open_holds = await look_at_holds(connection)
+        self._metrics.holds_open.set(open_holds.count)
+        self._metrics.holds_oldest_seconds.set(_age_seconds(open_holds.oldest_at, self._clock()))
         if resolved := await self._recovery.run_once():
             log.info("%d holds without a gateway were resolved", resolved)
             self._metrics.holds_recovered.inc(resolved)
@@ -183,3 +185,7 @@ class Jobs:
         self._metrics.seals_broken.labels(scope).set(len(broken))
         for found in broken:
             log.error("the records of %s are not what was sealed: %s", found.day, found.what)
+
+
+def _age_seconds(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else (now - since).total_seconds()

@@ -10,7 +10,7 @@ from appliance.identity.places import Places
 from appliance.inbox.letters import KINDS as INBOX_KINDS
 from appliance.inbox.letters import InboxLetters
 from appliance.mail.letter import Letter, Sender
-from appliance.mail.queue import Mail
+from appliance.mail.queue import Mail, backlog
 from appliance.mail.sending import Sending, Write
 from appliance.mail.way import Outbox, Smtp, Way
 from appliance.news.letters import NewsLetters
@@ -19,6 +19,7 @@ from appliance.papers.letters import PaperLetters
 from appliance.papers.papers import Papers
 from appliance.review.letters import FOUND, ReviewLetters
 from appliance.settings import Settings
+from appliance.worker.metrics import WorkerMetrics
 from billing.clock import Clock
 from billing.database.db import Database
 
@@ -28,13 +29,16 @@ log = logging.getLogger(__name__)
 
 
 class Mailing:
-    def __init__(self, database: Database, settings: Settings, places: Places, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, places: Places, metrics: WorkerMetrics, clock: Clock
+    ) -> None:
         site = Site(settings.site.name, settings.site_url)
         sender = Sender(settings.site.name, settings.mail.sender)
         self._database = database
         self._sending = Sending(
             database, way_of(settings), writer(site, places, clock, settings.site.accent), sender, clock
         )
+        self._metrics = metrics
         self._outbox = settings.outbox
         self._clock = clock
 
@@ -44,6 +48,10 @@ class Mailing:
             await tell(connection, self._clock())
         if sent := await self._sending.run_once():
             log.info("%d mails were sent", sent)
+        async with self._database.begin() as connection:
+            waiting, since = await backlog(connection)
+        self._metrics.mails_waiting.set(waiting)
+        self._metrics.mails_oldest_seconds.set(0 if since is None else (self._clock() - since).total_seconds())
 
     async def clear_outbox(self) -> None:
         """Of mail that was written to files: what is in it is known by now, or never will be."""

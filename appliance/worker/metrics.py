@@ -1,5 +1,7 @@
 """What Prometheus reads of the worker, by the files that it shares with the gateways."""
 
+from datetime import datetime
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
@@ -9,6 +11,30 @@ class WorkerMetrics:
             "appliance_holds_open", "Requests admitted and not resolved.",
             registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
+        self.holds_oldest_seconds = Gauge(
+            "appliance_holds_oldest_seconds", "How long ago the oldest of them was admitted; 0 without any.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self._task_period = Gauge(
+            "appliance_task_period_seconds", "How often a background job is to run.", ["task"],
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self._task_succeeded = Gauge(
+            "appliance_task_succeeded_timestamp_seconds",
+            "When a background job last came to its end, or its worker began (Unix time).", ["task"],
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.mails_waiting = Gauge(
+            "appliance_mails_waiting", "Mails that are not sent yet.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.mails_oldest_seconds = Gauge(
+            "appliance_mails_oldest_seconds", "How long the oldest of them has waited.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.stripe_unreachable = Counter(
+            "appliance_stripe_unreachable", "Times that Stripe could not be asked, or refused.", registry=registry
+        )
         self.ledger_discrepancies = Gauge(
             "appliance_ledger_discrepancies", "Rows that break a rule of the books at the last check.", ["scope"],
             registry=registry, multiprocess_mode="mostrecent",
@@ -72,3 +98,11 @@ class WorkerMetrics:
             "appliance_refunds_failed", "Refunds that wait for the operator.",
             registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
+
+    def task_begins(self, task: str, period_seconds: float, at: datetime) -> None:
+        """The worker has it from now on."""
+        self._task_period.labels(task).set(period_seconds)
+        self.task_succeeded(task, at)
+
+    def task_succeeded(self, task: str, at: datetime) -> None:
+        self._task_succeeded.labels(task).set(at.timestamp())

@@ -71,10 +71,10 @@ class Paying:
         if gone := await self._asking(self._till.customers.forget_deleted):
             log.info("%d deleted accounts are deleted at Stripe too", gone)
 
-    @staticmethod
-    async def _asking(ask: Callable[[], Awaitable[int]]) -> int:
+    async def _asking(self, ask: Callable[[], Awaitable[int]]) -> int:
         try:
             return await ask()
         except (PaymentsUnavailable, PaymentsRefused) as error:
             log.warning("payments wait: %s", error)
+            self._metrics.stripe_unreachable.inc()
             return 0

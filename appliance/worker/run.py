@@ -28,7 +28,7 @@ from appliance.worker.paying import Paying
 from appliance.worker.recovery import Recovery
 from appliance.worker.takings import TakingsCheck
 from billing.charging.settlement import Settlement
-from billing.clock import system_clock
+from billing.clock import Clock, system_clock
 from billing.customers.standing import Standings
 from billing.database.db import Database
 from billing.errors import DatabaseUnavailable
@@ -95,7 +95,7 @@ async def run(settings: Settings) -> None:
     if (
         settings.is_first_node
     ):  # it has the journals of all nodes, the archive, and what is set of mail, people and the chat
-        mailing = Mailing(database, settings, places, system_clock)
+        mailing = Mailing(database, settings, places, metrics, system_clock)
         papering = Papering(database, settings, metrics, system_clock)
         jobs += (
             Job("mail", MAIL_PERIOD_SECONDS, mailing.run_once),
@@ -122,7 +122,7 @@ async def run(settings: Settings) -> None:
     assert 2 * len(jobs) <= POOL_SIZE
     try:
         async with Manager.of(os.environ).informed(), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_repeat(job, database)) for job in jobs]
+            tasks = [group.create_task(repeat(job, database, metrics, system_clock)) for job in jobs]
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -147,7 +147,9 @@ def _paying(does: Paying) -> tuple[Job, ...]:
     )
 
 
-async def _repeat(job: Job, database: Database) -> None:
+async def repeat(job: Job, database: Database, metrics: WorkerMetrics, clock: Clock) -> None:
+    """Until it is cancelled. Another worker that has the job at this moment does it instead."""
+    metrics.task_begins(job.name, job.period_seconds, clock())
     while True:
         try:
             async with database.begin(timeout_seconds=None) as lock:
@@ -155,6 +157,7 @@ async def _repeat(job: Job, database: Database) -> None:
                 parameters = {"lock": WORKER_LOCK, "job": job.name}
                 if (await lock.execute(query, parameters)).scalar_one():
                     await job.run()
+                    metrics.task_succeeded(job.name, clock())
         except DatabaseUnavailable:
             log.warning("%s waits: PostgreSQL cannot be reached", job.name)
         except Exception:

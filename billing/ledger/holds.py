@@ -45,5 +45,14 @@ async def has_hold(connection: AsyncConnection, account_id: int | None, purpose:
     return bool((await connection.execute(query)).scalar_one())
 
 
-async def count_holds(connection: AsyncConnection) -> int:
-    return (await connection.execute(select(func.count()).select_from(tables.hold))).scalar_one()
+@dataclass(frozen=True, slots=True)
+class OpenHolds:
+    count: int
+    oldest_at: datetime | None
+
+
+async def look_at_holds(connection: AsyncConnection) -> OpenHolds:
+    """All that are not resolved."""
+    query = select(func.count(), func.min(tables.hold.c.created_at)).select_from(tables.hold)
+    count, oldest_at = (await connection.execute(query)).one()
+    return OpenHolds(count, oldest_at)

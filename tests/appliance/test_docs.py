@@ -7,8 +7,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from appliance.cli import app
-from appliance.gateway.metrics import GatewayMetrics
+from appliance.gateway.metrics import DirectoryMetrics, GatewayMetrics
 from appliance.worker.metrics import WorkerMetrics
+from serving.client.published import Directory
 from serving.partner.metrics import PartnerMetrics
 
 ROOT = Path(__file__).parent.parent.parent
@@ -20,6 +21,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     GatewayMetrics(registry)
     WorkerMetrics(registry)
     PartnerMetrics(registry)
+    registry.register(DirectoryMetrics(Directory(ROOT / "nobody published it")))
     exist = {metric.name + ("_total" if metric.type == "counter" else "") for metric in registry.collect()}
     assert set(re.findall(r"`(appliance_\w+)`", OPERATIONS)) == exist
     alerts = set(re.findall(r"\bappliance_\w+", (ROOT / "configs/librechat/alerts.yaml").read_text()))

@@ -1,5 +1,6 @@
 """What the worker does in the background, each job on a real database."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,8 @@ from appliance.review.looking import Review
 from appliance.settings import ReviewSettings
 from appliance.worker.jobs import Jobs
 from appliance.worker.metrics import WorkerMetrics
+from appliance.worker.recovery import Recovery
+from appliance.worker.run import Job, repeat
 from appliance.worker.takings import TakingsCheck
 from billing.database.db import execute, fetch
 from billing.ids import new_id
@@ -21,6 +24,7 @@ from billing.ledger.sweep import Sweeper
 from billing.payments.provider import MovementSeen, PaymentsUnavailable
 from billing.prices.pricing import Tokens
 from billing.statements import closing
+from serving.client.replicas import ReplicaUnreachable
 from serving.metering.journal import FileJournal, meters_directory
 from serving.metering.meter import Meter
 from tests.billing.conftest import MODEL, Bank, bank
@@ -178,3 +182,57 @@ async def test_what_is_due_is_deleted_and_archived(bank: Bank, tmp_path: Path) -
         )
     assert old == 0
     assert await bank.discrepancies() == []
+
+
+async def test_a_job_that_does_not_come_to_its_end_is_seen_by_when_it_last_did(bank: Bank) -> None:
+    metrics = WorkerMetrics(registry := CollectorRegistry())
+    tries: asyncio.Queue[bool] = asyncio.Queue()
+    done: asyncio.Queue[None] = asyncio.Queue()
+
+    async def run() -> None:
+        done.put_nowait(None)
+        if await tries.get():
+            raise RuntimeError
+
+    def succeeded() -> float | None:
+        return registry.get_sample_value("appliance_task_succeeded_timestamp_seconds", {"task": "seals"})
+
+    began = bank.clock().timestamp()
+    working = asyncio.create_task(repeat(Job("seals", 0.01, run), bank.database, metrics, bank.clock))
+    await done.get()
+    bank.clock.turn(hours=2)
+    tries.put_nowait(True)
+    await done.get()
+    assert succeeded() == began
+    tries.put_nowait(False)
+    await done.get()
+    assert succeeded() == bank.clock().timestamp() == began + 7200
+    assert registry.get_sample_value("appliance_task_period_seconds", {"task": "seals"}) == 0.01
+    working.cancel()
+
+
+async def test_a_request_that_nobody_resolves_is_seen_by_its_age(bank: Bank, tmp_path: Path) -> None:
+    metrics = WorkerMetrics(registry := CollectorRegistry())
+    nobody: Any = None
+    unmetered: Any = Unreachable()
+    recovery = Recovery(bank.database, nobody, unmetered, tmp_path, bank.clock)
+    jobs = Jobs(
+        bank.database, recovery, nobody, nobody, metrics, tmp_path, tmp_path, timedelta(), nobody, None, bank.clock
+    )
+
+    async def seen() -> tuple[float | None, float | None]:
+        await jobs.recover()
+        count, oldest = "appliance_holds_open", "appliance_holds_oldest_seconds"
+        return registry.get_sample_value(count), registry.get_sample_value(oldest)
+
+    assert await seen() == (0, 0)
+    customer = await bank.customer(DOLLAR)
+    await customer.admitted()
+    bank.clock.turn(minutes=50)
+    await customer.admitted()
+    assert await seen() == (2, 3000)
+
+
+class Unreachable:
+    async def find_meter(self, *_: str) -> None:
+        raise ReplicaUnreachable("nobody is there")

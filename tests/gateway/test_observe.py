@@ -1,6 +1,8 @@
 """What Prometheus finds, and what programs read of the API."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serving.catalog.endpoints import ENDPOINTS
@@ -34,6 +36,44 @@ async def _read(house: House, path: str, status: int, part: str) -> None:
         if response.status == status:
             break
     assert (response.status, part in text) == (status, True)
+
+
+async def test_a_model_that_lost_its_replicas_is_seen_though_no_replica_is_left_to_tell(house: House) -> None:
+    async def figures() -> dict[str, float]:
+        async with house.http.get(house.url + "/metrics") as response:
+            lines = (await response.text()).splitlines()
+        return {
+            name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+        }
+
+    document = json.loads(house.settings.directory.read_text())
+    model = document["models"]["smollm2"]
+    model["wanted"], model["replicas"][0]["draining"] = 2, True
+    house.settings.directory.write_text(json.dumps(document))
+    seen = await _until(figures, lambda seen: seen['appliance_model_replicas{model="smollm2"}'] == 1)
+    assert seen['appliance_model_replicas_wanted{model="smollm2"}'] == 2
+    assert seen["appliance_directory_age_seconds"] >= 0
+    model["replicas"] = []
+    house.settings.directory.write_text(json.dumps(document))
+    await _until(figures, lambda seen: seen['appliance_model_replicas{model="smollm2"}'] == 0)
+
+
+async def test_a_gateway_that_is_held_up_is_seen_by_how_late_it_comes(house: House) -> None:
+    async def late() -> dict[str, float]:
+        async with house.http.get(house.url + "/metrics") as response:
+            text = await response.text()
+        return {"looks": float(text.partition("\nappliance_event_loop_delay_seconds_count ")[2].split()[0])}
+
+    await _until(late, lambda seen: seen["looks"] >= 1)
+
+
+async def _until(
+    look: Callable[[], Awaitable[dict[str, float]]], good: Callable[[dict[str, float]], bool]
+) -> dict[str, float]:
+    async with asyncio.timeout(10):
+        while not good(seen := await look()):
+            await asyncio.sleep(0.05)
+    return seen
 
 
 async def test_metrics_are_nobodys_business_behind_a_proxy(house: House) -> None:

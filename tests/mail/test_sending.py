@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.mail import queue
@@ -230,3 +230,13 @@ async def test_an_outbox_that_cannot_be_written_is_tried_later(tmp_path: Path) -
     (tmp_path / "outbox").touch()
     with pytest.raises(NotNow):
         await Outbox(tmp_path / "outbox").send(EmailMessage())
+
+
+async def test_what_waits_is_counted_and_what_goes_to_many_may_wait_longer(post: Post) -> None:
+    async with post.database.begin() as connection:
+        assert await queue.backlog(connection) == (0, None)
+        await queue.enqueue(connection, "news", "a@example.com", "en", post.clock())
+        await connection.execute(update(mail).values(bulk=True))
+        post.clock.turn(minutes=5)
+        await queue.enqueue(connection, "code", "b@example.com", "en", post.clock())
+        assert await queue.backlog(connection) == (2, post.clock())
