@@ -22,8 +22,8 @@ from pathlib import Path
 
 PYTEST = (sys.executable, "-m", "pytest")
 LANES = {
-    "engine": "(engine or scenario) and not nodes",
-    "others": "not (engine or scenario or nodes or browser or npm or schema or stripe)",
+    "engine": "(engine or scenario) and not (nodes or hosts)",
+    "others": "not (engine or scenario or nodes or browser or npm or schema or stripe or hosts)",
 }
 """By name, the marks of its tests."""
 
