@@ -1,16 +1,20 @@
 """``make everything``: each command that checks something, one after the other; ``ARGS='clients test-nodes'`` for
-some. ``docs/quality.md`` then says how each went when it last ran, and on which commit.
+some. ``docs/quality.md`` then says how each went when it last ran, on which commit, and what it put the software through.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from tests.record import VARIABLE, Ordeal, recorded
 
 PAGE = Path("docs/quality.md")
 STEPS: Mapping[str, str] = {
@@ -32,6 +36,28 @@ Written by `make everything`: what each command said last, when and on which com
 | command | what | result | last line | minutes | date | commit |
 |---|---|---|---|---|---|---|
 """
+RECORD = """
+## What it has been through
+
+Counted by the tests themselves (`tests/record.py`), in the last run of each command that did not fail.
+
+| how many | what | command | date | commit |
+|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Endured:
+    """One row of the record."""
+
+    number: int
+    what: Ordeal
+    step: str
+    date: str
+    commit: str
+
+    def as_line(self) -> str:
+        return f"| {self.number:,} | {self.what} | `make {self.step}` | {self.date} | {self.commit} |"
 
 
 @dataclass(frozen=True)
@@ -54,35 +80,61 @@ def main(wanted: Sequence[str]) -> int:
     if unknown := set(wanted) - STEPS.keys():
         raise SystemExit(f"there is no step {', '.join(sorted(unknown))}: {', '.join(STEPS)}")
     commit = _commit()
-    rows = {row.step: row for row in known(PAGE.read_text())} if PAGE.exists() else {}
+    text = PAGE.read_text() if PAGE.exists() else ""
+    rows, record = {row.step: row for row in known(text)}, list(known_record(text))
     failed = False
     for step in wanted or STEPS:
-        rows[step] = run(step, commit)
-        failed |= rows[step].result != "passed"
-        PAGE.write_text(page(rows))
+        with tempfile.TemporaryDirectory(prefix="appliance-record-") as folder:
+            file = Path(folder, "record")
+            rows[step] = run(step, commit, file)
+            sums = recorded(file)
+        if rows[step].result == "passed":
+            record = [one for one in record if one.step != step]
+            record += [
+                Endured(round(sums[what]), what, step, rows[step].date, commit) for what in Ordeal if sums[what]
+            ]
+        else:
+            failed = True
+        PAGE.write_text(page(rows, record))
     return int(failed)
 
 
-def page(rows: Mapping[str, Row]) -> str:
+def page(rows: Mapping[str, Row], record: Sequence[Endured]) -> str:
     """What has never run is not in it."""
-    return HEAD + "".join(f"{rows[step].as_line()}\n" for step in STEPS if step in rows)
+    results = "".join(f"{rows[step].as_line()}\n" for step in STEPS if step in rows)
+    order = [(what, step) for what in Ordeal for step in STEPS]
+    ordered = sorted(record, key=lambda one: order.index((one.what, one.step)))
+    return HEAD + results + (RECORD + "".join(f"{one.as_line()}\n" for one in ordered) if record else "")
 
 
 def known(text: str) -> Iterator[Row]:
-    """The rows of an earlier page."""
+    """The results of an earlier page."""
     for line in text.splitlines():
         if line.startswith("| `make "):
-            command, _, result, last_line, minutes, date, commit = (
-                cell.strip() for cell in line.strip("|").split("|")
-            )
+            command, _, result, last_line, minutes, date, commit = _cells(line)
             yield Row(command.strip("`").removeprefix("make "), result, last_line, minutes, date, commit)
 
 
-def run(step: str, commit: str) -> Row:
-    """Its lines are printed as they come. make hands its own ARGS on unless they are given anew."""
+def known_record(text: str) -> Iterator[Endured]:
+    """The record of an earlier page."""
+    for line in text.partition(RECORD)[2].splitlines():
+        number, what, command, date, commit = _cells(line)
+        step = command.strip("`").removeprefix("make ")
+        yield Endured(int(number.replace(",", "")), Ordeal(what), step, date, commit)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def run(step: str, commit: str, record: Path) -> Row:
+    """Its lines are printed as they come. make hands its own ARGS on unless they are given anew.
+
+    What the step goes through is counted in the file ``record``."""
     began, last = time.monotonic(), ""
     command = ["make", "--no-print-directory", step, "ARGS="]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    env = {**os.environ, VARIABLE: str(record)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stdout.write(f"{step} | {line}")

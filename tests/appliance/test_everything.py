@@ -4,19 +4,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.everything import Row, known, page, run
+from tests.everything import Endured, Row, known, known_record, page, run
+from tests.record import VARIABLE, Ordeal, record, recorded
 
 LINT = Row("lint", "passed", "Contracts: 10 kept, 0 broken.", "0.5", "2026-11-26", "abc1234")
 NODES = Row("test-nodes", "failed", "1 failed in 3 s", "5.0", "2026-11-25", "abc1233 with changes")
 
+SOAK = Endured(1_471_537, Ordeal.OPERATIONS, "soak", "2026-11-26", "abc1234")
+KILLS = Endured(31, Ordeal.KILLS, "test", "2026-11-26", "abc1234")
+
 
 def test_what_was_written_is_read_again() -> None:
-    assert list(known(page({"test-nodes": NODES, "lint": LINT}))) == [LINT, NODES]
+    text = page({"test-nodes": NODES, "lint": LINT}, [KILLS, SOAK])
+    assert list(known(text)) == [LINT, NODES]
+    assert list(known_record(text)) == [SOAK, KILLS]
+    assert list(known_record(page({"lint": LINT}, []))) == []
 
 
 def test_a_command_does_not_get_everythings_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Makefile").write_text("lint:\n\t@echo got $(ARGS) >&2\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MAKEFLAGS", " -- ARGS=lint")
-    row = run("lint", "abc1234")
+    row = run("lint", "abc1234", tmp_path / "record")
     assert (row.result, "got lint" in row.last_line) == ("passed", False)
+
+
+def test_what_a_step_counts_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(Ordeal.KILLS)  # nobody keeps a record: nothing happens
+    file = tmp_path / "record"
+    assert not recorded(file)
+    monkeypatch.setenv(VARIABLE, str(file))
+    record(Ordeal.KILLS)
+    record(Ordeal.KILLS, 2)
+    record(Ordeal.FUZZED, 5000)
+    assert recorded(file) == {Ordeal.KILLS: 3, Ordeal.FUZZED: 5000}

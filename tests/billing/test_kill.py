@@ -31,6 +31,7 @@ from serving.metering.meter import Meter
 from tests.appliance.postgres_server import start, wait_until_ready
 from tests.billing.conftest import PEPPER, RATE, Bank
 from tests.conftest import Figure
+from tests.record import Ordeal, record
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -116,6 +117,7 @@ class Clients:
     def kill(self, rng: random.Random) -> None:
         victim = rng.randrange(CLIENTS)
         self.running[victim].kill()
+        record(Ordeal.KILLS)
         self.running[victim].wait()
         self.running[victim] = self._started()
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from tests.ports import free_port
+from tests.record import Ordeal, record
 from tests.scenarios.system import System, running
 from tests.web.openid_clients import NODE_FOLDER
 
@@ -189,6 +190,8 @@ def read(report: ET.Element) -> Outcome:
         else:
             passed += 1
     noted = {one.get("name", ""): one.get("value", "") for one in report.iter("property")}
+    if "requests" in noted:
+        record(Ordeal.FUZZED, int(noted["requests"]))
     figures = {name: value for name, value in noted.items() if not name.startswith("hypothesis-")}
     return Outcome(passed, tuple(failed), tuple(skipped), figures)
 

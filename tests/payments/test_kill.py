@@ -20,6 +20,7 @@ from tests.billing.conftest import Bank, Customer, TurnedClock
 from tests.payments.conftest import BACK, CARD, Counter, counter_of
 from tests.payments.on_a_plan import SMALL
 from tests.payments.test_subscriptions_by_till import on_a_plan
+from tests.record import Ordeal, record
 from tests.taxing import INCLUDED
 
 DOLLAR = 10**9
@@ -95,6 +96,7 @@ async def worker(bank: Bank, wire: Wire, minutes_ahead: int = 0) -> AsyncIterato
         yield process
     finally:
         process.kill()
+        record(Ordeal.KILLS)
         process.wait()
 
 

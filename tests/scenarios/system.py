@@ -22,6 +22,8 @@ import aiohttp
 import psutil
 import yaml
 
+from tests.record import Ordeal, record
+
 APPLIANCE = [sys.executable, "-m", "appliance"]
 START_SECONDS = 240
 STOP_SECONDS = 60
@@ -128,6 +130,7 @@ class System:
         else:
             victim = self.processes(part)[0]
         victim.kill()
+        record(Ordeal.KILLS)
 
 
 @contextmanager

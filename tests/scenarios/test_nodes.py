@@ -23,6 +23,7 @@ from appliance.postgres import embedded_url
 from appliance.settings import CONFIGS
 from tests.conftest import Figure
 from tests.ports import free_port
+from tests.record import Ordeal, record
 from tests.scenarios.conftest import PARTNERS_KEY, started
 from tests.scenarios.system import Answer, System, books_balance, running, stream, write_models
 
@@ -216,3 +217,4 @@ def kill_all_of(system: System) -> None:
     for process in [supervisor, *supervisor.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):  # it ended with its parent
             process.kill()
+            record(Ordeal.KILLS)

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import Figure
+from tests.record import Ordeal, record
 from tests.scenarios.conftest import PARTNERS_KEY
 from tests.scenarios.nowhere import assert_nowhere, files_with
 from tests.scenarios.system import System, books_balance, gather_limited, stream, write_models
@@ -173,6 +174,7 @@ async def test_the_partners_replica_can_die_too(ready: System, applied: None) ->
         await asyncio.sleep(1)
         (victim,) = ready.replicas("big")
         victim.kill()
+        record(Ordeal.KILLS)
         answers = await asyncio.gather(*asking)
         assert not any(answer.finished for answer in answers)
         while True:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.record import Ordeal, record
 from tests.serving.conftest import MODELS, SECRET, Node
 
 pytestmark = pytest.mark.engine
@@ -53,6 +54,7 @@ def _published_after(node: Node, moment: float, seconds: float = 30) -> None:
 def test_a_restart_of_the_serving_process_touches_no_replica(node: Node) -> None:
     (before,) = node.model()["replicas"]
     node.serving.kill()
+    record(Ordeal.KILLS)
     assert b"[DONE]" in _complete(before["endpoint"], str(uuid.uuid4()), 3).read()
     node.serving.start(MODELS.replace("0.40", "0.50"))  # a price is none of a replica's business
     until = time.monotonic() + 20
@@ -93,6 +95,7 @@ def test_a_killed_replica_is_replaced_and_its_engine_dies_with_it(node: Node) ->
     family = replica.children(recursive=True)
     assert len(family) >= 2
     os.kill(replica.pid, signal.SIGKILL)
+    record(Ordeal.KILLS)
     assert node.wait("starting", 10, not_replica=name) < 4
     _, alive = psutil.wait_procs(family, timeout=3)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
@@ -103,6 +106,7 @@ def test_a_killed_engine_replaces_the_replica(node: Node) -> None:
     replica, name = _replica(node), node.model()["replicas"][0]["id"]
     (engine,) = (process for process in replica.children(recursive=True) if "EngineCore" in process.name())
     os.kill(engine.pid, signal.SIGKILL)
+    record(Ordeal.KILLS)
     node.wait("ready", 120, not_replica=name)
 
 

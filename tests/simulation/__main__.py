@@ -4,6 +4,7 @@ import argparse
 import random
 import time
 
+from tests.record import Ordeal, record
 from tests.simulation.run import Broken, soak
 
 
@@ -19,10 +20,15 @@ def main() -> None:
         print(f"{elapsed:6.0f} s  {count:>12,} operations  {count / elapsed:,.0f} a second", flush=True)  # noqa: T201
 
     try:
-        count = soak(asked.seed, lambda _: time.monotonic() >= end, report)
+        count, seeds = soak(asked.seed, lambda _: time.monotonic() >= end, report)
     except Broken as broken:
         raise SystemExit(str(broken)) from None
-    print(f"{count:,} operations: the code and the model agree")  # noqa: T201
+    record(Ordeal.OPERATIONS, count)
+    record(Ordeal.SEEDS, seeds)
+    record(Ordeal.SOAK_SECONDS, asked.seconds)
+    print(  # noqa: T201
+        f"{count:,} operations, seeds {asked.seed} to {asked.seed + seeds - 1}, {asked.seconds:g} s: the code and the model agree"
+    )
 
 
 main()

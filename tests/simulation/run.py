@@ -67,13 +67,14 @@ def check(seed: int, length: int = WORLD_OPERATIONS) -> int:
         raise Broken(seed, failure(shortest) or str(error), shortest) from error
 
 
-def soak(seed: int, until: Callable[[int], bool], report: Callable[[int, float], None]) -> int:
-    """World after world from ``seed`` on until ``until`` says so of the count of operations. Raises Broken."""
-    count, started, reported = 0, time.monotonic(), 0.0
+def soak(seed: int, until: Callable[[int], bool], report: Callable[[int, float], None]) -> tuple[int, int]:
+    """World after world from ``seed`` on until ``until`` says so of the count of operations; how many operations
+    and worlds that were. Raises Broken."""
+    count, worlds, started, reported = 0, 0, time.monotonic(), 0.0
     while not until(count):
-        count += check(seed)
-        seed += 1
+        count += check(seed + worlds)
+        worlds += 1
         if (elapsed := time.monotonic() - started) - reported > 5:
             reported = elapsed
             report(count, elapsed)
-    return count
+    return count, worlds

@@ -6,6 +6,7 @@ import pytest
 
 from billing.database.db import Database
 from billing.proof import rules as ledger
+from tests.record import Ordeal, record
 from tests.simulation.faults import FAULTS, Fault, planted
 from tests.simulation.ground import PostgresGround
 from tests.simulation.run import Broken, check, failure, play, soak
@@ -18,7 +19,10 @@ SEED = 20_261_123
 
 @pytest.mark.timeout(1200)
 def test_the_code_and_the_model_agree_over_a_quarter_of_a_million_operations() -> None:
-    assert soak(SEED, lambda count: count >= OPERATIONS, lambda *_: None) >= OPERATIONS
+    count, worlds = soak(SEED, lambda count: count >= OPERATIONS, lambda *_: None)
+    assert count >= OPERATIONS
+    record(Ordeal.OPERATIONS, count)
+    record(Ordeal.SEEDS, worlds)
 
 
 @pytest.mark.timeout(1200)
