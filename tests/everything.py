@@ -1,5 +1,5 @@
 """``make everything``: each command that checks something, one after the other; ``ARGS='clients test-nodes'`` for
-some. ``docs/quality.md`` then says how each went when it last ran, on which commit, and what it put the software through.
+some. ``docs/quality.md`` then says how each went when it last ran, on which commit, and what it went through.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the tests have put the software through, counted while they run.
 
-`make everything` names a file in ``APPLIANCE_RECORD``, adds up what its steps have written there, and shows the sums
-in docs/quality.md. Without the variable nothing is written.
+`make everything` names a file in ``APPLIANCE_RECORD``, adds up what its steps have written there, and shows
+the sums in docs/quality.md. Without the variable nothing is written.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.hosts.image import image
 from tests.hosts.machine import cgroups, command
 from tests.hosts.network import Network
+from tests.record import Ordeal, record
 
 REBOOT = 133
 """What systemd-nspawn ends with when the host wants to be started again."""
@@ -72,6 +73,7 @@ class Host:
         began = time.monotonic()
         if not self.folder.exists():
             self._unpack()
+            record(Ordeal.HOSTS)
         before = self.boots
         self._keeper = threading.Thread(target=self._keep, name=self.name, daemon=True)
         self._keeper.start()
@@ -87,17 +89,20 @@ class Host:
         """Pull the plug: no process of it has time for a last word. Its disk stays."""
         self._signal(signal.SIGKILL)
         self._wait_for_off()
+        record(Ordeal.POWER_CUTS)
 
     def reboot(self) -> float:
         """In order. Returns the seconds until it answered again."""
         began, before = time.monotonic(), self.boots
         self.run("systemctl", "reboot", check=False)
         self._wait_for_boot(before)
+        record(Ordeal.POWER_CUTS)
         return time.monotonic() - began
 
     def remove(self) -> None:
         """As if it had never been there."""
-        self.kill()
+        self._signal(signal.SIGKILL)
+        self._wait_for_off()
         command("umount", "--lazy", self.root, check=False)
         command("ip", "netns", "del", self._space, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -105,6 +110,7 @@ class Host:
     def cut_off(self) -> None:
         """Its cable is out of the bridge: packets are lost in silence, and the host sees its link up."""
         self.attached = False
+        record(Ordeal.POWER_CUTS)
         command("ip", "link", "set", self.network.cable(self.last), "nomaster")
 
     def heal(self) -> None:

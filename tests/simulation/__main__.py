@@ -27,7 +27,8 @@ def main() -> None:
     record(Ordeal.SEEDS, seeds)
     record(Ordeal.SOAK_SECONDS, asked.seconds)
     print(  # noqa: T201
-        f"{count:,} operations, seeds {asked.seed} to {asked.seed + seeds - 1}, {asked.seconds:g} s: the code and the model agree"
+        f"{count:,} operations, seeds {asked.seed} to {asked.seed + seeds - 1}, {asked.seconds:g} s:"
+        " the code and the model agree"
     )
 
 
