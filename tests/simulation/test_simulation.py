@@ -10,11 +10,19 @@ from tests.record import Ordeal, record
 from tests.simulation.faults import FAULTS, Fault, planted
 from tests.simulation.ground import PostgresGround
 from tests.simulation.run import Broken, check, failure, play, soak
-from tests.simulation.world import history
+from tests.simulation.world import Operation, history
 
 OPERATIONS = 250_000
 OPERATIONS_IN_POSTGRESQL = 50_000
 SEED = 20_261_123
+AN_ALLOWANCE_BY_A_CLOCK_THAT_IS_BEHIND: list[Operation] = [
+    ("allow", 6, 1_000_000_000, 30, True),
+    ("ask", [(6, 0, (65, 2, 1, False, 0, 0))], None),
+    ("tick", -0.0034),
+    ("allow", 6, 2456, 30, True),
+    ("settle", [(1, 0.9, 0.3, 0.04, False)], None),
+]
+"""Found by `make soak`: the second allowance begins when the request was admitted, so it is spent after the first."""
 
 
 @pytest.mark.timeout(1200)
@@ -36,6 +44,10 @@ async def test_the_code_and_the_model_agree_over_fifty_thousand_operations_in_po
     async with database.snapshot() as connection:
         assert await ledger.verify(connection) == []
     await database.close()
+
+
+def test_the_code_and_the_model_agree_where_they_once_did_not() -> None:
+    assert failure(AN_ALLOWANCE_BY_A_CLOCK_THAT_IS_BEHIND) is None
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

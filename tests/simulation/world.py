@@ -144,9 +144,14 @@ class World:
         if (account.status in ("active", "suspended")) != (opened is not None):
             raise Difference(f"account {number} is {account.status}, and lot {opened} was opened")
         if opened is not None:
-            account.lots.append(Lot(opened, source, self.now, end, end, "expiry", amount, amount))
-            self.model.sweep(account, self.now)
+            moment = self._moment_after(number) if source == "allowance" else self.now
+            account.lots.append(Lot(opened, source, moment, end, end, "expiry", amount, amount))
+            self.model.sweep(account, moment)
         return 1
+
+    def _moment_after(self, number: int) -> int:
+        """Now, but not before a request that runs was admitted by another's clock."""
+        return max([self.now, *(hold.created for hold in self.model.running(number))])
 
     async def _refund(self, pick: int) -> int:
         if (found := self._pick_lot(pick)) is None:
@@ -173,7 +178,7 @@ class World:
         possible = lot.source == "purchase" and lot.why in ("expiry", "forfeiture")
         await self._expect(possible, self.credit.open_dispute(lot.number))
         if possible:
-            moment = max([self.now, *(hold.created for hold in self.model.running(account.number))])
+            moment = self._moment_after(account.number)
             lot.ends, lot.why = min(lot.ends, moment), "dispute"
             self.model.sweep(account, moment)
         return 1
@@ -221,7 +226,7 @@ class World:
         if not goes:
             return 1
         if verb == "terminate":
-            moment = max([self.now, *(hold.created for hold in self.model.running(number))])
+            moment = self._moment_after(number)
             for lot in account.lots:
                 if lot.left and lot.why != "dispute" and lot.ends > moment:
                     lot.ends, lot.why = moment, "forfeiture"
