@@ -22,7 +22,7 @@ AN_ALLOWANCE_BY_A_CLOCK_THAT_IS_BEHIND: list[Operation] = [
     ("allow", 6, 2456, 30, True),
     ("settle", [(1, 0.9, 0.3, 0.04, False)], None),
 ]
-"""Found by `make soak`: the second allowance begins when the request was admitted, so it is spent after the first."""
+"""Found by `make soak`: the second one begins when the request was admitted, so it is spent after the first."""
 
 
 @pytest.mark.timeout(1200)
