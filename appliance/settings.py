@@ -55,6 +55,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     header_seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10
     idle_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 75
     stalled_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60
+    last_request_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 6
     connections: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 4096
     connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
 
@@ -304,6 +305,7 @@ class Settings:
             head_seconds=gateway.header_seconds,
             idle_seconds=gateway.idle_seconds,
             stalled_seconds=gateway.stalled_seconds,
+            last_request_seconds=gateway.last_request_seconds,
             connections=gateway.connections,
             connections_per_address=gateway.connections_per_address,
             trusted_proxies=self.trusted_proxies,

@@ -15,6 +15,9 @@ class Limits:
     Addresses of ``shared_by_many`` may have as many connections as there may be in all: a program asks from there
     for many people.
 
+    Once the process is to end, a connection may wait ``last_request_seconds`` for a request, which is answered and
+    is its last. Clients should let go of an unused connection before that (httpx does after 5 s).
+
     A connection from ``trusted_proxies`` counts for whom the proxy names, and only while it has a request.
     """
 
@@ -23,6 +26,7 @@ class Limits:
     head_seconds: float = 10.0
     idle_seconds: float = 75.0
     stalled_seconds: float = 60.0
+    last_request_seconds: float = 0.0
     connections: int = 4096
     connections_per_address: int = 1024
     trusted_proxies: tuple[Network, ...] = ()

@@ -41,6 +41,8 @@ class Door:
         self.answers = answers(limits, headers)
         self.refused = refused
         self.opened = opened
+        self.is_closing = False
+        """Whether the process is to end, so that each request is its connection's last."""
         self.lingering = 0
         self.waiting: OrderedDict[Guarded, None] = OrderedDict()
         """Connections without a request, the longest first."""
@@ -185,6 +187,8 @@ class Guarded(HttpToolsProtocol):
             self._refuse(Refusal.ADDRESS)
             return
         super().on_headers_complete()
+        if self._door.is_closing:
+            self.cycle.keep_alive = False
 
     def _known_by_name(self) -> bool:
         """Whether whom the proxy names may have one more request."""
@@ -217,7 +221,31 @@ class Guarded(HttpToolsProtocol):
         super().on_response_complete()
         if self._idle and self._inside:
             self._door.waiting[self] = None
+        if self._idle and self._door.is_closing:
+            self._wait_for_the_last_request()
         self._see_it_closed()
+
+    def shutdown(self) -> None:
+        """The process is to end. Nothing is closed yet that its client may take for open.
+
+        A request may be on its way, and an answer that has begun has promised to keep the connection: one more
+        request is taken from each, and its answer says that it is the last.
+        """
+        self._door.is_closing = True
+        if self._idle:
+            self._wait_for_the_last_request()
+        elif self.pipeline:
+            self.pipeline[0][0].keep_alive = False
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def _wait_for_the_last_request(self) -> None:
+        self._unset_keepalive_if_required()
+        if self._over or self._head_bytes or self.transport.is_closing():
+            return  # it is being refused, has begun to ask, or goes
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self._limits.last_request_seconds, self.timeout_keep_alive_handler
+        )
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()

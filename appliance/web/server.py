@@ -12,7 +12,7 @@ from appliance.web.app import site_app
 from appliance.web.metrics import SiteMetrics
 from billing.clock import system_clock
 
-SHUTDOWN_SECONDS = 5
+SHUTDOWN_SECONDS = 10
 
 
 def run(settings: Settings, *, fd: int | None) -> None:

@@ -25,10 +25,14 @@ GET = b"GET /seen HTTP/1.1\r\nhost: x\r\n"
 QUICK = Limits(head_bytes=4096, head_fields=20, head_seconds=0.3, idle_seconds=1, stalled_seconds=0.5)
 UPGRADE = b"POST /seen HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
 HUGE = 64 << 20
+SHUTDOWN_SECONDS = 5
 
 
 async def seen(scope: Any, receive: Any, send: Any) -> None:
-    """Tells what came: the client, and how long the body is. ``/flood`` answers with more than anybody reads."""
+    """Tells what came: the client, and how long the body is.
+
+    ``/flood`` answers with more than anybody reads, ``/slow`` takes its time once it has begun.
+    """
     assert scope["type"] == "http"
     body = 0
     while True:
@@ -41,12 +45,16 @@ async def seen(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/flood":
         for _ in range(1000):
             await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+    if scope["path"] == "/slow":
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await asyncio.sleep(0.5)
     await send({"type": "http.response.body", "body": document})
 
 
 @dataclass
 class Running:
     port: int
+    server: uvicorn.Server
     refused: Counter[str] = field(default_factory=Counter)
     open: int = 0
 
@@ -81,17 +89,19 @@ def status(answer: bytes) -> int:
 @asynccontextmanager
 async def door(limits: Limits) -> AsyncIterator[Running]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    running = Running(listener.getsockname()[1])
+    refused: Counter[str] = Counter()
 
     def opened(count: int) -> None:
         running.open = count
 
-    guard = Door(limits, NO_PAGE, lambda reason: running.refused.update([reason]), opened)
+    guard = Door(limits, NO_PAGE, lambda reason: refused.update([reason]), opened)
     config = uvicorn.Config(
         seen, http=guard.protocol, log_level="critical", access_log=False, lifespan="off",  # type: ignore[arg-type]
-        proxy_headers=False, timeout_keep_alive=int(limits.idle_seconds), timeout_graceful_shutdown=1,
+        proxy_headers=False, timeout_keep_alive=int(limits.idle_seconds),
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )  # fmt: skip
     server = uvicorn.Server(config)
+    running = Running(listener.getsockname()[1], server, refused)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)
