@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes test-hosts test-browser stripe-check chat-check screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes test-postgres test-hosts test-browser stripe-check chat-check screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -20,6 +20,9 @@ test: install-dev ## run all tests, with the real engine too (ARGS='tests/billin
 
 test-nodes: install-dev ## lose one of three nodes under load, on this machine (five minutes, not part of `make test`)
 	@$(BIN)/python -m pytest -m nodes tests/scenarios
+
+test-postgres: install-dev ## the tests of the money on the oldest PostgreSQL that it runs on (apt install postgresql-15; POSTGRES=its programs)
+	@TEST_POSTGRES=$(or $(POSTGRES),/usr/lib/postgresql/15/bin) $(BIN)/python -m pytest tests/billing tests/plans tests/documents tests/payments $(ARGS)
 
 test-hosts: install-dev ## Ansible on fresh Debian hosts, as root (apt install debootstrap systemd-container; not part of `make test`)
 	@$(BIN)/python -m tests.hosts $(ARGS)

@@ -245,8 +245,12 @@ def serving() -> None:
 def migrate() -> None:
     """Bring the database to the newest version."""
     from billing.database.migrations import upgrade
+    from billing.errors import Conflict
 
-    asyncio.run(upgrade(settings().sqlalchemy_url))
+    try:
+        asyncio.run(upgrade(settings().sqlalchemy_url))
+    except Conflict as error:
+        raise fail(str(error)) from None
 
 
 @app.command(hidden=True)

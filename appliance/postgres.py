@@ -12,6 +12,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -68,12 +69,16 @@ class Owner:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where one embedded cluster lives. `owner` is None when the current user runs the server itself."""
+    """Where one embedded cluster lives. `owner` is None when the current user runs the server itself.
+
+    `initdb_options` are what its version of PostgreSQL knows.
+    """
 
     data: Path
     sockets: Path
     binaries: Path
     owner: Owner | None
+    initdb_options: Sequence[str] = INITDB_OPTIONS
 
     def command(self) -> list[str]:
         """The server in the foreground. SIGINT stops it fast and cleanly; SIGTERM waits for its clients."""
@@ -99,7 +104,7 @@ class Cluster:
         draft = self.data.with_name(self.data.name + ".new")
         shutil.rmtree(draft, ignore_errors=True)
         self._make_private(draft)
-        self._run(["initdb", "-D", str(draft), "-U", ROLE, *INITDB_OPTIONS])
+        self._run(["initdb", "-D", str(draft), "-U", ROLE, *self.initdb_options])
         self._run(["postgres", "--single", "-D", str(draft), "template1"], f"CREATE DATABASE {ROLE};\n")
         draft.rename(self.data)
         return True

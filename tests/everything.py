@@ -21,6 +21,7 @@ STEPS: Mapping[str, str] = {
     "lint": "style, types, and the arrows between packages and rooms",
     "test": "all tests, a real engine, PostgreSQL and killed processes among them",
     "test-nodes": "one of three nodes is lost under load",
+    "test-postgres": "the tests of the money on PostgreSQL 15, the oldest that it runs on",
     "test-hosts": "Ansible on fresh hosts with systemd",
     "test-browser": "the site in a real Chromium, over the whole system",
     "fresh": "a fresh clone, `make up`, the README's example: by instruction sets, as a user, on a bare Debian",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,11 +24,26 @@ IN_HASTE = {"fsync": "off", "full_page_writes": "off"}
 """What only a machine that loses its power would miss: a process that is killed leaves its files to the kernel."""
 
 
+OTHER = "TEST_POSTGRES"
+"""The environment variable with the folder of another PostgreSQL's programs: ``make test-postgres``."""
+
+OTHER_INITDB_OPTIONS = ("--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--locale=C.UTF-8")
+"""What every version knows that the product runs on."""
+
+
+def chosen(cluster: Cluster) -> Cluster:
+    """The embedded one, or the same with the programs of another version."""
+    folder = os.environ.get(OTHER)
+    if folder is None:
+        return cluster
+    return replace(cluster, binaries=Path(folder), initdb_options=OTHER_INITDB_OPTIONS)
+
+
 @contextmanager
 def running_cluster(settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Cluster]:
     """A fresh cluster that accepts connections. ``settings`` go before its own."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    cluster = embedded(folder / "data", folder / "sockets")
+    cluster = chosen(embedded(folder / "data", folder / "sockets"))
     try:
         cluster.initialise()
         with (folder / "log").open("wb") as log:

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
@@ -17,9 +18,11 @@ from billing.charging.admission import Admission, Admitted, Request
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.clock import system_clock
 from billing.customers import accounts
+from billing.database import migrations
 from billing.database.db import Database, async_url, fetch
 from billing.database.migrations import upgrade
 from billing.database.tables import metadata
+from billing.errors import Conflict
 from billing.ids import request_id
 from billing.prices.pricing import Tokens
 from billing.proof import rules as ledger
@@ -29,6 +32,12 @@ from billing.store.postgres import PostgresStore
 def is_declared(_: object, name: str | None, kind: str, __: bool, ___: object) -> bool:
     """The months of `usage` are made as time goes by (billing/database/partitions.py)."""
     return not (kind == "table" and name is not None and name.startswith("usage_"))
+
+
+async def test_a_postgresql_that_is_too_old_is_told_so(fresh_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "OLDEST_VERSION", 99)
+    with pytest.raises(Conflict, match=r"^PostgreSQL 1.* is too old: version 99 or a newer one is needed$"):
+        await upgrade(fresh_url)
 
 
 OPTIONS = {"compare_type": True, "include_object": is_declared}
