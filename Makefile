@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes test-postgres test-hosts test-browser stripe-check chat-check screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' Makefile)
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -38,6 +38,9 @@ chat-check: install-dev ## the real LibreChat in a real Chromium, write docs/lib
 
 screenshots: install-dev ## every page, phone and desktop, by day and by night, into var/screenshots (ARGS=/dashboard)
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
+dashboards: install-dev ## draw Grafana's dashboards anew from tests/monitoring/dashboards into configs/grafana
+	@$(BIN)/python -m tests.monitoring.dashboards
 
 lint: install-dev ## check style, types, the arrows between the packages, and what the documentation names
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Grafana's dashboards, drawn from lists of panels: ``make dashboards`` writes them into configs/grafana."""
