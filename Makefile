@@ -3,6 +3,7 @@
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' Makefile)
 PYTHON ?= python3
 BIN := .venv/bin
+ANSIBLE_BIN := .venv-ansible/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -24,7 +25,7 @@ test-nodes: install-dev ## lose one of three nodes under load, on this machine (
 test-postgres: install-dev ## the tests of the money on the oldest PostgreSQL that it runs on (apt install postgresql-15; POSTGRES=its programs)
 	@TEST_POSTGRES=$(or $(POSTGRES),/usr/lib/postgresql/15/bin) $(BIN)/python -m pytest tests/billing tests/plans tests/documents tests/payments $(ARGS)
 
-test-hosts: install-dev ## Ansible on fresh Debian hosts, as root (apt install debootstrap systemd-container; not part of `make test`)
+test-hosts: install-dev install-ansible ## Ansible on fresh Debian hosts, as root (apt install debootstrap systemd-container; not part of `make test`)
 	@$(BIN)/python -m tests.hosts $(ARGS)
 
 test-browser: install-dev ## the site in a real Chromium, over the whole system (apt install chromium; not part of `make test`)
@@ -48,6 +49,9 @@ lint: install-dev ## check style, types, the arrows between the packages, and wh
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/appliance/test_docs.py tests/appliance/test_promises.py tests/appliance/test_texts.py tests/appliance/test_security.py
 	$(BIN)/lint-imports
+
+lint-ansible: install-ansible ## check the roles and playbooks below ansible/
+	@PATH="$(CURDIR)/$(ANSIBLE_BIN):$$PATH" $(ANSIBLE_BIN)/ansible-lint ansible
 
 format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
@@ -79,3 +83,8 @@ install:
 
 install-dev:
 	@$(PYTHON) scripts/install.py --dev
+
+install-ansible: ## Ansible on the machine from which you set up your servers, into .venv-ansible (docs/installation.md)
+	@cmp -s requirements/ansible.txt .venv-ansible/installed || { $(PYTHON) -m venv --clear .venv-ansible && \
+		$(ANSIBLE_BIN)/pip install --quiet --require-hashes -r requirements/ansible.txt && \
+		cp requirements/ansible.txt .venv-ansible/installed; }
