@@ -10,6 +10,7 @@ import typer
 
 from appliance.commands import (
     account,
+    backup,
     books,
     credit,
     invoice,
@@ -54,6 +55,7 @@ for name, group in (
     ("usage", usage.app),
     ("ledger", ledger.app),
     ("books", books.app),
+    ("backup", backup.app),
     ("librechat", librechat.app),
     ("settings", settings_files.app),
 ):

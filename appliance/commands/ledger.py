@@ -1,12 +1,17 @@
 """``appliance ledger``: the proof that the books balance."""
 
+from datetime import datetime
+from typing import Annotated, Any
+
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AsJson
-from appliance.commands.session import as_document, print_json, print_table, settings, transact
+from appliance.commands.session import as_document, fail, print_json, print_table, settings, transact
+from billing.clock import system_clock
 from billing.proof import rules as ledger
 from billing.proof.archive import check_file, list_archives
+from billing.proof.books import BooksSeal, seal_books
 from billing.proof.rules import Discrepancy
 from billing.proof.seals import BrokenSeal, Seal, newest_seal, verify_seals
 
@@ -25,24 +30,43 @@ def group() -> None:
 
 
 @app.command()
-def verify(as_json: AsJson = False) -> None:
+def verify(
+    as_json: AsJson = False,
+    seal: Annotated[
+        bool, typer.Option("--seal", help="Also a digest of the books, to compare databases.")
+    ] = False,
+    until: Annotated[
+        str, typer.Option(help="What the digest is of: all before this moment, such as 2026-11-29T12:00Z; now.")
+    ] = "",
+) -> None:
     """Check every rule of the books against every row, and every sealed day. Exit status 0 only if all hold."""
+    moment = _moment(until)
 
-    async def work(connection: AsyncConnection) -> tuple[list[Discrepancy], list[BrokenSeal], Seal | None]:
+    async def work(
+        connection: AsyncConnection,
+    ) -> tuple[list[Discrepancy], list[BrokenSeal], Seal | None, BooksSeal | None]:
         found = await ledger.verify(connection)
-        return found, await verify_seals(connection), await newest_seal(connection)
+        broken, newest = await verify_seals(connection), await newest_seal(connection)
+        return found, broken, newest, await seal_books(connection, moment) if seal else None
 
-    found, broken, newest = transact(work, snapshot=True)
+    found, broken, newest, books = transact(work, snapshot=True)
     if as_json:
-        document = {
+        document: dict[str, Any] = {
             "balanced": not found,
             "discrepancies": [as_document(row) for row in found],
-            "broken_seals": [{"day": seal.day.isoformat(), "what": seal.what} for seal in broken],
+            "broken_seals": [{"day": one.day.isoformat(), "what": one.what} for one in broken],
             "newest_seal": newest and {"day": newest.day.isoformat(), "digest": newest.digest.hex()},
         }
+        if books:
+            document["books"] = as_document(books) | {"digest": books.digest.hex()}
         print_json(document)
     else:
         _print(found, broken, newest)
+        if books:
+            typer.echo(
+                f"The books until {books.until.isoformat()}: {books.records} records, {books.balances} balances,"
+                f" digest {books.digest.hex()}"
+            )
     if found or broken:
         raise typer.Exit(1)
 
@@ -59,6 +83,18 @@ def archives(as_json: AsJson = False) -> None:
         print_json(documents)
     else:
         print_table(ARCHIVES, documents)
+
+
+def _moment(words: str) -> datetime:
+    if not words:
+        return system_clock()
+    try:
+        found = datetime.fromisoformat(words)
+    except ValueError:
+        raise fail(f"{words} is no moment: 2026-11-29T12:00Z is one") from None
+    if found.tzinfo is None:
+        raise fail(f"{words} has no zone: write {words}Z for UTC")
+    return found
 
 
 def _print(found: list[Discrepancy], broken: list[BrokenSeal], newest: Seal | None) -> None:

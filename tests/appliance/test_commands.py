@@ -56,6 +56,15 @@ def test_an_account_gets_credit_and_a_key_that_is_shown_once(run: Any) -> None:
     assert json.loads(run("ledger", "verify", "--json").output) == {
         "balanced": True, "discrepancies": [], "broken_seals": [], "newest_seal": None,
     }  # fmt: skip
+    sealed = run("ledger", "verify", "--seal", "--until=2099-01-01T00:00Z").output.splitlines()[-1]
+    assert re.fullmatch(
+        r"The books until 2099-01-01T00:00:00\+00:00: \d+ records, 2 balances, digest \w{64}", sealed
+    )
+    books = json.loads(run("ledger", "verify", "--seal", "--until=2099-01-01T01:00+01:00", "--json").output)[
+        "books"
+    ]
+    assert sealed.endswith(books["digest"])
+    assert "has no zone" in run("ledger", "verify", "--seal", "--until=2099-01-01").output
     assert json.loads(run("usage", "list", "--json").output) == []
 
 
