@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes test-hosts test-browser stripe-check chat-check screenshots lint format bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes test-hosts test-browser stripe-check chat-check screenshots lint format docs bench clients everything fresh gpu-check soak lock install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -46,6 +46,10 @@ lint: install-dev ## check style, types, the arrows between the packages, and wh
 format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install-dev ## the documentation as a site, into var/docs
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d var/docs-pages . var/docs
+	@echo "docs     var/docs/index.html"
 
 bench: install-dev ## measure, write var/bench.json (ARGS=settlement for one of the benchmarks)
 	@$(BIN)/python -m tests.bench $(ARGS)
