@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes test-hosts test-browser stripe-check chat-check screenshots lint format docs bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes test-hosts test-browser stripe-check chat-check screenshots lint format docs bench clients everything fresh gpu-check soak lock licences release install install-dev
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
@@ -71,6 +71,12 @@ soak: install-dev ## drive the ledger's decisions against a plain model (SECONDS
 
 lock: install-dev ## refresh the exact versions in requirements/ (ARGS='--upgrade-package ray')
 	@scripts/lock.sh $(abspath $(BIN)/uv) $(ARGS)
+
+licences: install-dev ## whether every locked package may be used (ARGS=--update after `make lock`)
+	@$(BIN)/python -m scripts.release.licences $(ARGS)
+
+release: install-dev ## build the version in pyproject.toml, with checksums and a bill of materials, into var/releases
+	@$(BIN)/python -m scripts.release
 
 install:
 	@$(PYTHON) scripts/install.py

@@ -14,7 +14,7 @@ project = "Appliance"
 author = "Appliance"
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
-extensions = ["myst_parser", "transitions"]
+extensions = ["myst_parser", "folders", "transitions"]
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 exclude_patterns = [".*", "*.egg-info", "appliance", "billing", "build", "dist", "serving", "tests", "var"]

@@ -55,6 +55,16 @@ def test_no_page_of_operations_is_longer_than_a_few_screens() -> None:
         assert len(page.read_text().splitlines()) < 120, page.name
 
 
+def test_every_page_is_linked_from_another_one() -> None:
+    linked = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#:]+\.md)", page.read_text())
+        if (page.parent / link).resolve() != page
+    }
+    assert [page for page in PAGES if page not in linked and page != ROOT / "README.md"] == []
+
+
 def anchors(page: Path) -> set[str]:
     """Where a link may lead in a page: its headings, as browsers of repositories name them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
