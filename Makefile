@@ -57,6 +57,10 @@ format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install-dev ## the documentation as a site, into var/docs
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d var/docs-pages . var/docs
+	@echo "docs     var/docs/index.html"
+
 bench: install-dev ## measure, write var/bench.json (ARGS=settlement for one of the benchmarks)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
@@ -77,6 +81,12 @@ soak: install-dev ## drive the ledger's decisions against a plain model (SECONDS
 
 lock: install-dev ## refresh the exact versions in requirements/ (ARGS='--upgrade-package ray')
 	@scripts/lock.sh $(abspath $(BIN)/uv) $(ARGS)
+
+licences: install-dev ## whether every locked package may be used (ARGS=--update after `make lock`)
+	@$(BIN)/python -m scripts.release.licences $(ARGS)
+
+release: install-dev ## build the version in pyproject.toml, with checksums and a bill of materials, into var/releases
+	@$(BIN)/python -m scripts.release
 
 install:
 	@$(PYTHON) scripts/install.py

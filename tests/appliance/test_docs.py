@@ -13,7 +13,8 @@ from serving.client.published import Directory
 from serving.partner.metrics import PartnerMetrics
 
 ROOT = Path(__file__).parent.parent.parent
-OPERATIONS = (ROOT / "docs/operations.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+OPERATIONS = "\n".join(page.read_text() for page in ROOT.glob("docs/operations/*.md"))
 
 
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
@@ -40,11 +41,35 @@ def test_every_command_that_the_readme_shows_exists() -> None:
 
 
 def test_every_file_that_the_documentation_links_or_names_exists() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for page in PAGES:
+        for link, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", page.read_text()):
+            target = (page.parent / link) if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {link}#{anchor}"
         for name in re.findall(r"`((?:appliance|billing|serving|tests|configs)/[\w/]+\.\w+)", page.read_text()):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_no_page_of_operations_is_longer_than_a_few_screens() -> None:
+    for page in ROOT.glob("docs/operations/*.md"):
+        assert len(page.read_text().splitlines()) < 120, page.name
+
+
+def test_every_page_is_linked_from_another_one() -> None:
+    linked = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#:]+\.md)", page.read_text())
+        if (page.parent / link).resolve() != page
+    }
+    assert [page for page in PAGES if page not in linked and page != ROOT / "README.md"] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Where a link may lead in a page: its headings, as browsers of repositories name them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_function_that_the_documentation_names_with_its_file_is_defined_there() -> None:
