@@ -1,13 +1,12 @@
 """``appliance ledger``: the proof that the books balance."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AsJson
-from appliance.commands.session import as_document, fail, print_json, print_table, settings, transact
+from appliance.commands.session import as_document, moment, print_json, print_table, settings, transact
 from billing.clock import system_clock
 from billing.proof import rules as ledger
 from billing.proof.archive import check_file, list_archives
@@ -40,14 +39,14 @@ def verify(
     ] = "",
 ) -> None:
     """Check every rule of the books against every row, and every sealed day. Exit status 0 only if all hold."""
-    moment = _moment(until)
+    until_moment = moment(until) if until else system_clock()
 
     async def work(
         connection: AsyncConnection,
     ) -> tuple[list[Discrepancy], list[BrokenSeal], Seal | None, BooksSeal | None]:
         found = await ledger.verify(connection)
         broken, newest = await verify_seals(connection), await newest_seal(connection)
-        return found, broken, newest, await seal_books(connection, moment) if seal else None
+        return found, broken, newest, await seal_books(connection, until_moment) if seal else None
 
     found, broken, newest, books = transact(work, snapshot=True)
     if as_json:
@@ -83,18 +82,6 @@ def archives(as_json: AsJson = False) -> None:
         print_json(documents)
     else:
         print_table(ARCHIVES, documents)
-
-
-def _moment(words: str) -> datetime:
-    if not words:
-        return system_clock()
-    try:
-        found = datetime.fromisoformat(words)
-    except ValueError:
-        raise fail(f"{words} is no moment: 2026-11-29T12:00Z is one") from None
-    if found.tzinfo is None:
-        raise fail(f"{words} has no zone: write {words}Z for UTC")
-    return found
 
 
 def _print(found: list[Discrepancy], broken: list[BrokenSeal], newest: Seal | None) -> None:

@@ -10,14 +10,14 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.commands.account import AccountArgument, Reason, resolve
-from appliance.commands.session import actor, fail, settings_of_first_node, transact
+from appliance.commands.session import actor, fail, moment, settings_of_first_node, transact
 from appliance.identity.openid import grants
 from appliance.identity.profile import subject_of
 from appliance.librechat.configuration import NotRendered
 from appliance.librechat.rendering import chat_models
 from appliance.librechat.rendering import render as write
 from appliance.secrets import SecretsError
-from appliance.settings import MONGO_URI, SettingsError
+from appliance.settings import MONGO_URI, Settings, SettingsError
 from billing.clock import system_clock
 from billing.customers.accounts import Account, Entry, record
 from billing.database.db import Database
@@ -95,10 +95,9 @@ def delete(account: AccountArgument, reason: Reason) -> None:
     The chat is signed out first: what somebody went on to ask meanwhile would be kept for nobody.
     """
     from appliance.librechat.data import ChatUnavailable, open_chat
+    from appliance.librechat.forgetting import DELETED
 
-    chosen = settings_of_first_node()
-    if chosen.mongo_uri is None:
-        raise fail(f"there is no chat to delete anything from: chat.address in appliance.yaml, and {MONGO_URI}")
+    chosen = _settings_with_chat()
 
     async def sign_out(connection: AsyncConnection) -> tuple[Account, UUID, bool]:
         found = await resolve(connection, account)
@@ -127,6 +126,46 @@ def delete(account: AccountArgument, reason: Reason) -> None:
         raise fail(str(error)) from None
     except ChatUnavailable as error:
         raise fail(f"not all is deleted, run it again: {error}") from None
-    entry = Entry(system_clock(), actor(), "chats deleted", found.id, "account", reason)
+    entry = Entry(system_clock(), actor(), DELETED, found.id, "account", reason)
     transact(lambda connection: record(connection, entry))
     typer.echo(f"all chats of {found.name} are deleted")
+
+
+@app.command()
+def forget(
+    since: Annotated[str, typer.Option(help="When the backup was made that was restored: 2026-11-29T06:10Z.")],
+) -> None:
+    """After a restoration, before LibreChat starts: delete again what was deleted since the backup was made."""
+    from appliance.librechat.data import ChatUnavailable, open_chat
+    from appliance.librechat.forgetting import OtherPeople
+    from appliance.librechat.forgetting import forget as do
+
+    chosen, made_at = _settings_with_chat(), moment(since)
+
+    async def work(connection: AsyncConnection) -> tuple[int, int]:
+        chat = open_chat(chosen)
+        assert chat is not None
+        try:
+            return await do(chat, connection, made_at)
+        finally:
+            await chat.close()
+
+    try:
+        people, folders = transact(work)
+    except SettingsError as error:
+        raise fail(str(error)) from None
+    except ChatUnavailable as error:
+        raise fail(f"not all is deleted, run it again: {error}") from None
+    except OtherPeople:
+        raise fail(
+            f"nothing is deleted: nobody in the chat is a person here; look at DATABASE_URL and {MONGO_URI}"
+        ) from None
+    typer.echo(f"deleted again: the chats of {people} people, {folders} folders of files of nobody")
+
+
+def _settings_with_chat() -> Settings:
+    """Ends the command where there is none."""
+    chosen = settings_of_first_node()
+    if chosen.mongo_uri is None or not chosen.chat.address:
+        raise fail(f"there is no chat to delete anything from: chat.address in appliance.yaml, and {MONGO_URI}")
+    return chosen

@@ -89,6 +89,17 @@ def dollars(text: str) -> int:
         raise fail(str(error)) from None
 
 
+def moment(words: str) -> datetime:
+    """A point in time with its zone, in ISO 8601; ends the command if the words are none."""
+    try:
+        found = datetime.fromisoformat(words)
+    except ValueError:
+        raise fail(f"{words} is no moment: 2026-11-29T12:00Z is one") from None
+    if found.tzinfo is None:
+        raise fail(f"{words} has no zone: write {words}Z for UTC")
+    return found
+
+
 def fail(message: str) -> typer.Exit:
     typer.echo(f"appliance: {message}", err=True)
     return typer.Exit(1)

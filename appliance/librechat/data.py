@@ -92,6 +92,23 @@ class ChatData:
                     await asyncio.to_thread(_remove, folder)
                 await self._database[PERSON.collection].delete_one({"_id": user.id})
 
+    async def subjects(self) -> set[UUID]:
+        """Of everybody whom LibreChat knows by one. Raises ChatUnavailable."""
+        with _reached():
+            found = self._database[PERSON.collection].find({"openidId": {"$type": "string"}}, {"openidId": 1})
+            texts = [one["openidId"] async for one in found]
+        return {subject for text in texts if (subject := _as_subject(text)) is not None}
+
+    async def delete_files_of_nobody(self) -> int:
+        """Folders of users whom LibreChat does not know; how many there were. Raises ChatUnavailable."""
+        with _reached():
+            known = {str(one["_id"]) async for one in self._database[PERSON.collection].find({}, {"_id": 1})}
+            theirs = await asyncio.to_thread(list, self._folders_of_users())
+            nobodys = [folder for folder in theirs if folder.name not in known]
+            for folder in nobodys:
+                await asyncio.to_thread(_remove, folder)
+        return len(nobodys)
+
     async def _delete_documents(self, user: User) -> None:
         database = self._database
         for holding in HOLDINGS:
@@ -141,6 +158,15 @@ class ChatData:
         if self._images is not None:
             yield "images", self._images / str(user_id)
 
+    def _folders_of_users(self) -> Iterator[Path]:
+        """Everybody's: those whose name is an id of MongoDB."""
+        roots = [self._uploads, self._uploads and self._uploads / "temp", self._images]
+        for root in filter(None, roots):
+            if root.is_dir():
+                yield from (
+                    folder for folder in root.iterdir() if ObjectId.is_valid(folder.name) and folder.is_dir()
+                )
+
     def _files_of(self, user_id: ObjectId) -> Iterator[tuple[str, Path]]:
         for name, folder in self._folders_of(user_id):
             for below, _, files in os.walk(folder, onerror=_unless_gone):
@@ -185,6 +211,13 @@ def _reached() -> Iterator[None]:
         raise ChatUnavailable(f"LibreChat's database: {type(error).__name__}") from None
     except OSError as error:
         raise ChatUnavailable(f"LibreChat's files: {error.strerror}") from None
+
+
+def _as_subject(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _remove(folder: Path) -> None:
