@@ -74,4 +74,5 @@ def scope(package: Locked) -> str:
     """Required on every machine; optional on some, by GPU, platform or chat; excluded if tests alone need it."""
     if set(package.locks) == {DEVELOPMENT}:
         return "excluded"
-    return "required" if {"cpu", "gpu"} <= set(package.locks) else "optional"
+    everywhere = {"cpu", "gpu"} <= set(package.locks) or "uv" in package.locks
+    return "required" if everywhere else "optional"
