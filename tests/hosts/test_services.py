@@ -1,0 +1,274 @@
+"""The product's services on a fresh host: converged, killed, rebooted, upgraded and brought back under load."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from appliance.settings import CONFIGS
+from tests.hosts.host import Host
+from tests.hosts.network import Network
+from tests.hosts.releases import (
+    Control,
+    Workshop,
+    asked,
+    binds,
+    in_network_of,
+    install_environment,
+    workshop,
+)
+
+pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
+
+PLAYBOOK = "test.yml"
+API = "http://127.0.0.1:8000"
+SITE = "http://127.0.0.1:8001"
+CUSTOMERS = 8
+EXPOSURE_MOST = 2.0
+"""What `systemd-analyze security` may say of a service; a service without a sandbox has 9.6."""
+SERVICES = (
+    "appliance-ray", "appliance-serving", "appliance-gateway@1", "appliance-gateway@2", "appliance-site",
+    "appliance-worker",
+)  # fmt: skip
+READY_SECONDS = 300
+POSTGRESQL: list[dict[str, Any]] = [
+    {
+        "name": "Install PostgreSQL",
+        "ansible.builtin.apt": {"name": "postgresql", "update_cache": True, "cache_valid_time": 86400},
+    },
+    {
+        "name": "Create the product's user and database",
+        "ansible.builtin.shell": "createuser appliance && createdb --owner=appliance appliance",
+        "args": {"chdir": "/"},
+        "become_user": "postgres",
+        "register": "made",
+        "changed_when": "made.rc == 0",
+        "failed_when": "made.rc != 0 and 'already exists' not in made.stderr",
+    },
+]
+
+
+def models(replicas: int = 1) -> list[dict[str, Any]]:
+    """The sample model alone."""
+    sample: dict[str, Any] = yaml.safe_load((CONFIGS / "models.yaml").read_text())["models"][0]
+    return [{**sample, "replicas": replicas}]
+
+
+def control_of(workshop: Workshop, net: Network, host: Host) -> Control:
+    workshop.playbook(
+        PLAYBOOK,
+        [{"name": "The database", "hosts": "nodes", "become": True, "tasks": POSTGRESQL},
+         {"name": "The services", "hosts": "first:workers", "become": True, "roles": ["ray", "appliance"]}],
+    )  # fmt: skip
+    workshop.release("v1")
+    mark_the_second_release(workshop)
+    workshop.release("v2")
+    variables = {
+        "domain": "example.test", "operator_name": "Example AS", "operator_mail": "post@example.test",
+        "gpu": False, "appliance_device": "cpu", "models": models(),
+        "database_url": "postgresql://appliance@/appliance?host=/run/postgresql",
+        "appliance_gateway_processes": 2, "appliance_install_environment": install_environment(host),
+    }  # fmt: skip
+    return Control(workshop, net, {"first": [host], "workers": [], "nodes": [host]}, variables)
+
+
+def mark_the_second_release(workshop: Workshop) -> None:
+    """Its gateways say so in a header, and its replicas are of another version."""
+    headers = workshop.folder / "appliance" / "door" / "headers.py"
+    before, found, after = headers.read_text().partition("NO_PAGE: Headers = (\n")
+    assert found
+    headers.write_text(f'{before}{found}    ("x-release", "v2"),\n{after}')
+    with (workshop.folder / "serving" / "engine" / "__init__.py").open("a") as file:
+        file.write("\nRELEASE = 2\n")
+
+
+@pytest.fixture(scope="module")
+def host(new_host: Callable[..., Host]) -> Host:
+    return new_host("solo", *binds())
+
+
+@pytest.fixture(scope="module")
+def control(net: Network, host: Host, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Control:
+    made = workshop(repository, tmp_path_factory.mktemp("workshop") / "clone")
+    control = control_of(made, net, host)
+    control.play(PLAYBOOK, "-e", "release=v1")
+    wait_until_ready(host)
+    return control
+
+
+@pytest.fixture(scope="module")
+def key(control: Control, host: Host) -> str:
+    return customer(host, "acme")
+
+
+def customer(host: Host, name: str) -> str:
+    """A new account with credit; its key."""
+    host.run("appliance", "account", "create", name)
+    host.run("appliance", "credit", "grant", name, "50")
+    return str(asked(host, "key", "create", name)["key"])
+
+
+def curl(host: Host, *arguments: str, seconds: float = 60) -> str:
+    return subprocess.run(
+        [*in_network_of(host), "curl", "--silent", "--show-error", "--max-time", str(seconds), *arguments],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+
+
+def status(host: Host, url: str) -> int:
+    return int(curl(host, "--output", "/dev/null", "--write-out", "%{http_code}", url, seconds=5) or 0)
+
+
+def wait_until_ready(host: Host, seconds: float = READY_SECONDS) -> None:
+    host.wait("every model answers", lambda: status(host, f"{API}/readyz") == 200, seconds)
+
+
+def answer(host: Host, key: str, question: str = "What is the capital of France?") -> dict[str, Any]:
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": question}], "max_tokens": 16}
+    said = curl(
+        host, f"{API}/v1/chat/completions", "--header", f"authorization: Bearer {key}",
+        "--header", "content-type: application/json", "--data", json.dumps({**body, "temperature": 0}),
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def answers(host: Host, key: str) -> bool:
+    try:
+        return "Paris" in answer(host, key)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError):
+        return False
+
+
+def test_a_fresh_host_gives_a_paid_answer_after_one_run(control: Control, host: Host, key: str) -> None:
+    for service in SERVICES:
+        assert host.run("systemctl", "is-active", service, check=False) == "active\n", service
+    found = answer(host, key)
+    assert "Paris" in found["choices"][0]["message"]["content"]
+    (row,) = asked(host, "usage", "list", "--account", "acme")
+    tokens = (found["usage"]["prompt_tokens"], found["usage"]["completion_tokens"])
+    assert (row["prompt_tokens"], row["completion_tokens"]) == tokens
+    assert status(host, f"{SITE}/") == 200
+
+
+def test_a_second_run_changes_nothing_and_a_third_would_neither(control: Control) -> None:
+    assert control.play(PLAYBOOK, "-e", "release=v1").changed == 0
+    assert control.play(PLAYBOOK, "-e", "release=v1", "--check", "--diff").changed == 0
+
+
+def test_every_service_is_in_its_sandbox(control: Control, host: Host) -> None:
+    for service in SERVICES:
+        said = host.run("systemd-analyze", "security", "--no-pager", f"{service}.service")
+        found = re.search(r"Overall exposure level for \S+: (\S+)", said)
+        assert found is not None, said
+        print(f"{service}: {found[1]}")  # noqa: T201
+        assert float(found[1]) <= EXPOSURE_MOST, said
+
+
+def test_settings_that_cannot_be_used_change_nothing(control: Control, host: Host, key: str) -> None:
+    pids = {service: host.main_pid(service) for service in SERVICES}
+    played = control.play(
+        PLAYBOOK,
+        "-e",
+        "release=v1",
+        "-e",
+        json.dumps({"appliance_settings": {"gateway": {"cors": 1}}}),
+        check=False,
+    )
+    assert played.failed == 1
+    assert "unknown field `cors`" in played.output
+    assert {service: host.main_pid(service) for service in SERVICES} == pids
+    assert answers(host, key)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_is_killed_comes_back(control: Control, host: Host, key: str, service: str) -> None:
+    before = host.main_pid(service)
+    began = time.monotonic()
+    host.run("kill", "-9", str(before))
+    host.wait("it was started again", lambda: host.main_pid(service) not in (0, before))
+    host.wait("it is ready", lambda: host.run("systemctl", "is-active", service, check=False) == "active\n", 180)
+    host.wait("answers come again", lambda: answers(host, key), READY_SECONDS)
+    assert status(host, f"{SITE}/") == 200
+    print(f"{service}: answers again after {time.monotonic() - began:.1f} s")  # noqa: T201
+
+
+def test_a_host_that_is_switched_off_serves_when_it_is_on_again(control: Control, host: Host, key: str) -> None:
+    host.kill()
+    host.start()
+    host.wait("answers come again", lambda: answers(host, key), READY_SECONDS)
+    host.run("appliance", "ledger", "verify")
+
+
+class Load:
+    """Customers who ask without a pause. ``report`` is what they have seen, once it is over."""
+
+    def __init__(self) -> None:
+        self.report: dict[str, Any] = {}
+
+
+@contextmanager
+def load(host: Host, key: str) -> Iterator[Load]:
+    """Ends the customers with the block, each with the answer that it waits for."""
+    seen = Load()
+    process = subprocess.Popen(
+        [*in_network_of(host), sys.executable, "-m", "tests.hosts.load", API, key, str(CUSTOMERS)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent.parent,
+    )  # fmt: skip
+    try:
+        yield seen
+        said, _ = process.communicate(timeout=180)
+        seen.report = json.loads(said)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def replicas_of(host: Host) -> set[str]:
+    """The releases whose Python runs the engines."""
+    said = host.run(
+        "pgrep", "--full", "--list-full", "/opt/appliance/releases/[^/]*/.venv/bin/python.*forkserver", check=False
+    )
+    return set(re.findall(r"/opt/appliance/releases/([^/]+)/\.venv/bin/python", said))
+
+
+def books_agree(host: Host, account: str, usage: dict[str, list[int]]) -> None:
+    """Each answer is charged once and as it said, nothing is held, and every rule of the books holds."""
+    host.wait("nothing is held", lambda: not any(one["open_holds"] for one in asked(host, "account", "list")), 60)
+    rows = asked(host, "usage", "list", "--limit", "10000", "--account", account)
+    charged = {row["request_id"]: [row["prompt_tokens"], row["completion_tokens"]] for row in rows}
+    assert len(rows) == len(charged)
+    assert charged == usage
+    host.run("appliance", "ledger", "verify")
+
+
+def test_a_release_is_changed_and_changed_back_under_load_without_a_dropped_answer(
+    control: Control, host: Host
+) -> None:
+    key = customer(host, "busy")
+    host.run("install", "-d", "/opt/appliance/releases/v0/.venv")
+    with load(host, key) as seen:
+        control.play("upgrade.yml", "-e", "release=v2")
+        upgraded = time.monotonic()
+        host.wait("the replicas are the second release's", lambda: replicas_of(host) == {"v2"}, READY_SECONDS)
+        print(f"replicas of the second release alone {time.monotonic() - upgraded:.0f} s later")  # noqa: T201
+        releases = host.run("ls", "/opt/appliance/releases").split()
+        control.play("rollback.yml")
+        host.wait("the replicas are the first release's", lambda: replicas_of(host) == {"v1"}, READY_SECONDS)
+    report = seen.report
+    print(f"{len(report['usage'])} answers, {len(report['dropped'])} dropped")  # noqa: T201
+    assert report["dropped"] == []
+    assert set(report["releases"]) == {"", "v2"}
+    assert report["releases"][-1] == "", "the first release serves again"
+    assert releases == ["v1", "v2"], "v0 is too old; v1 is where one can go back to, and what Ray runs with"
+    books_agree(host, "busy", report["usage"])
