@@ -24,7 +24,7 @@ Figure = Callable[[str, object], None]
 FIGURES = pytest.StashKey[list[str]]()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def figure(request: pytest.FixtureRequest) -> Figure:
     """Notes a measured figure; all of them are printed when the tests are over."""
     noted = request.config.stash.setdefault(FIGURES, [])
