@@ -1,8 +1,9 @@
 # Everything a user or a developer runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help up join test test-nodes test-hosts test-browser stripe-check chat-check screenshots dashboards lint format bench clients everything fresh gpu-check soak lock install install-dev
+.PHONY: help up join test test-nodes test-hosts test-browser stripe-check chat-check screenshots dashboards lint lint-ansible format bench clients everything fresh gpu-check soak lock install install-dev install-ansible
 PYTHON ?= python3
 BIN := .venv/bin
+ANSIBLE_BIN := .venv-ansible/bin
 # Compiled modules make every start ten seconds faster; some environments turn them off.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -21,7 +22,7 @@ test: install-dev ## run all tests, with the real engine too (ARGS='tests/billin
 test-nodes: install-dev ## lose one of three nodes under load, on this machine (five minutes, not part of `make test`)
 	@$(BIN)/python -m pytest -m nodes tests/scenarios
 
-test-hosts: install-dev ## Ansible on fresh Debian hosts, as root (apt install debootstrap systemd-container; not part of `make test`)
+test-hosts: install-dev install-ansible ## Ansible on fresh Debian hosts, as root (apt install debootstrap systemd-container; not part of `make test`)
 	@$(BIN)/python -m tests.hosts $(ARGS)
 
 test-browser: install-dev ## the site in a real Chromium, over the whole system (apt install chromium; not part of `make test`)
@@ -45,6 +46,9 @@ lint: install-dev ## check style, types, the arrows between the packages, and wh
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/appliance/test_docs.py tests/appliance/test_promises.py tests/appliance/test_texts.py tests/appliance/test_security.py
 	$(BIN)/lint-imports
+
+lint-ansible: install-ansible ## check the roles and playbooks below ansible/
+	@PATH="$(CURDIR)/$(ANSIBLE_BIN):$$PATH" $(ANSIBLE_BIN)/ansible-lint ansible
 
 format: install-dev ## format the code and put right what ruff can
 	$(BIN)/ruff check --fix .
@@ -76,3 +80,8 @@ install:
 
 install-dev:
 	@$(PYTHON) scripts/install.py --dev
+
+install-ansible: ## Ansible on the machine from which you set up your servers, into .venv-ansible (docs/installation.md)
+	@cmp -s requirements/ansible.txt .venv-ansible/installed || { $(PYTHON) -m venv --clear .venv-ansible && \
+		$(ANSIBLE_BIN)/pip install --quiet --require-hashes -r requirements/ansible.txt && \
+		cp requirements/ansible.txt .venv-ansible/installed; }

@@ -20,4 +20,5 @@ compile cpu.txt pyproject.toml requirements/cpu.in --extra cpu --overrides requi
 compile gpu.txt pyproject.toml --extra gpu "$@"
 compile dev.txt --group dev --constraints requirements/cpu.txt "$@"
 compile uv.txt requirements/uv.in "$@"
+compile ansible.txt requirements/ansible.in "$@"
 compile chat.txt requirements/chat.in "$@"

@@ -217,7 +217,8 @@ class Host:
         nspawn = [
             "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no",
             "--resolv-conf=off", "--timezone=off", "--console=pipe", f"--machine={self.name}",
-            f"--directory={self.root}", f"--network-namespace-path=/run/netns/{self._space}", *self.binds,
+            f"--directory={self.root}", f"--network-namespace-path=/run/netns/{self._space}",
+            "--capability=CAP_NET_ADMIN", *self.binds,
             "systemd.log_target=console",
         ]  # fmt: skip
         with self.console.open("ab") as log:
