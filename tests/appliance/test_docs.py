@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from appliance.cli import app
 from appliance.gateway.metrics import DirectoryMetrics, GatewayMetrics
+from appliance.web.metrics import SiteMetrics
 from appliance.worker.metrics import WorkerMetrics
 from serving.client.published import Directory
 from serving.partner.metrics import PartnerMetrics
@@ -20,14 +21,12 @@ OPERATIONS = "\n".join(page.read_text() for page in ROOT.glob("docs/operations/*
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     registry = CollectorRegistry()
     GatewayMetrics(registry)
+    SiteMetrics(registry)
     WorkerMetrics(registry)
     PartnerMetrics(registry)
     registry.register(DirectoryMetrics(Directory(ROOT / "nobody published it")))
     exist = {metric.name + ("_total" if metric.type == "counter" else "") for metric in registry.collect()}
     assert set(re.findall(r"`(appliance_\w+)`", OPERATIONS)) == exist
-    alerts = set(re.findall(r"\bappliance_\w+", (ROOT / "configs/librechat/alerts.yaml").read_text()))
-    assert alerts
-    assert alerts <= exist
 
 
 def test_every_command_that_the_readme_shows_exists() -> None:
