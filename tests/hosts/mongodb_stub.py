@@ -1,0 +1,136 @@
+"""A repository like MongoDB's own, for hosts that cannot reach it.
+
+Its server is SecantusDB, which asks for passwords as MongoDB does; its programs do what ours call, with the
+environment that these tests run in (``restoring.binds``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.hosts.restoring import VENV
+
+SUITE = "bookworm/mongodb-org/8.0"
+PYTHON = f"#!{VENV}/bin/python\n"
+
+MONGOD = """
+import signal, threading
+from secantus import SecantusDBServer
+
+off = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: off.set())
+with SecantusDBServer(port=27017, storage_path="/var/lib/mongodb/data", require_auth=True, durable=True):
+    off.wait()
+"""
+
+MONGOSH = """
+import sys
+from pathlib import Path
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+folder = Path(sys.argv[-1]).parent
+word = {name: (folder / name).read_text().strip() for name in ("admin", "chat")}
+made = False
+try:
+    MongoClient("127.0.0.1", username="admin", password=word["admin"]).admin.command("usersInfo", 1)
+except OperationFailure:
+    MongoClient("127.0.0.1").admin.command("createUser", "admin", pwd=word["admin"], roles=["root"])
+    made = True
+client = MongoClient("127.0.0.1", username="admin", password=word["admin"])
+if not client.LibreChat.command("usersInfo", "chat")["users"]:
+    roles = [{"role": "dbOwner", "db": "LibreChat"}]
+    client.LibreChat.command("createUser", "chat", pwd=word["chat"], roles=roles)
+    made = True
+print("made" if made else "as it was")
+"""
+
+DATABASE = """
+import sys
+from bson import decode_file_iter, encode
+from pymongo import MongoClient
+
+(config,) = (one.partition("=")[2] for one in sys.argv if one.startswith("--config="))
+uri = open(config).read().strip().removeprefix('uri: "').removesuffix('"')
+database = MongoClient(uri).get_default_database()
+"""
+
+MONGODUMP = (
+    DATABASE
+    + """
+for name in sorted(database.list_collection_names()):
+    for document in database[name].find():
+        sys.stdout.buffer.write(encode({"collection": name, "document": document}))
+"""
+)
+
+MONGORESTORE = (
+    DATABASE
+    + """
+for name in database.list_collection_names():
+    database[name].drop()
+for one in decode_file_iter(sys.stdin.buffer):
+    database[one["collection"]].insert_one(one["document"])
+"""
+)
+
+UNIT = """[Service]
+User=mongodb
+ExecStart=/usr/bin/mongod
+[Install]
+WantedBy=multi-user.target
+"""
+
+POSTINST = """#!/bin/sh
+set -e
+id mongodb > /dev/null 2>&1 || useradd --system --home-dir /var/lib/mongodb mongodb
+install -d -o mongodb -g mongodb /var/lib/mongodb
+"""
+
+PACKAGES: Mapping[str, Mapping[str, tuple[str, int]]] = {
+    "mongodb-org-server": {
+        "DEBIAN/postinst": (POSTINST, 0o755),
+        "usr/bin/mongod": (PYTHON + MONGOD, 0o755),
+        "lib/systemd/system/mongod.service": (UNIT, 0o644),
+    },
+    "mongodb-mongosh": {"usr/bin/mongosh": (PYTHON + MONGOSH, 0o755)},
+    "mongodb-database-tools": {
+        "usr/bin/mongodump": (PYTHON + MONGODUMP, 0o755),
+        "usr/bin/mongorestore": (PYTHON + MONGORESTORE, 0o755),
+    },
+}
+
+
+def make_repository(folder: Path) -> None:
+    """Unsigned: whoever uses it says that it is trusted."""
+    index = folder / "dists" / SUITE / "main/binary-amd64/Packages"
+    index.parent.mkdir(parents=True)
+    index.write_text("\n".join(_package(folder, name) for name in PACKAGES))
+    listed = index.relative_to(folder / "dists" / SUITE)
+    digest = hashlib.sha256(index.read_bytes()).hexdigest()
+    (folder / "dists" / SUITE / "Release").write_text(
+        f"Suite: {SUITE}\nComponents: main\nArchitectures: amd64\n"
+        f"SHA256:\n {digest} {index.stat().st_size} {listed}\n"
+    )
+
+
+def _package(folder: Path, name: str) -> str:
+    """Its entry in the index."""
+    tree = folder / "trees" / name
+    control = f"Package: {name}\nVersion: 8.0.0\nArchitecture: all\nMaintainer: nobody\nDescription: a stand-in\n"
+    for path, (content, mode) in {**PACKAGES[name], "DEBIAN/control": (control, 0o644)}.items():
+        file = tree / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+        file.chmod(mode)
+    package = folder / f"{name}.deb"
+    subprocess.run(
+        ["dpkg-deb", "--build", "--root-owner-group", "-Znone", str(tree), str(package)],
+        check=True,
+        capture_output=True,
+    )
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    return f"{control}Filename: ./{package.name}\nSize: {package.stat().st_size}\nSHA256: {digest}\n"

@@ -1,0 +1,208 @@
+"""A first node is backed up, tried on a drill machine, lost, and brought back on a fresh one."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from appliance import secrets
+from tests.conftest import Figure
+from tests.hosts.host import Host
+from tests.hosts.mongodb_stub import make_repository
+from tests.hosts.network import Network
+from tests.hosts.restoring import PROGRAM, ROOT, VENV, Converged, Site, binds, changed_lines, psql, role
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+
+COMMAND = """#!/bin/sh
+# As the role appliance installs it.
+export APPLIANCE_HOME=/var/lib/appliance DATABASE_URL='postgresql://appliance@/appliance?host=/run/postgresql'
+export APPLIANCE_CONFIG=/etc/appliance/appliance.yaml
+export MONGO_URI=$(sed 's/^uri: "//; s/"$//' /etc/appliance/backup/mongodump.yaml)
+exec setpriv --reuid=appliance --regid=appliance --clear-groups /opt/appliance/current/.venv/bin/appliance "$@"
+"""
+SETTINGS = """site: {name: Tried, contact: ops@llm.example.com, address: 'https://llm.example.com'}
+chat: {address: 'https://chat.llm.example.com', uploads: /var/lib/librechat/uploads}
+"""
+CHAT = """
+import sys
+from bson import ObjectId
+from pymongo import MongoClient
+uri, what, *rest = sys.argv[1:]
+database = MongoClient(uri).get_default_database()
+if what == "say":
+    user = ObjectId()
+    database.users.insert_one({"_id": user, "openidId": rest[0]})
+    database.messages.insert_one({"user": str(user), "text": rest[1]})
+    print(user)
+else:
+    print(" ".join(sorted(one["text"] for one in database.messages.find())))
+"""
+ROLES = ("postgresql", "mongodb", "backup")
+
+
+@dataclass
+class Story:
+    """``front`` is the first node that is there now."""
+
+    site: Site
+    front: Host
+    drill: Host
+    fresh: Callable[[str], Host]
+
+    def appliance(self, *arguments: str) -> str:
+        return self.front.run("/usr/local/sbin/appliance", *arguments)
+
+    def books(self, until: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads(
+            self.appliance("ledger", "verify", "--seal", f"--until={until}", "--json")
+        )["books"]
+        return found
+
+    def chat(self, *arguments: str) -> str:
+        uri = self.front.run("sed", 's/^uri: "//; s/"$//', "/etc/appliance/backup/mongodump.yaml").strip()
+        self.front.put("/root/chat.py", CHAT)
+        return self.front.run(f"{VENV}/bin/python", "/root/chat.py", uri, *arguments).strip()
+
+    def converge(self, *arguments: str) -> Converged:
+        return self.site.play([role(name) for name in ROLES], *arguments)
+
+    def person(self, email: str) -> str:
+        """An account with credit and a person. Returns what the chat knows the person by."""
+        self.appliance("account", "create", email)
+        self.appliance("credit", "grant", email, "5.25")
+        insert = (
+            "INSERT INTO person (account_id, email, email_key, name, language)"
+            f" SELECT id, name, name, name, 'en' FROM account WHERE name = '{email}' RETURNING subject"
+        )
+        return psql(self.front, insert)
+
+
+@pytest.fixture(scope="module")
+def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("backups")
+    place, stubs = folder / "place", folder / "mongodb"
+    for one in (folder.parent, folder, place, stubs):
+        one.mkdir(exist_ok=True)
+        one.chmod(0o755)
+    make_repository(stubs)
+
+    def fresh(name: str) -> Host:
+        host = new_host(name, *binds(), f"--bind={place}:/srv/backups", f"--bind-ro={stubs}:/srv/mongodb")
+        host.put("/opt/appliance/current/.venv/bin/appliance", PROGRAM, mode=0o755)
+        host.put("/usr/local/sbin/appliance", COMMAND, mode=0o755)
+        return host
+
+    variables = {
+        "domain": "llm.example.com", "chat": True, "postgresql_shared_buffers_mb": 32,
+        "mongodb_repository": "file:/srv/mongodb", "mongodb_key": "",
+        "backup_to": {"type": "path", "path": "/srv/backups"},
+        "backup_passphrase": "only the vault knows $this \\ \"word\"", "backup_drill_settled_seconds": 0,
+    }  # fmt: skip
+    front, drill = fresh("old"), fresh("spare")
+    front.run("useradd", "--system", "appliance")
+    front.put("/etc/appliance/appliance.yaml", SETTINGS)
+    secrets.create(folder / "secrets")
+    for file in (folder / "secrets").iterdir():
+        front.put(f"/var/lib/appliance/secrets/{file.name}", file, mode=0o600)
+    front.run("chown", "-R", "appliance:appliance", "/var/lib/appliance")
+    front.put("/var/lib/librechat/uploads/.kept", "")
+    groups = {"first": [front], "nodes": [front], "drill": [drill]}
+    return Story(Site(folder, variables, groups), front, drill, fresh)
+
+
+def test_a_first_node_is_backed_up_without_a_word(story: Story) -> None:
+    story.site.play([role("postgresql")])
+    story.front.put("/etc/appliance/backup/mongodump.yaml", 'uri: ""\n')
+    story.appliance("migrate")
+    story.person("ada@example.com")
+    story.converge()
+    again = story.converge()
+    assert again.changed == {"old": 0}, list(changed_lines(again))
+    checked = story.converge("--check", "--diff")
+    assert checked.changed == {"old": 0}, list(changed_lines(checked))
+    timers = story.front.run("systemctl", "list-timers", "--all", "--no-legend")
+    assert len(set(re.findall(r"appliance-backup-[\w@-]+\.timer", timers))) == 7
+
+
+def test_the_check_says_what_is_fine_and_prometheus_is_told(story: Story) -> None:
+    story.front.run("systemctl", "start", "appliance-backup-check.service")
+    said = story.front.run("journalctl", "-u", "appliance-backup-check", "-o", "cat")
+    assert "PostgreSQL: one backup, the newest" in said
+    assert "The chat's database: one backup, the newest" in said
+    assert "Secrets and files: one backup, the newest" in said
+    assert "No restoration was ever tried" in said
+    metrics = story.front.run("cat", "/var/lib/prometheus/node-exporter/appliance_backup.prom")
+    assert re.findall(r'appliance_backup_ok\{kind="(\w+)"\} 1', metrics) == ["postgresql", "mongodb", "files"]
+    story.front.run("systemctl", "start", "appliance-backup-verify.service", seconds=120)
+    for unit in ("postgresql@incr", "archive", "mongodb", "files", "verify", "check"):
+        line = ("systemd-analyze", "security", "--no-pager", f"appliance-backup-{unit}.service")
+        score = re.search(r"exposure level for .*: ([\d.]+)", story.front.run(*line, check=False))
+        assert score is not None
+        assert float(score[1]) < 3, (unit, score[0])
+
+
+def test_nothing_in_the_backups_can_be_read_without_the_passphrase(story: Story) -> None:
+    place = story.site.folder / "place"
+    found = [file for file in place.rglob("*") if file.is_file()]
+    assert len(found) > 20
+    assert not [file for file in found if b"ada@example.com" in file.read_bytes()]
+
+
+def test_a_drill_has_the_same_books_and_leaves_no_copy(story: Story, figure: Figure) -> None:
+    began = time.monotonic()
+    said = story.site.play(ROOT / "ansible/restore_drill.yml").said
+    figure("a drill with an empty machine, s", time.monotonic() - began)
+    assert "the same books as production's" in said
+    assert psql(story.front, "SELECT failed_count FROM pg_stat_archiver") == "0"
+    assert story.drill.run("sh", "-c", "ls /var/lib/postgresql/15 /etc/appliance/backup 2>/dev/null || true") == ""
+    assert story.front.run("stat", "-c", "%U", "/var/lib/appliance-backup/drill") == "root\n"
+
+
+def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figure) -> None:
+    ada = psql(story.front, "SELECT subject FROM person WHERE email = 'ada@example.com'")
+    ben = story.person("ben@example.com")
+    story.chat("say", ada, "ada's")
+    user = story.chat("say", ben, "ben's")
+    story.front.put(f"/var/lib/librechat/uploads/{user}/paper.pdf", "ben's paper")
+    for unit in ("mongodb", "files", "postgresql@incr"):
+        story.front.run("systemctl", "start", f"appliance-backup-{unit}.service", seconds=120)
+    # After the last backup: one leaves, another comes.
+    psql(story.front, "DELETE FROM person WHERE email = 'ben@example.com'")
+    story.person("cleo@example.com")
+    until = psql(story.front, "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    before = story.books(until)
+    story.front.run("systemctl", "start", "appliance-backup-archive.service")
+    story.front.kill()
+
+    began = time.monotonic()
+    story.front = story.fresh("new")
+    story.site.groups |= {"first": [story.front], "nodes": [story.front]}
+    story.site.play(ROOT / "ansible/restore.yml")
+    figure("a lost machine is back from its backups, s", time.monotonic() - began)
+    assert story.books(until) == before
+    assert psql(story.front, "SELECT count(*) FROM person WHERE email = 'cleo@example.com'") == "1"
+    secret = story.front.run("stat", "-c", "%U %a", "/var/lib/appliance/secrets/key_pepper")
+    assert secret == "appliance 600\n"
+
+    assert story.chat("read") == "ada's ben's"
+    dumped = story.front.run("cat", "/var/lib/appliance-backup/restored-mongodb").strip()
+    story.front.run("chown", "-R", "appliance", "/var/lib/librechat")
+    assert "the chats of 1 people, 0 folders" in story.appliance("librechat", "forget", f"--since={dumped}")
+    assert story.chat("read") == "ada's"
+    assert "paper" not in story.front.run("find", "/var/lib/librechat")
+
+
+def test_it_is_backed_up_again_and_a_second_restoration_is_refused(story: Story) -> None:
+    story.converge()
+    story.appliance("credit", "grant", "ada@example.com", "1")
+    story.front.run("systemctl", "start", "appliance-backup-archive.service")
+    story.front.run("systemctl", "start", "appliance-backup-postgresql@incr.service", seconds=120)
+    story.front.run("rm", "/var/lib/appliance-backup/restored")
+    with pytest.raises(AssertionError, match="a backup is brought back to a fresh machine alone"):
+        story.site.play([role("backup", tasks="restore_postgresql")])
