@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from appliance.settings import CONFIGS
+from tests.hosts import chatting
 from tests.hosts.host import Host
 from tests.hosts.network import Network
 from tests.hosts.releases import (
@@ -33,6 +34,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
 PLAYBOOK = "test.yml"
 API = "http://127.0.0.1:8000"
 SITE = "http://127.0.0.1:8001"
+CHAT = "http://127.0.0.1:3080"
 CUSTOMERS = 8
 EXPOSURE_MOST = 2.0
 """What `systemd-analyze security` may say of a service; a service without a sandbox has 9.6."""
@@ -168,11 +170,15 @@ def test_a_second_run_changes_nothing_and_a_third_would_neither(control: Control
 
 def test_every_service_is_in_its_sandbox(control: Control, host: Host) -> None:
     for service in SERVICES:
-        said = host.run("systemd-analyze", "security", "--no-pager", f"{service}.service")
-        found = re.search(r"Overall exposure level for \S+: (\S+)", said)
-        assert found is not None, said
-        print(f"{service}: {found[1]}")  # noqa: T201
-        assert float(found[1]) <= EXPOSURE_MOST, said
+        exposed(host, service)
+
+
+def exposed(host: Host, service: str) -> None:
+    said = host.run("systemd-analyze", "security", "--no-pager", f"{service}.service")
+    found = re.search(r"Overall exposure level for \S+: (\S+)", said)
+    assert found is not None, said
+    print(f"{service}: {found[1]}")  # noqa: T201
+    assert float(found[1]) <= EXPOSURE_MOST, said
 
 
 def test_settings_that_cannot_be_used_change_nothing(control: Control, host: Host, key: str) -> None:
@@ -272,3 +278,59 @@ def test_a_release_is_changed_and_changed_back_under_load_without_a_dropped_answ
     assert report["releases"][-1] == "", "the first release serves again"
     assert releases == ["v1", "v2"], "v0 is too old; v1 is where one can go back to, and what Ray runs with"
     books_agree(host, "busy", report["usage"])
+
+
+@pytest.fixture(scope="module")
+def chat(control: Control, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What converges a node with a chat."""
+    control.workshop.playbook(
+        "chat.yml",
+        [
+            {"name": "TLS", "hosts": "first", "become": True, "tasks": chatting.TASKS},
+            {
+                "name": "Services", "hosts": "first", "become": True,
+                "roles": ["ray", "appliance", "librechat"],
+            },
+        ],
+    )  # fmt: skip
+    variables = {
+        "release": "v1", "mongo_uri": "mongodb://127.0.0.1:27017/LibreChat",
+        "librechat_archive": str(chatting.archive(tmp_path_factory.mktemp("chat") / "librechat.tgz")),
+    }  # fmt: skip
+    return ["chat.yml", "-e", json.dumps(variables)]
+
+
+def test_librechat_runs_as_a_service_of_its_own(control: Control, host: Host, chat: list[str]) -> None:
+    control.play(*chat)
+    assert status(host, f"{CHAT}/health") == 200
+    seen = json.loads(curl(host, f"{CHAT}/seen"))
+    assert "smollm2" in seen["config"]
+    assert seen["secrets"] == "EACCES", "it is another user's"
+    assert not {"DATABASE_URL", "STRIPE_API_KEY", "NOTIFY_SOCKET"} & set(seen["variables"])
+    exposed(host, "appliance-librechat")
+    assert control.play(*chat).changed == 0
+    assert control.play(*chat, "--check", "--diff").changed == 0
+
+    letter = "/var/lib/librechat/uploads/letter.txt"
+    host.run("runuser", "-u", "appliance", "--", "rm", letter)
+    assert "letter.txt" not in host.run("ls", "/var/lib/librechat/uploads"), "the worker can delete it"
+
+
+def test_librechat_is_started_again_when_it_dies_and_when_its_configuration_is_another(
+    control: Control, host: Host, chat: list[str]
+) -> None:
+    unit = "appliance-librechat"
+    before = host.main_pid(unit)
+    host.run("kill", "-9", str(before))
+    host.wait("it was started again", lambda: host.main_pid(unit) not in (0, before))
+    host.wait("it answers", lambda: status(host, f"{CHAT}/health") == 200)
+    host.wait("it says so", lambda: host.run("systemctl", "is-active", unit, check=False) == "active\n")
+
+    before = host.main_pid(unit)
+    host.run("systemctl", "start", "appliance-librechat-render.service")
+    time.sleep(5)
+    assert host.main_pid(unit) == before, "nothing is new"
+    host.run("runuser", "-u", "appliance", "--", "tee", "/var/lib/appliance/librechat/librechat.yaml")
+    host.run("systemctl", "start", "appliance-librechat-render.service")
+    host.wait("it was started again", lambda: host.main_pid(unit) not in (0, before), 120)
+    host.wait("it has the new configuration", lambda: "smollm2" in curl(host, f"{CHAT}/seen"))
