@@ -4,66 +4,42 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from appliance.settings import CONFIGS
 from tests.hosts import chatting
 from tests.hosts.host import Host
 from tests.hosts.network import Network
-from tests.hosts.releases import (
-    Control,
-    Workshop,
+from tests.hosts.product import (
+    POSTGRESQL,
+    READY_SECONDS,
+    SITE,
+    answer,
+    answers,
     asked,
-    binds,
-    in_network_of,
-    install_environment,
-    workshop,
+    books_agree,
+    curl,
+    customer,
+    load,
+    models,
+    status,
+    wait_until_ready,
 )
+from tests.hosts.releases import Control, Workshop, binds, install_environment, workshop
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
 
 PLAYBOOK = "test.yml"
-API = "http://127.0.0.1:8000"
-SITE = "http://127.0.0.1:8001"
 CHAT = "http://127.0.0.1:3080"
-CUSTOMERS = 8
 EXPOSURE_MOST = 2.0
 """What `systemd-analyze security` may say of a service; a service without a sandbox has 9.6."""
 SERVICES = (
     "appliance-ray", "appliance-serving", "appliance-gateway@1", "appliance-gateway@2", "appliance-site",
     "appliance-worker",
 )  # fmt: skip
-READY_SECONDS = 300
-POSTGRESQL: list[dict[str, Any]] = [
-    {
-        "name": "Install PostgreSQL",
-        "ansible.builtin.apt": {"name": "postgresql", "update_cache": True, "cache_valid_time": 86400},
-    },
-    {
-        "name": "Create the product's user and database",
-        "ansible.builtin.shell": "createuser appliance && createdb --owner=appliance appliance",
-        "args": {"chdir": "/"},
-        "become_user": "postgres",
-        "register": "made",
-        "changed_when": "made.rc == 0",
-        "failed_when": "made.rc != 0 and 'already exists' not in made.stderr",
-    },
-]
-
-
-def models(replicas: int = 1) -> list[dict[str, Any]]:
-    """The sample model alone."""
-    sample: dict[str, Any] = yaml.safe_load((CONFIGS / "models.yaml").read_text())["models"][0]
-    return [{**sample, "replicas": replicas}]
 
 
 def control_of(workshop: Workshop, net: Network, host: Host) -> Control:
@@ -111,45 +87,6 @@ def control(net: Network, host: Host, repository: Path, tmp_path_factory: pytest
 @pytest.fixture(scope="module")
 def key(control: Control, host: Host) -> str:
     return customer(host, "acme")
-
-
-def customer(host: Host, name: str) -> str:
-    """A new account with credit; its key."""
-    host.run("appliance", "account", "create", name)
-    host.run("appliance", "credit", "grant", name, "50")
-    return str(asked(host, "key", "create", name)["key"])
-
-
-def curl(host: Host, *arguments: str, seconds: float = 60) -> str:
-    return subprocess.run(
-        [*in_network_of(host), "curl", "--silent", "--show-error", "--max-time", str(seconds), *arguments],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-
-
-def status(host: Host, url: str) -> int:
-    return int(curl(host, "--output", "/dev/null", "--write-out", "%{http_code}", url, seconds=5) or 0)
-
-
-def wait_until_ready(host: Host, seconds: float = READY_SECONDS) -> None:
-    host.wait("every model answers", lambda: status(host, f"{API}/readyz") == 200, seconds)
-
-
-def answer(host: Host, key: str, question: str = "What is the capital of France?") -> dict[str, Any]:
-    body = {"model": "smollm2", "messages": [{"role": "user", "content": question}], "max_tokens": 16}
-    said = curl(
-        host, f"{API}/v1/chat/completions", "--header", f"authorization: Bearer {key}",
-        "--header", "content-type: application/json", "--data", json.dumps({**body, "temperature": 0}),
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(said)
-    return found
-
-
-def answers(host: Host, key: str) -> bool:
-    try:
-        return "Paris" in answer(host, key)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError):
-        return False
 
 
 def test_a_fresh_host_gives_a_paid_answer_after_one_run(control: Control, host: Host, key: str) -> None:
@@ -216,46 +153,12 @@ def test_a_host_that_is_switched_off_serves_when_it_is_on_again(control: Control
     host.run("appliance", "ledger", "verify")
 
 
-class Load:
-    """Customers who ask without a pause. ``report`` is what they have seen, once it is over."""
-
-    def __init__(self) -> None:
-        self.report: dict[str, Any] = {}
-
-
-@contextmanager
-def load(host: Host, key: str) -> Iterator[Load]:
-    """Ends the customers with the block, each with the answer that it waits for."""
-    seen = Load()
-    process = subprocess.Popen(
-        [*in_network_of(host), sys.executable, "-m", "tests.hosts.load", API, key, str(CUSTOMERS)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent.parent,
-    )  # fmt: skip
-    try:
-        yield seen
-        said, _ = process.communicate(timeout=180)
-        seen.report = json.loads(said)
-    finally:
-        process.kill()
-        process.wait()
-
-
 def replicas_of(host: Host) -> set[str]:
     """The releases whose Python runs the engines."""
     said = host.run(
         "pgrep", "--full", "--list-full", "/opt/appliance/releases/[^/]*/.venv/bin/python.*forkserver", check=False
     )
     return set(re.findall(r"/opt/appliance/releases/([^/]+)/\.venv/bin/python", said))
-
-
-def books_agree(host: Host, account: str, usage: dict[str, list[int]]) -> None:
-    """Each answer is charged once and as it said, nothing is held, and every rule of the books holds."""
-    host.wait("nothing is held", lambda: not any(one["open_holds"] for one in asked(host, "account", "list")), 60)
-    rows = asked(host, "usage", "list", "--limit", "10000", "--account", account)
-    charged = {row["request_id"]: [row["prompt_tokens"], row["completion_tokens"]] for row in rows}
-    assert len(rows) == len(charged)
-    assert charged == usage
-    host.run("appliance", "ledger", "verify")
 
 
 def test_a_release_is_changed_and_changed_back_under_load_without_a_dropped_answer(
