@@ -165,13 +165,20 @@ def chat(
     """Run LibreChat (LIBRECHAT_SOURCE) as `librechat render` has it."""
     from appliance.librechat.running.process import run
     from appliance.librechat.running.start import StartRefused, librechat_of
+    from appliance.supervisor.system import answers
+    from appliance.systemd import Manager
 
     chosen = settings()
     try:
         found = librechat_of(chosen, chat_fd, sign_on_fd, system_clock())
     except StartRefused as refused:
         raise fail(str(refused)) from None
-    raise typer.Exit(asyncio.run(run(found, typer.echo)))
+
+    async def run_informed() -> int:
+        async with Manager.of(os.environ).informed(lambda: answers(f"http://127.0.0.1:{found.port}/health")):
+            return await run(found, typer.echo)
+
+    raise typer.Exit(asyncio.run(run_informed()))
 
 
 @app.command("stripe-sandbox")

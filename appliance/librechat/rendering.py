@@ -70,7 +70,8 @@ def texts(settings: Settings) -> list[str | None]:
 
 
 def _written(path: Path, text: str) -> bool:
-    """Whether it is another one now."""
-    before = path.read_text() if path.exists() else None
+    """Whether it is another one now. One that stays as it was is not touched: who watches it acts on a change."""
+    if path.exists() and path.read_text() == text:
+        return False
     write_secret(path, text)
-    return text != before
+    return True

@@ -30,6 +30,8 @@ class Report:
     dropped: list[str] = field(default_factory=list)
     releases: list[str] = field(default_factory=list)
     """What whole answers said in ``x-release``, in order of their ends."""
+    ends: list[float] = field(default_factory=list)
+    """When they ended: Unix time."""
 
 
 async def ask(http: aiohttp.ClientSession, url: str, key: str, number: int, report: Report) -> None:
@@ -51,6 +53,7 @@ async def ask(http: aiohttp.ClientSession, url: str, key: str, number: int, repo
             usage = usage_of(text) if is_streamed else json.loads(text)["usage"]
             report.usage[answer.headers["x-request-id"]] = (usage["prompt_tokens"], usage["completion_tokens"])
             report.releases.append(answer.headers.get("x-release", ""))
+            report.ends.append(time.time())
     except (aiohttp.ClientError, OSError, ValueError) as error:
         report.dropped.append(f"{began:.2f} + {time.time() - began:.2f} s: {error!r}")
 

@@ -6,7 +6,6 @@ The hosts' packages come from this machine's caches of pip and uv, through the n
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -157,13 +156,3 @@ def install_environment(host: Host) -> dict[str, str]:
         "SSL_CERT_FILE": CERTIFICATES,
         "HTTPS_PROXY": host.network.proxy_url,
     }
-
-
-def in_network_of(host: Host) -> list[str]:
-    """Before a program of this machine that is to run in the network of the host, whose loopback it reaches."""
-    return ["ip", "netns", "exec", f"{host.network.bridge}-{host.name}"]
-
-
-def asked(host: Host, *arguments: str, seconds: float = 120) -> Any:
-    """What a command of the product on the host prints as JSON."""
-    return json.loads(host.run("appliance", *arguments, "--json", seconds=seconds))

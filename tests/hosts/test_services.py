@@ -4,64 +4,42 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from appliance.settings import CONFIGS
+from tests.hosts import chatting
 from tests.hosts.host import Host
 from tests.hosts.network import Network
-from tests.hosts.releases import (
-    Control,
-    Workshop,
+from tests.hosts.product import (
+    POSTGRESQL,
+    READY_SECONDS,
+    SITE,
+    answer,
+    answers,
     asked,
-    binds,
-    in_network_of,
-    install_environment,
-    workshop,
+    books_agree,
+    curl,
+    customer,
+    load,
+    models,
+    status,
+    wait_until_ready,
 )
+from tests.hosts.releases import Control, Workshop, binds, install_environment, workshop
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
 
 PLAYBOOK = "test.yml"
-API = "http://127.0.0.1:8000"
-SITE = "http://127.0.0.1:8001"
-CUSTOMERS = 8
+CHAT = "http://127.0.0.1:3080"
 EXPOSURE_MOST = 2.0
 """What `systemd-analyze security` may say of a service; a service without a sandbox has 9.6."""
 SERVICES = (
     "appliance-ray", "appliance-serving", "appliance-gateway@1", "appliance-gateway@2", "appliance-site",
     "appliance-worker",
 )  # fmt: skip
-READY_SECONDS = 300
-POSTGRESQL: list[dict[str, Any]] = [
-    {
-        "name": "Install PostgreSQL",
-        "ansible.builtin.apt": {"name": "postgresql", "update_cache": True, "cache_valid_time": 86400},
-    },
-    {
-        "name": "Create the product's user and database",
-        "ansible.builtin.shell": "createuser appliance && createdb --owner=appliance appliance",
-        "args": {"chdir": "/"},
-        "become_user": "postgres",
-        "register": "made",
-        "changed_when": "made.rc == 0",
-        "failed_when": "made.rc != 0 and 'already exists' not in made.stderr",
-    },
-]
-
-
-def models(replicas: int = 1) -> list[dict[str, Any]]:
-    """The sample model alone."""
-    sample: dict[str, Any] = yaml.safe_load((CONFIGS / "models.yaml").read_text())["models"][0]
-    return [{**sample, "replicas": replicas}]
 
 
 def control_of(workshop: Workshop, net: Network, host: Host) -> Control:
@@ -111,45 +89,6 @@ def key(control: Control, host: Host) -> str:
     return customer(host, "acme")
 
 
-def customer(host: Host, name: str) -> str:
-    """A new account with credit; its key."""
-    host.run("appliance", "account", "create", name)
-    host.run("appliance", "credit", "grant", name, "50")
-    return str(asked(host, "key", "create", name)["key"])
-
-
-def curl(host: Host, *arguments: str, seconds: float = 60) -> str:
-    return subprocess.run(
-        [*in_network_of(host), "curl", "--silent", "--show-error", "--max-time", str(seconds), *arguments],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-
-
-def status(host: Host, url: str) -> int:
-    return int(curl(host, "--output", "/dev/null", "--write-out", "%{http_code}", url, seconds=5) or 0)
-
-
-def wait_until_ready(host: Host, seconds: float = READY_SECONDS) -> None:
-    host.wait("every model answers", lambda: status(host, f"{API}/readyz") == 200, seconds)
-
-
-def answer(host: Host, key: str, question: str = "What is the capital of France?") -> dict[str, Any]:
-    body = {"model": "smollm2", "messages": [{"role": "user", "content": question}], "max_tokens": 16}
-    said = curl(
-        host, f"{API}/v1/chat/completions", "--header", f"authorization: Bearer {key}",
-        "--header", "content-type: application/json", "--data", json.dumps({**body, "temperature": 0}),
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(said)
-    return found
-
-
-def answers(host: Host, key: str) -> bool:
-    try:
-        return "Paris" in answer(host, key)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError):
-        return False
-
-
 def test_a_fresh_host_gives_a_paid_answer_after_one_run(control: Control, host: Host, key: str) -> None:
     for service in SERVICES:
         assert host.run("systemctl", "is-active", service, check=False) == "active\n", service
@@ -168,11 +107,15 @@ def test_a_second_run_changes_nothing_and_a_third_would_neither(control: Control
 
 def test_every_service_is_in_its_sandbox(control: Control, host: Host) -> None:
     for service in SERVICES:
-        said = host.run("systemd-analyze", "security", "--no-pager", f"{service}.service")
-        found = re.search(r"Overall exposure level for \S+: (\S+)", said)
-        assert found is not None, said
-        print(f"{service}: {found[1]}")  # noqa: T201
-        assert float(found[1]) <= EXPOSURE_MOST, said
+        exposed(host, service)
+
+
+def exposed(host: Host, service: str) -> None:
+    said = host.run("systemd-analyze", "security", "--no-pager", f"{service}.service")
+    found = re.search(r"Overall exposure level for \S+: (\S+)", said)
+    assert found is not None, said
+    print(f"{service}: {found[1]}")  # noqa: T201
+    assert float(found[1]) <= EXPOSURE_MOST, said
 
 
 def test_settings_that_cannot_be_used_change_nothing(control: Control, host: Host, key: str) -> None:
@@ -210,46 +153,12 @@ def test_a_host_that_is_switched_off_serves_when_it_is_on_again(control: Control
     host.run("appliance", "ledger", "verify")
 
 
-class Load:
-    """Customers who ask without a pause. ``report`` is what they have seen, once it is over."""
-
-    def __init__(self) -> None:
-        self.report: dict[str, Any] = {}
-
-
-@contextmanager
-def load(host: Host, key: str) -> Iterator[Load]:
-    """Ends the customers with the block, each with the answer that it waits for."""
-    seen = Load()
-    process = subprocess.Popen(
-        [*in_network_of(host), sys.executable, "-m", "tests.hosts.load", API, key, str(CUSTOMERS)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent.parent,
-    )  # fmt: skip
-    try:
-        yield seen
-        said, _ = process.communicate(timeout=180)
-        seen.report = json.loads(said)
-    finally:
-        process.kill()
-        process.wait()
-
-
 def replicas_of(host: Host) -> set[str]:
     """The releases whose Python runs the engines."""
     said = host.run(
         "pgrep", "--full", "--list-full", "/opt/appliance/releases/[^/]*/.venv/bin/python.*forkserver", check=False
     )
     return set(re.findall(r"/opt/appliance/releases/([^/]+)/\.venv/bin/python", said))
-
-
-def books_agree(host: Host, account: str, usage: dict[str, list[int]]) -> None:
-    """Each answer is charged once and as it said, nothing is held, and every rule of the books holds."""
-    host.wait("nothing is held", lambda: not any(one["open_holds"] for one in asked(host, "account", "list")), 60)
-    rows = asked(host, "usage", "list", "--limit", "10000", "--account", account)
-    charged = {row["request_id"]: [row["prompt_tokens"], row["completion_tokens"]] for row in rows}
-    assert len(rows) == len(charged)
-    assert charged == usage
-    host.run("appliance", "ledger", "verify")
 
 
 def test_a_release_is_changed_and_changed_back_under_load_without_a_dropped_answer(
@@ -272,3 +181,59 @@ def test_a_release_is_changed_and_changed_back_under_load_without_a_dropped_answ
     assert report["releases"][-1] == "", "the first release serves again"
     assert releases == ["v1", "v2"], "v0 is too old; v1 is where one can go back to, and what Ray runs with"
     books_agree(host, "busy", report["usage"])
+
+
+@pytest.fixture(scope="module")
+def chat(control: Control, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What converges a node with a chat."""
+    control.workshop.playbook(
+        "chat.yml",
+        [
+            {"name": "TLS", "hosts": "first", "become": True, "tasks": chatting.TASKS},
+            {
+                "name": "Services", "hosts": "first", "become": True,
+                "roles": ["ray", "appliance", "librechat"],
+            },
+        ],
+    )  # fmt: skip
+    variables = {
+        "release": "v1", "mongo_uri": "mongodb://127.0.0.1:27017/LibreChat",
+        "librechat_archive": str(chatting.archive(tmp_path_factory.mktemp("chat") / "librechat.tgz")),
+    }  # fmt: skip
+    return ["chat.yml", "-e", json.dumps(variables)]
+
+
+def test_librechat_runs_as_a_service_of_its_own(control: Control, host: Host, chat: list[str]) -> None:
+    control.play(*chat)
+    assert status(host, f"{CHAT}/health") == 200
+    seen = json.loads(curl(host, f"{CHAT}/seen"))
+    assert "smollm2" in seen["config"]
+    assert seen["secrets"] == "EACCES", "it is another user's"
+    assert not {"DATABASE_URL", "STRIPE_API_KEY", "NOTIFY_SOCKET"} & set(seen["variables"])
+    exposed(host, "appliance-librechat")
+    assert control.play(*chat).changed == 0
+    assert control.play(*chat, "--check", "--diff").changed == 0
+
+    letter = "/var/lib/librechat/uploads/letter.txt"
+    host.run("runuser", "-u", "appliance", "--", "rm", letter)
+    assert "letter.txt" not in host.run("ls", "/var/lib/librechat/uploads"), "the worker can delete it"
+
+
+def test_librechat_is_started_again_when_it_dies_and_when_its_configuration_is_another(
+    control: Control, host: Host, chat: list[str]
+) -> None:
+    unit = "appliance-librechat"
+    before = host.main_pid(unit)
+    host.run("kill", "-9", str(before))
+    host.wait("it was started again", lambda: host.main_pid(unit) not in (0, before))
+    host.wait("it answers", lambda: status(host, f"{CHAT}/health") == 200)
+    host.wait("it says so", lambda: host.run("systemctl", "is-active", unit, check=False) == "active\n")
+
+    before = host.main_pid(unit)
+    host.run("systemctl", "start", "appliance-librechat-render.service")
+    time.sleep(5)
+    assert host.main_pid(unit) == before, "nothing is new"
+    host.run("runuser", "-u", "appliance", "--", "tee", "/var/lib/appliance/librechat/librechat.yaml")
+    host.run("systemctl", "start", "appliance-librechat-render.service")
+    host.wait("it was started again", lambda: host.main_pid(unit) not in (0, before), 120)
+    host.wait("it has the new configuration", lambda: "smollm2" in curl(host, f"{CHAT}/seen"))

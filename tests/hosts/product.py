@@ -1,0 +1,125 @@
+"""The product on a host, as its operator and its customers see it there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from appliance.settings import CONFIGS
+from tests.hosts.host import Host
+
+API = "http://127.0.0.1:8000"
+SITE = "http://127.0.0.1:8001"
+CUSTOMERS = 8
+READY_SECONDS = 300
+POSTGRESQL: list[dict[str, Any]] = [
+    {
+        "name": "Install PostgreSQL",
+        "ansible.builtin.apt": {"name": "postgresql", "update_cache": True, "cache_valid_time": 86400},
+    },
+    {
+        "name": "Create the product's user and database",
+        "ansible.builtin.shell": "createuser appliance && createdb --owner=appliance appliance",
+        "args": {"chdir": "/"},
+        "become_user": "postgres",
+        "register": "made",
+        "changed_when": "made.rc == 0",
+        "failed_when": "made.rc != 0 and 'already exists' not in made.stderr",
+    },
+]
+
+
+def models(replicas: int = 1) -> list[dict[str, Any]]:
+    """The sample model alone."""
+    sample: dict[str, Any] = yaml.safe_load((CONFIGS / "models.yaml").read_text())["models"][0]
+    return [{**sample, "replicas": replicas}]
+
+
+def in_network_of(host: Host) -> list[str]:
+    """Before a program of this machine that is to run in the network of the host, whose loopback it reaches."""
+    return ["ip", "netns", "exec", f"{host.network.bridge}-{host.name}"]
+
+
+def asked(host: Host, *arguments: str, seconds: float = 120) -> Any:
+    """What a command of the product on the host prints as JSON."""
+    return json.loads(host.run("appliance", *arguments, "--json", seconds=seconds))
+
+
+def customer(host: Host, name: str) -> str:
+    """A new account with credit; its key."""
+    host.run("appliance", "account", "create", name)
+    host.run("appliance", "credit", "grant", name, "50")
+    return str(asked(host, "key", "create", name)["key"])
+
+
+def curl(host: Host, *arguments: str, seconds: float = 60) -> str:
+    return subprocess.run(
+        [*in_network_of(host), "curl", "--silent", "--show-error", "--max-time", str(seconds), *arguments],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+
+
+def status(host: Host, url: str) -> int:
+    return int(curl(host, "--output", "/dev/null", "--write-out", "%{http_code}", url, seconds=5) or 0)
+
+
+def wait_until_ready(host: Host, seconds: float = READY_SECONDS) -> None:
+    host.wait("every model answers", lambda: status(host, f"{API}/readyz") == 200, seconds)
+
+
+def answer(host: Host, key: str, question: str = "What is the capital of France?") -> dict[str, Any]:
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": question}], "max_tokens": 16}
+    said = curl(
+        host, f"{API}/v1/chat/completions", "--header", f"authorization: Bearer {key}",
+        "--header", "content-type: application/json", "--data", json.dumps({**body, "temperature": 0}),
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def answers(host: Host, key: str) -> bool:
+    try:
+        return "Paris" in answer(host, key)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError):
+        return False
+
+
+class Load:
+    """Customers who ask without a pause. ``report`` is what they have seen, once it is over."""
+
+    def __init__(self) -> None:
+        self.report: dict[str, Any] = {}
+
+
+@contextmanager
+def load(host: Host, key: str) -> Iterator[Load]:
+    """Ends the customers with the block, each with the answer that it waits for."""
+    seen = Load()
+    process = subprocess.Popen(
+        [*in_network_of(host), sys.executable, "-m", "tests.hosts.load", API, key, str(CUSTOMERS)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent.parent,
+    )  # fmt: skip
+    try:
+        yield seen
+        said, _ = process.communicate(timeout=180)
+        seen.report = json.loads(said)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def books_agree(host: Host, account: str, usage: dict[str, list[int]]) -> None:
+    """Each answer is charged once and as it said, nothing is held, and every rule of the books holds."""
+    host.wait("nothing is held", lambda: not any(one["open_holds"] for one in asked(host, "account", "list")), 60)
+    rows = asked(host, "usage", "list", "--limit", "10000", "--account", account)
+    charged = {row["request_id"]: [row["prompt_tokens"], row["completion_tokens"]] for row in rows}
+    assert len(rows) == len(charged)
+    assert charged == usage
+    host.run("appliance", "ledger", "verify")
