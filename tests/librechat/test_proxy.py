@@ -7,6 +7,7 @@ import re
 from fnmatch import fnmatchcase
 
 import pytest
+import yaml
 
 from appliance.settings import CONFIGS
 
@@ -47,3 +48,14 @@ def test_no_other_way_in_does(path: str) -> None:
 
 def test_its_pages_are_framed_by_its_own_alone() -> None:
     assert "X-Frame-Options SAMEORIGIN" in CADDYFILE
+
+
+def test_the_role_that_installs_it_finds_the_words_that_it_fills_in() -> None:
+    role = yaml.safe_load((CONFIGS.parent / "ansible/roles/caddy/vars/main.yml").read_text())
+    assert CADDYFILE.count(role["caddy_chat_host"]) == CADDYFILE.count("{$CHAT_HOST") == 1
+    assert CADDYFILE.count(role["caddy_chat_upstream"]) == CADDYFILE.count("{$LIBRECHAT") == 1
+
+
+def test_a_request_whose_client_has_gone_ends() -> None:
+    """With this setting Caddy would not tell LibreChat, nor the gateway."""
+    assert not re.search(r"^\s*flush_interval", CADDYFILE, re.MULTILINE)
