@@ -37,6 +37,7 @@ NOT_HERE = {
     'status="502"': "no answer broke off",
     'status="499"': "nobody hung up",
     'outcome="failed"': "no partner failed",
+    "caddy_": "no proxy stands before the system",
     "job:late_seconds > 0": "no job is late",
 }
 """What may be missing, by a part of the expression, and why. Anything else that is missing is a fault."""

@@ -236,6 +236,7 @@ def asked(ports: dict[str, int], system: System, world: str, mongo: str) -> dict
         "evaluation_interval": f"{SECONDS}s",
         "scrape_timeout": "3s",
     }
+    changed["scrape_configs"] = [job for job in changed["scrape_configs"] if job["job_name"] != "caddy"]
     for job in changed["scrape_configs"]:
         job.pop("scrape_interval", None)
     return changed
