@@ -91,6 +91,29 @@ GATEWAY = Dashboard(
             ],
         ),
         (
+            "Caddy",
+            [
+                Graph(
+                    "Answers by status",
+                    "reqps",
+                    [
+                        (
+                            "sum by (code) (rate(caddy_http_request_duration_seconds_count[$__rate_interval]))",
+                            "{{code}}",
+                        )
+                    ],
+                    stacked=True,
+                ),
+                Graph("Requests that run", "none", [("sum(caddy_http_requests_in_flight)", "requests")]),
+                Graph(
+                    "To whom it passes requests on",
+                    "none",
+                    [("min by (upstream) (caddy_reverse_proxy_upstreams_healthy)", "{{upstream}}")],
+                    most=1,
+                ),
+            ],
+        ),
+        (
             "Site",
             [
                 Graph(

@@ -63,7 +63,7 @@ HOSTS = Dashboard(
                     "bytes",
                     [(f"node_filesystem_avail_bytes{{{OF},{REAL}}}", "{{instance}} {{mountpoint}}")],
                 ),
-                Graph("Clock", "s", [(f"node_timex_offset_seconds{{{OF}}}", "{{instance}}")]),
+                Graph("Clock", "s", [(f"abs(node_timex_offset_seconds{{{OF}}})", "{{instance}}")]),
             ],
         ),
         (

@@ -97,17 +97,12 @@ MODELS = Dashboard(
                 Graph(
                     "Replicas that Ray holds healthy",
                     "none",
-                    [("sum by (deployment) (ray_serve_deployment_replica_healthy)", "{{deployment}}")],
+                    [("sum by (application) (ray_serve_deployment_replica_healthy)", "{{application}}")],
                 ),
                 Graph(
-                    "Starts of replicas in an hour",
+                    "Replicas of the last hour, those that are gone among them",
                     "none",
-                    [
-                        (
-                            "sum by (deployment) (increase(ray_serve_deployment_replica_starts_total[1h]))",
-                            "{{deployment}}",
-                        )
-                    ],
+                    [('count by (model) (last_over_time(up{job="engine"}[1h]))', "{{model}}")],
                 ),
                 Graph(
                     "Memory of Ray's processes",

@@ -1,0 +1,186 @@
+"""Two fresh machines that are watched. Stubs stand in for the gateways, for Grafana and for NVIDIA's exporter."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import Figure
+from tests.hosts.host import Host
+from tests.hosts.network import Network
+from tests.hosts.playbook import converge, inventory, play
+from tests.hosts.stub_repository import Package, repository
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+
+ROLES = "--tags=exporters,prometheus,grafana"
+SERVE = """#!/usr/bin/python3
+import http.server, sys
+address, port, answers = {parts}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = answers(self.path).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json" if body[:1] == b"[" else "text/plain")
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer((address, port), Handler).serve_forever()
+"""
+GATEWAY = SERVE.format(
+    parts="""(
+    "0.0.0.0", 8000,
+    lambda path: '[{"targets": ["127.0.0.1:8000"], "labels": {"__metrics_path__": "/metrics", "job": "gateway"}}]'
+    if path == "/metrics/targets" else "appliance_connections_open 1\\n",
+)"""
+)
+DCGM = SERVE.format(
+    parts="""(
+    sys.argv[sys.argv.index("--address") + 1].split(":")[0], 9400,
+    lambda path: "".join(
+        line.split(",")[0] + '{gpu="0"} 1\\n'
+        for line in open(sys.argv[sys.argv.index("--collectors") + 1]) if line.startswith("DCGM_")
+    ),
+)"""
+)
+GRAFANA = Package(
+    "grafana",
+    files={
+        "/usr/sbin/grafana-server": SERVE.format(
+            parts='("127.0.0.1", 3000, lambda path: "grafana_build_info 1\\n")'
+        ),
+        "/lib/systemd/system/grafana-server.service": (
+            "[Service]\nUser=grafana\nExecStart=/usr/sbin/grafana-server\n[Install]\nWantedBy=multi-user.target\n"
+        ),
+        "/etc/grafana/provisioning/plugins/.keep": "",
+    },
+    postinst="#!/bin/sh\nid grafana 2>/dev/null || useradd --system --user-group grafana\n",
+)
+GATEWAY_UNIT = "[Service]\nExecStart=/srv/gateway\n[Install]\nWantedBy=multi-user.target\n"
+MAIL_UNIT = (
+    "[Service]\nEnvironment=PYTHONUNBUFFERED=1\n"
+    "ExecStart=python3 -W ignore -m smtpd -n -c DebuggingServer 127.0.0.1:2525\nStandardOutput=append:/srv/mail\n"
+)
+TEXTFILE = "/var/lib/prometheus/node-exporter/backup.prom"
+
+
+class Watched:
+    """``first`` has Prometheus, ``second`` is a further node without a GPU."""
+
+    def __init__(self, first: Host, second: Host, file: Path) -> None:
+        self.first, self.second, self.file = first, second, file
+
+    def ask(self, expr: str) -> list[dict[str, Any]]:
+        answer = self.first.run("curl", "-sS", f"http://127.0.0.1:9090/api/v1/query?query={quote(expr)}")
+        found: list[dict[str, Any]] = json.loads(answer)["data"]["result"]
+        return found
+
+    def up(self) -> set[tuple[str, str]]:
+        """Each target that answers, by job and instance."""
+        return {(one["metric"]["job"], one["metric"]["instance"]) for one in self.ask("up == 1")}
+
+
+@pytest.fixture(scope="module")
+def watched(
+    net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("monitoring")
+    first, second = new_host("gpu1"), new_host("gpu2")
+    for host in (first, second):
+        host.run("apt-get", "update", seconds=120)
+        host.put("/srv/gateway", GATEWAY, mode=0o755)
+        host.put("/etc/systemd/system/gateway.service", GATEWAY_UNIT)
+        host.run("systemctl", "enable", "--now", "gateway.service")
+    install = ("apt-get", "install", "--yes", "--no-install-recommends", "curl", "postgresql")
+    first.run("env", "DEBIAN_FRONTEND=noninteractive", *install, seconds=300)
+    database = "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor"
+    first.run("runuser", "-u", "postgres", "--", "psql", "-c", database, "-c", "CREATE DATABASE appliance")
+    first.put("/usr/bin/dcgm-exporter", DCGM, mode=0o755)
+    first.put("/etc/systemd/system/mail.service", MAIL_UNIT)
+    first.run("systemctl", "start", "mail.service")
+    first.put("/etc/prometheus/rules/of-an-earlier-release.yaml", "groups: []\n")
+    with repository(folder / "apt", net.gateway) as apt:
+        apt.build(GRAFANA)
+        variables: dict[str, object] = {
+            "domain": "llm.test", "operator_name": "Example AS", "operator_mail": "ops@llm.test",
+            "models": [{"id": "some"}], "mail_password": "a-secret", "exporters_dcgm_packages": [],
+            "alert_smtp_server": "127.0.0.1:2525", "prometheus_smtp_tls": False,
+            "alert_heartbeat_url": f"{apt.url}/beat", "grafana_repository_url": apt.url, "grafana_suite": "./",
+            "grafana_key_url": f"{apt.url}/key.pub", "grafana_key_fingerprint": apt.fingerprint,
+        }  # fmt: skip
+        of_each: dict[str, dict[str, object]] = {
+            "gpu1": {"node_address": first.address},
+            "gpu2": {"node_address": second.address, "gpu": False},
+        }
+        file = inventory(folder, first, [second], of_each=of_each, **variables)
+        converge(file, "site.yml", ROLES)
+        yield Watched(first, second, file)
+
+
+def test_a_second_run_changes_nothing_and_a_trial_says_so(watched: Watched) -> None:
+    assert converge(watched.file, "site.yml", ROLES).changed == {"gpu1": 0, "gpu2": 0}
+    assert converge(watched.file, "site.yml", ROLES, "--check", "--diff").changed == {"gpu1": 0, "gpu2": 0}
+
+
+def test_everything_on_both_machines_is_asked_and_answers(watched: Watched) -> None:
+    first = {("gpu", "gpu1"), ("postgres", "gpu1"), ("grafana", "gpu1"), ("alertmanager", "gpu1")}
+    both = {(job, host) for job in ("gateway", "node") for host in ("gpu1", "gpu2")}
+    probes = {("blackbox", "https://llm.test/"), ("blackbox", "https://api.llm.test/livez")}
+    expected = first | both | probes | {("prometheus", "gpu1")}
+    watched.first.wait("all targets answer", lambda: watched.up() == expected, 90)
+    assert watched.ask("pg_up == 1")
+    assert watched.ask('DCGM_FI_DEV_GPU_TEMP{instance="gpu1"}')
+    assert watched.ask('node_systemd_unit_state{name="prometheus.service",state="active"} == 1')
+    assert watched.ask('node_systemd_service_restart_total{name="prometheus.service"}')
+
+
+def test_nothing_of_it_listens_to_the_world(watched: Watched) -> None:
+    def heard(host: Host) -> set[str]:
+        lines = host.run("ss", "-ltnH").splitlines()
+        ports = (":9090", ":9093", ":9094", ":3000", ":9100", ":9115", ":9187", ":9400")
+        return {line.split()[3] for line in lines if line.split()[3].endswith(ports)}
+
+    ports = (9090, 9093, 3000, 9100, 9115, 9187, 9400)
+    assert heard(watched.first) == {f"127.0.0.1:{port}" for port in ports}
+    assert heard(watched.second) == {f"{watched.second.address}:9100"}
+
+
+def test_secrets_are_for_prometheus_alone_and_old_rules_are_gone(watched: Watched) -> None:
+    mode = watched.first.run("stat", "--format=%a %U %G", "/etc/prometheus/smtp-password")
+    assert mode == "640 root prometheus\n"
+    assert watched.first.run("stat", "--format=%a", "/etc/default/prometheus-postgres-exporter") == "600\n"
+    rules = watched.first.run("ls", "/etc/prometheus/rules").split()
+    assert "of-an-earlier-release.yaml" not in rules
+    assert {"service.yaml", "money.yaml", "watchdog.yaml"} <= set(rules)
+
+
+def test_an_old_backup_is_told_by_mail_with_what_to_read(watched: Watched, figure: Figure) -> None:
+    began = time.monotonic()
+    stamp = f"{time.time() - 60 * 3600:.0f}"
+    watched.first.put(TEXTFILE, f'appliance_backup_last_success_timestamp_seconds{{kind="files"}} {stamp}\n')
+    watched.first.wait("the mail", lambda: "BackupVeryOld" in watched.first.run("cat", "/srv/mail"), 120)
+    figure("from an old backup to the mail, seconds", time.monotonic() - began)
+    mail = watched.first.run("cat", "/srv/mail")
+    assert "To: ops@llm.test" in mail
+    assert "[page] BackupVeryOld (llm.test)" in mail
+    assert "There has been no backup of files for two days" in mail
+    assert "/opt/appliance/current/docs/runbooks/BackupVeryOld.md" in mail.replace("=\n", "")
+    watched.first.run("rm", TEXTFILE)
+
+
+def test_it_comes_back_with_the_machine(watched: Watched) -> None:
+    before = watched.up()
+    watched.first.reboot()
+    watched.first.wait("all targets answer again", lambda: watched.up() == before, 90)
+    assert watched.first.run("systemctl", "--failed", "--quiet", "--no-legend").strip() == ""
+
+
+def test_another_key_than_grafanas_is_refused(watched: Watched) -> None:
+    played = play(watched.file, "site.yml", "--tags=grafana", "--extra-vars=grafana_key_fingerprint=ABCD")
+    assert played.status != 0
+    assert "and not ABCD. Nothing was installed" in " ".join(played.output.split())
