@@ -17,12 +17,17 @@ SUITE = "bookworm/mongodb-org/8.0"
 PYTHON = f"#!{VENV}/bin/python\n"
 
 MONGOD = """
-import signal, threading
+import os, signal, threading
+from pymongo import MongoClient
 from secantus import SecantusDBServer
 
+DATA = "/var/lib/mongodb/data"
 off = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: off.set())
-with SecantusDBServer(port=27017, storage_path="/var/lib/mongodb/data", require_auth=True, durable=True):
+if not os.path.exists(DATA):  # MongoDB lets the first user be made without a password
+    with SecantusDBServer(storage_path=DATA, durable=True) as server:
+        MongoClient(server.uri).admin.command("createUser", "first", pwd="first", roles=["root"])
+with SecantusDBServer(port=27017, storage_path=DATA, require_auth=True, durable=True):
     off.wait()
 """
 
@@ -38,7 +43,8 @@ made = False
 try:
     MongoClient("127.0.0.1", username="admin", password=word["admin"]).admin.command("usersInfo", 1)
 except OperationFailure:
-    MongoClient("127.0.0.1").admin.command("createUser", "admin", pwd=word["admin"], roles=["root"])
+    first = MongoClient("127.0.0.1", username="first", password="first")
+    first.admin.command("createUser", "admin", pwd=word["admin"], roles=["root"])
     made = True
 client = MongoClient("127.0.0.1", username="admin", password=word["admin"])
 if not client.LibreChat.command("usersInfo", "chat")["users"]:

@@ -5,10 +5,14 @@ folder=$1 database=$2
 cat > "$folder/users.js" <<END
 const fs = require('fs');
 const word = (name) => fs.readFileSync('$folder/' + name, 'utf8').trim();
-const attempt = (what) => { try { return what(); } catch (error) { return undefined; } };
 const admin = db.getSiblingDB('admin'), chat = db.getSiblingDB('$database');
-let made = false;
-if (!attempt(() => admin.auth('admin', word('admin')))) {
+let made = false, known = true;
+try {
+  admin.auth('admin', word('admin'));
+} catch (error) {
+  known = false;
+}
+if (!known) {
   admin.createUser({user: 'admin', pwd: word('admin'), roles: ['root']});
   admin.auth('admin', word('admin'));
   made = true;
@@ -16,10 +20,7 @@ if (!attempt(() => admin.auth('admin', word('admin')))) {
 if (chat.getUser('chat') === null) {
   chat.createUser({user: 'chat', pwd: word('chat'), roles: [{role: 'dbOwner', db: '$database'}]});
   made = true;
-} else if (!attempt(() => new Mongo('mongodb://127.0.0.1:27017/').getDB('$database').auth('chat', word('chat')))) {
-  chat.changeUserPassword('chat', word('chat'));
-  made = true;
 }
 print(made ? 'made' : 'as it was');
 END
-exec mongosh --quiet --norc "mongodb://127.0.0.1:27017/admin" "$folder/users.js"
+exec mongosh --quiet --norc mongodb://127.0.0.1:27017/admin "$folder/users.js"
