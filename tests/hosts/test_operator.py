@@ -20,7 +20,8 @@ from tests.conftest import Figure
 from tests.hosts.host import Host
 from tests.hosts.network import Network
 from tests.hosts.playbook import RECAP, Played, program, reached
-from tests.hosts.releases import Workshop, asked, binds, install_environment, workshop
+from tests.hosts.product import asked
+from tests.hosts.releases import Workshop, binds, install_environment, workshop
 from tests.hosts.scanning import forget, open_ports, spray, watch, watched
 from tests.hosts.stub_repository import Repository
 from tests.hosts.stub_repository import repository as stub_repository
