@@ -153,7 +153,7 @@ def test_nothing_of_it_listens_to_the_world(watched: Watched) -> None:
 def test_secrets_are_for_prometheus_alone_and_old_rules_are_gone(watched: Watched) -> None:
     mode = watched.first.run("stat", "--format=%a %U %G", "/etc/prometheus/smtp-password")
     assert mode == "640 root prometheus\n"
-    assert watched.first.run("stat", "--format=%a", "/etc/default/prometheus-postgres-exporter") == "600\n"
+    assert watched.first.run("stat", "--format=%a", "/etc/prometheus-postgres-exporter") == "600\n"
     rules = watched.first.run("ls", "/etc/prometheus/rules").split()
     assert "of-an-earlier-release.yaml" not in rules
     assert {"service.yaml", "money.yaml", "watchdog.yaml"} <= set(rules)
