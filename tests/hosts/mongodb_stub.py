@@ -11,10 +11,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.hosts.restoring import VENV
+from tests.hosts.restoring import PYTHON
 
 SUITE = "bookworm/mongodb-org/8.0"
-PYTHON = f"#!{VENV}/bin/python\n"
+INTERPRETER = f"#!/usr/bin/env -S {PYTHON}\n"
 
 MONGOD = """
 import os, signal, threading
@@ -67,6 +67,7 @@ database = MongoClient(uri).get_default_database()
 MONGODUMP = (
     DATABASE
     + """
+sys.stdout.buffer.write(encode({"header": "as mongodump writes one, of an empty database too"}))
 for name in sorted(database.list_collection_names()):
     for document in database[name].find():
         sys.stdout.buffer.write(encode({"collection": name, "document": document}))
@@ -78,7 +79,8 @@ MONGORESTORE = (
     + """
 for name in database.list_collection_names():
     database[name].drop()
-for one in decode_file_iter(sys.stdin.buffer):
+_, *documents = decode_file_iter(sys.stdin.buffer)
+for one in documents:
     database[one["collection"]].insert_one(one["document"])
 """
 )
@@ -99,13 +101,13 @@ install -d -o mongodb -g mongodb /var/lib/mongodb
 PACKAGES: Mapping[str, Mapping[str, tuple[str, int]]] = {
     "mongodb-org-server": {
         "DEBIAN/postinst": (POSTINST, 0o755),
-        "usr/bin/mongod": (PYTHON + MONGOD, 0o755),
+        "usr/bin/mongod": (INTERPRETER + MONGOD, 0o755),
         "lib/systemd/system/mongod.service": (UNIT, 0o644),
     },
-    "mongodb-mongosh": {"usr/bin/mongosh": (PYTHON + MONGOSH, 0o755)},
+    "mongodb-mongosh": {"usr/bin/mongosh": (INTERPRETER + MONGOSH, 0o755)},
     "mongodb-database-tools": {
-        "usr/bin/mongodump": (PYTHON + MONGODUMP, 0o755),
-        "usr/bin/mongorestore": (PYTHON + MONGORESTORE, 0o755),
+        "usr/bin/mongodump": (INTERPRETER + MONGODUMP, 0o755),
+        "usr/bin/mongorestore": (INTERPRETER + MONGORESTORE, 0o755),
     },
 }
 

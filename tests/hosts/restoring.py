@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +19,20 @@ from tests.hosts.host import Host
 
 ROOT = Path(__file__).parent.parent.parent
 ANSIBLE_SECONDS = 600
-VENV, CODE = "/opt/tried/venv", "/opt/tried/code"
-"""Where a host sees the environment that these tests run in, and this clone."""
+PACKAGES, CODE = "/opt/tried/packages", "/opt/tried/code"
+"""Where a host sees the packages that these tests run with, and this clone."""
+
+PYTHON = f"PYTHONPATH={CODE}:{PACKAGES} PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3"
+"""The host's own Python with these, behind ``env``."""
 
 PROGRAM = f"""#!/bin/sh
-PYTHONPATH={CODE} PYTHONDONTWRITEBYTECODE=1 exec {VENV}/bin/python -m appliance "$@"
+exec env {PYTHON} -m appliance "$@"
 """
 
 
 def binds() -> list[str]:
     """So that a host has our program without installing it: its Python has to be of the same version."""
-    return [f"--bind-ro={sys.prefix}:{VENV}", f"--bind-ro={ROOT}:{CODE}"]
+    return [f"--bind-ro={sysconfig.get_path('purelib')}:{PACKAGES}", f"--bind-ro={ROOT}:{CODE}"]
 
 
 @dataclass

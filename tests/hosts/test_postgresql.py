@@ -9,18 +9,17 @@ import pytest
 
 from tests.hosts.host import Host
 from tests.hosts.network import Network
-from tests.hosts.restoring import CODE, VENV, Site, binds, changed_lines, psql, role
+from tests.hosts.restoring import PYTHON, Site, binds, changed_lines, psql, role
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 
 SMALL = {"domain": "llm.example.com", "postgresql_shared_buffers_mb": 32}
-ASK = f"""
+ASK = """
 import asyncio, sys
-sys.path.insert(0, "{CODE}")
 from appliance.settings import load_settings
 from billing.database.db import Database, fetch
 async def ask():
-    database = Database(load_settings({{"DATABASE_URL": sys.argv[1]}}).sqlalchemy_url)
+    database = Database(load_settings({"DATABASE_URL": sys.argv[1]}).sqlalchemy_url)
     async with database.begin() as connection:
         print((await fetch(connection, "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))[0][0])
     await database.close()
@@ -87,5 +86,5 @@ def comes_in(host: Host, user: str, as_role: str) -> bool:
 
 def asks(host: Host, url: str) -> str:
     """By the product's own way to PostgreSQL: the version of TLS, or what went wrong."""
-    done = host.ssh(f"{VENV}/bin/python - '{url}'", data=ASK.encode())
+    done = host.ssh(f"env {PYTHON} - '{url}'", data=ASK.encode())
     return done.stdout.decode() + done.stderr.decode()

@@ -15,7 +15,7 @@ from tests.conftest import Figure
 from tests.hosts.host import Host
 from tests.hosts.mongodb_stub import make_repository
 from tests.hosts.network import Network
-from tests.hosts.restoring import PROGRAM, ROOT, VENV, Converged, Site, binds, changed_lines, psql, role
+from tests.hosts.restoring import PROGRAM, PYTHON, ROOT, Converged, Site, binds, changed_lines, psql, role
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
@@ -67,7 +67,7 @@ class Story:
     def chat(self, *arguments: str) -> str:
         uri = self.front.run("sed", 's/^uri: "//; s/"$//', "/etc/appliance/backup/mongodump.yaml").strip()
         self.front.put("/root/chat.py", CHAT)
-        return self.front.run(f"{VENV}/bin/python", "/root/chat.py", uri, *arguments).strip()
+        return self.front.run("env", *PYTHON.split(), "/root/chat.py", uri, *arguments).strip()
 
     def converge(self, *arguments: str) -> Converged:
         return self.site.play([role(name) for name in ROLES], *arguments)
