@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.hosts.product import (
     load,
     models,
     status,
+    wait,
     wait_until_ready,
 )
 from tests.hosts.releases import Control, binds, install_environment, workshop
@@ -134,11 +136,11 @@ def address_of(replica: dict[str, Any]) -> str:
 
 def test_nodes_join_by_the_inventory_alone(control: Control, nodes: list[Host]) -> None:
     first, *others = nodes
-    first.wait("both replicas answer", lambda: len(replicas(first)) == REPLICAS, 400)
+    wait(first, "both replicas answer", lambda: len(replicas(first)) == REPLICAS, 400)
     print(f"replicas on {sorted(address_of(one) for one in replicas(first))}")  # noqa: T201
     key = customer(first, "acme")
     for node in nodes:
-        node.wait("its gateway answers", lambda node=node: answers(node, key), 120)  # type: ignore[misc]
+        wait(node, "its gateway answers", partial(answers, node, key))
         assert status(first, f"http://{node.address}:8000/livez") == 200, "a proxy reaches each gateway"
     for node in others:
         assert node.run("systemctl", "is-active", "appliance-site.service", check=False) != "active\n"
@@ -178,8 +180,8 @@ def test_a_node_that_is_cut_off_under_load_is_no_end_of_the_service(nodes: list[
         cut_at = time.time()
         time.sleep(CUT_OFF_SECONDS)
         lost.heal()
-        first.wait("it is a node again", lambda: status(first, f"http://{lost.address}:8000/livez") == 200, 120)
-        first.wait("both replicas answer again", lambda: len(replicas(first)) == REPLICAS, 400)
+        wait(first, "it is a node again", lambda: status(first, f"http://{lost.address}:8000/livez") == 200, 120)
+        wait(first, "both replicas answer again", lambda: len(replicas(first)) == REPLICAS, 400)
         time.sleep(5)
     report = seen.report
     after = sum(1 for end in report["ends"] if cut_at + 10 < end < cut_at + CUT_OFF_SECONDS)
@@ -195,5 +197,5 @@ def test_the_node_that_was_away_answers_again(nodes: list[Host]) -> None:
     first, *others = nodes
     key = str(asked(first, "key", "create", "acme")["key"])
     for node in others:
-        node.wait("its gateway answers", lambda node=node: answers(node, key), 180)  # type: ignore[misc]
+        wait(node, "its gateway answers", partial(answers, node, key))
     assert "smollm2" in curl(first, f"{API}/v1/models", "--header", f"authorization: Bearer {key}")

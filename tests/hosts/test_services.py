@@ -15,7 +15,6 @@ from tests.hosts.host import Host
 from tests.hosts.network import Network
 from tests.hosts.product import (
     POSTGRESQL,
-    READY_SECONDS,
     SITE,
     answer,
     answers,
@@ -26,6 +25,7 @@ from tests.hosts.product import (
     load,
     models,
     status,
+    wait,
     wait_until_ready,
 )
 from tests.hosts.releases import Control, Workshop, binds, install_environment, workshop
@@ -140,8 +140,8 @@ def test_a_service_that_is_killed_comes_back(control: Control, host: Host, key: 
     began = time.monotonic()
     host.run("kill", "-9", str(before))
     host.wait("it was started again", lambda: host.main_pid(service) not in (0, before))
-    host.wait("it is ready", lambda: host.run("systemctl", "is-active", service, check=False) == "active\n", 180)
-    host.wait("answers come again", lambda: answers(host, key), READY_SECONDS)
+    wait(host, "it is ready", lambda: host.run("systemctl", "is-active", service, check=False) == "active\n", 180)
+    wait(host, "answers come again", lambda: answers(host, key))
     assert status(host, f"{SITE}/") == 200
     print(f"{service}: answers again after {time.monotonic() - began:.1f} s")  # noqa: T201
 
@@ -149,7 +149,7 @@ def test_a_service_that_is_killed_comes_back(control: Control, host: Host, key: 
 def test_a_host_that_is_switched_off_serves_when_it_is_on_again(control: Control, host: Host, key: str) -> None:
     host.kill()
     host.start()
-    host.wait("answers come again", lambda: answers(host, key), READY_SECONDS)
+    wait(host, "answers come again", lambda: answers(host, key))
     host.run("appliance", "ledger", "verify")
 
 
@@ -169,11 +169,11 @@ def test_a_release_is_changed_and_changed_back_under_load_without_a_dropped_answ
     with load(host, key) as seen:
         control.play("upgrade.yml", "-e", "release=v2")
         upgraded = time.monotonic()
-        host.wait("the replicas are the second release's", lambda: replicas_of(host) == {"v2"}, READY_SECONDS)
+        wait(host, "the replicas are the second release's", lambda: replicas_of(host) == {"v2"})
         print(f"replicas of the second release alone {time.monotonic() - upgraded:.0f} s later")  # noqa: T201
         releases = host.run("ls", "/opt/appliance/releases").split()
         control.play("rollback.yml")
-        host.wait("the replicas are the first release's", lambda: replicas_of(host) == {"v1"}, READY_SECONDS)
+        wait(host, "the replicas are the first release's", lambda: replicas_of(host) == {"v1"})
     report = seen.report
     print(f"{len(report['usage'])} answers, {len(report['dropped'])} dropped")  # noqa: T201
     assert report["dropped"] == []
