@@ -68,7 +68,10 @@ def age(length: timedelta) -> str:
     hours = length.total_seconds() / 3600
     if hours >= 48:
         return f"{hours / 24:.0f} days"
-    return f"{hours:.0f} hours" if hours >= 2 else f"{length.total_seconds() / 60:.0f} minutes"
+    minutes = f"{hours * 60:.0f}"
+    if hours >= 2:
+        return f"{hours:.0f} hours"
+    return "a minute" if minutes in ("0", "1") else f"{minutes} minutes"
 
 
 def _judged(kind: Kind, made: Made | BackupsUnreadable, noted: Noted, keep: timedelta, now: datetime) -> Judged:
