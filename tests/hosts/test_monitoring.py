@@ -17,51 +17,18 @@ from tests.conftest import Figure
 from tests.hosts.host import Host
 from tests.hosts.network import Network
 from tests.hosts.playbook import converge, inventory, play
-from tests.hosts.stub_repository import Package, repository
+from tests.hosts.stub_repository import repository
+from tests.hosts.vendors import DCGM_EXPORTER, GRAFANA, SERVE
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1800)]
 
 ROLES = "--tags=exporters,prometheus,grafana"
-SERVE = """#!/usr/bin/python3
-import http.server, sys
-address, port, answers = {parts}
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = answers(self.path).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json" if body[:1] == b"[" else "text/plain")
-        self.end_headers()
-        self.wfile.write(body)
-http.server.ThreadingHTTPServer((address, port), Handler).serve_forever()
-"""
 GATEWAY = SERVE.format(
     parts="""(
     "0.0.0.0", 8000,
     lambda path: '[{"targets": ["127.0.0.1:8000"], "labels": {"__metrics_path__": "/metrics", "job": "gateway"}}]'
     if path == "/metrics/targets" else "appliance_connections_open 1\\n",
 )"""
-)
-DCGM = SERVE.format(
-    parts="""(
-    sys.argv[sys.argv.index("--address") + 1].split(":")[0], 9400,
-    lambda path: "".join(
-        line.split(",")[0] + '{gpu="0"} 1\\n'
-        for line in open(sys.argv[sys.argv.index("--collectors") + 1]) if line.startswith("DCGM_")
-    ),
-)"""
-)
-GRAFANA = Package(
-    "grafana",
-    files={
-        "/usr/sbin/grafana-server": SERVE.format(
-            parts='("127.0.0.1", 3000, lambda path: "grafana_build_info 1\\n")'
-        ),
-        "/lib/systemd/system/grafana-server.service": (
-            "[Service]\nUser=grafana\nExecStart=/usr/sbin/grafana-server\n[Install]\nWantedBy=multi-user.target\n"
-        ),
-        "/etc/grafana/provisioning/plugins/.keep": "",
-    },
-    postinst="#!/bin/sh\nid grafana 2>/dev/null || useradd --system --user-group grafana\n",
 )
 GATEWAY_UNIT = "[Service]\nExecStart=/srv/gateway\n[Install]\nWantedBy=multi-user.target\n"
 MAIL_UNIT = (
@@ -102,7 +69,7 @@ def watched(
     first.run("env", "DEBIAN_FRONTEND=noninteractive", *install, seconds=300)
     database = "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor"
     first.run("runuser", "-u", "postgres", "--", "psql", "-c", database, "-c", "CREATE DATABASE appliance")
-    first.put("/usr/bin/dcgm-exporter", DCGM, mode=0o755)
+    first.put("/usr/bin/dcgm-exporter", DCGM_EXPORTER, mode=0o755)
     first.put("/etc/systemd/system/mail.service", MAIL_UNIT)
     first.run("systemctl", "start", "mail.service")
     first.put("/etc/prometheus/rules/of-an-earlier-release.yaml", "groups: []\n")

@@ -25,7 +25,7 @@ from tests.hosts.releases import Workshop, binds, install_environment, workshop
 from tests.hosts.scanning import forget, open_ports, spray, watch, watched
 from tests.hosts.stub_repository import Repository
 from tests.hosts.stub_repository import repository as stub_repository
-from tests.hosts.vendors import CARD, DCGM, NVIDIA
+from tests.hosts.vendors import CARD, DCGM, GRAFANA, NVIDIA
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(2400)]
 
@@ -39,7 +39,7 @@ SERVICES = (
     "appliance-firewall", "appliance-ray", "appliance-serving", "appliance-gateway@1", "appliance-site",
     "appliance-worker", "caddy", "postgresql@15-main", "prometheus", "prometheus-alertmanager",
     "prometheus-node-exporter", "prometheus-postgres-exporter", "prometheus-blackbox-exporter",
-    "appliance-dcgm-exporter", "nvidia-persistenced",
+    "appliance-dcgm-exporter", "grafana-server", "nvidia-persistenced",
 )  # fmt: skip
 RESTARTED = (
     "caddy", "postgresql@15-main", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter",
@@ -53,8 +53,11 @@ INSIDE = {"Ray": 6379, "PostgreSQL": 5432, "gateway": 8000, "node exporter": 910
 class Operator:
     """``inventory`` is a copy of the example, filled in as the page says, with its vault encrypted."""
 
-    def __init__(self, net: Network, workshop: Workshop, first: Host, second: Host, apt: Repository) -> None:
-        self.net, self.workshop, self.first, self.second, self.apt = net, workshop, first, second, apt
+    def __init__(
+        self, net: Network, workshop: Workshop, hosts: tuple[Host, Host], nvidia: Repository, grafana: Repository
+    ) -> None:
+        self.net, self.workshop, (self.first, self.second) = net, workshop, hosts
+        self.nvidia, self.grafana = nvidia, grafana
         self.inventory = workshop.folder / "ansible/inventories/mine"
         shutil.copytree(workshop.folder / "ansible/inventories/one-node", self.inventory)
         variables = self.inventory / "group_vars/all"
@@ -71,7 +74,7 @@ class Operator:
         subprocess.run(encrypt, cwd=workshop.folder, capture_output=True, check=True)
         assert "stripe" not in (variables / "vault.yml").read_text()
         (workshop.folder / "stubs.json").write_text(json.dumps(self.stubs()))
-        self.nodes(first)
+        self.nodes(self.first)
 
     def stubs(self) -> dict[str, object]:
         """What a machine for tests lacks: a card, its vendors' packages, the public DNS and its certificates."""
@@ -79,9 +82,10 @@ class Operator:
             "release": "v1", "appliance_device": "cpu", "preflight_memory_gib": 4, "preflight_disk_gib": 4,
             "appliance_install_environment": install_environment(self.first),
             "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD, "nvidia_headers": ["linux-headers-stub"],
-            "nvidia_repository_url": self.apt.url, "nvidia_key_url": f"{self.apt.url}/key.pub",
-            "nvidia_key_fingerprint": self.apt.fingerprint, "caddy_authority": "internal",
-            "grafana_enabled": False,
+            "nvidia_repository_url": self.nvidia.url, "nvidia_key_url": f"{self.nvidia.url}/key.pub",
+            "nvidia_key_fingerprint": self.nvidia.fingerprint, "caddy_authority": "internal",
+            "grafana_repository_url": self.grafana.url, "grafana_key_url": f"{self.grafana.url}/key.pub",
+            "grafana_key_fingerprint": self.grafana.fingerprint, "grafana_suite": "./",
             "postgresql_shared_buffers_mb": 64,
         }  # fmt: skip
 
@@ -143,12 +147,16 @@ def operator(
     made = workshop(repository, folder / "clone")
     made.release("v1")
     first, second = new_host("gpu1", *binds()), new_host("gpu2", *binds())
-    with stub_repository(folder / "apt", net.gateway) as apt:
-        apt.build(*NVIDIA, DCGM)
+    with (
+        stub_repository(folder / "nvidia", net.gateway) as nvidia,
+        stub_repository(folder / "grafana", net.gateway) as grafana,
+    ):
+        nvidia.build(*NVIDIA, DCGM)
+        grafana.build(GRAFANA)
         for host in (first, second):
             host.knows(dict.fromkeys(NAMES, first.address))
             host.put(f"{CARD}/0000:01:00.0/vendor", "0x10de\n")
-        yield Operator(net, made, first, second, apt)
+        yield Operator(net, made, (first, second), nvidia, grafana)
 
 
 @pytest.fixture(scope="module")

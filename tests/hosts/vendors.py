@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from tests.hosts.stub_repository import Package
 
+SERVE = """#!/usr/bin/python3
+import http.server, sys
+address, port, answers = {parts}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = answers(self.path).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json" if body[:1] == b"[" else "text/plain")
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer((address, port), Handler).serve_forever()
+"""
 CARD = "/srv/pci"
 """Where a host of the tests has its list of cards."""
 
@@ -21,20 +33,32 @@ NVIDIA = (
     Package("nvidia-kernel-open-dkms"),
     Package("linux-headers-stub"),
 )
+DCGM_EXPORTER = SERVE.format(
+    parts="""(
+    sys.argv[sys.argv.index("--address") + 1].split(":")[0], 9400,
+    lambda path: "".join(
+        line.split(",")[0] + '{gpu="0"} 1\\n'
+        for line in open(sys.argv[sys.argv.index("--collectors") + 1]) if line.startswith("DCGM_")
+    ),
+)"""
+)
 DCGM = Package(
     "datacenter-gpu-manager-exporter",
     files={
-        "/usr/bin/dcgm-exporter": """#!/usr/bin/python3
-import http.server, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 0\\n')
-    def log_message(self, *arguments):
-        pass
-host, _, port = sys.argv[sys.argv.index("--address") + 1].rpartition(":")
-http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
-"""
+        "/usr/bin/dcgm-exporter": DCGM_EXPORTER,
+        "/lib/systemd/system/nvidia-dcgm-exporter.service": PERSISTENCED,
     },
+)
+GRAFANA = Package(
+    "grafana",
+    files={
+        "/usr/sbin/grafana-server": SERVE.format(
+            parts='("127.0.0.1", 3000, lambda path: "grafana_build_info 1\\n")'
+        ),
+        "/lib/systemd/system/grafana-server.service": (
+            "[Service]\nUser=grafana\nExecStart=/usr/sbin/grafana-server\n[Install]\nWantedBy=multi-user.target\n"
+        ),
+        "/etc/grafana/provisioning/plugins/.keep": "",
+    },
+    postinst="#!/bin/sh\nid grafana 2>/dev/null || useradd --system --user-group grafana\n",
 )
