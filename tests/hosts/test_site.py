@@ -1,0 +1,396 @@
+"""A fresh pair of machines, set up by site.yml. Stubs stand in for the gateways, the site and the chat."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.host import Host
+from tests.hosts.network import OUTSIDE, Network
+from tests.hosts.playbook import converge, inventory, play
+from tests.hosts.stub_repository import Package, Repository, repository
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
+
+HERE = Path(__file__).parent
+ROLES = "--tags=preflight,base,nvidia,caddy"
+NAMES = ("llm.test", "api.llm.test", "chat.llm.test")
+RESTART = "/run/nvidia-needs-a-restart"
+NVIDIA_SMI = (
+    f"#!/bin/sh\ntest ! -e {RESTART} && echo 580.95.05 || {{ echo 'the driver does not answer'; exit 9; }}\n"
+)
+PERSISTENCED = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+DRIVER = Package(
+    "nvidia-driver-cuda",
+    files={"/usr/bin/nvidia-smi": NVIDIA_SMI, "/lib/systemd/system/nvidia-persistenced.service": PERSISTENCED},
+    postinst=f"#!/bin/sh\ntouch {RESTART}\n",
+)
+STUBS = "/srv/stub"
+NOTICED_SECONDS = 4.0
+"""After which Caddy has noticed that a gateway is away; it takes one or two on a machine that is not busy."""
+STUB_UNIT = "[Service]\nExecStart=python3 /srv/stub_service.py {port} {folder} {addresses}\nRestart=always\n"
+
+
+class Pair:
+    """``first`` has Caddy, ``second`` is a further node. ``file`` is their inventory."""
+
+    def __init__(self, net: Network, first: Host, second: Host, apt: Repository, folder: Path) -> None:
+        self.net, self.first, self.second, self.apt, self.folder = net, first, second, apt, folder
+        self.file = self.written()
+
+    def written(self, **changed: object) -> Path:
+        hosts = (self.first, self.second)
+        variables = {
+            "domain": NAMES[0], "operator_name": "Example AS", "operator_mail": "ops@llm.test", "chat": True,
+            "models": [{"id": "some"}], "stripe_api_key": "sk_test_1", "stripe_webhook_secret": "whsec_1",
+            "caddy_authority": "internal", "preflight_memory_gib": 2, "preflight_disk_gib": 1,
+            "preflight_pci_folder": "/srv/pci", "nvidia_pci_folder": "/srv/pci",
+            "nvidia_repository_url": self.apt.url, "nvidia_key_url": f"{self.apt.url}/key.pub",
+            "nvidia_key_fingerprint": self.apt.fingerprint, "nvidia_headers": ["linux-headers-stub"],
+        }  # fmt: skip
+        of_each = {host.name: {"node_address": host.address} for host in hosts}
+        return inventory(self.folder, self.first, [self.second], of_each=of_each, **(variables | changed))
+
+    def asked(self, name: str, path: str, *options: str, seconds: float = 30) -> str:
+        """By curl, from outside."""
+        there = [word for one in NAMES for word in ("--resolve", f"{one}:443:{self.first.address}")]
+        url = f"https://{name}{path}"
+        return self.net.outside(
+            "curl", "--silent", "--show-error", "--insecure", *there, *options, url, seconds=seconds, check=False
+        )
+
+    def noted(self, host: Host, port: int) -> list[dict[str, object]]:
+        return [json.loads(line) for line in host.run("cat", f"{STUBS}/{port}.jsonl", check=False).splitlines()]
+
+
+@pytest.fixture(scope="module")
+def pair(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("site")
+    first, second = new_host("gpu1"), new_host("gpu2")
+    with repository(folder / "apt", net.gateway) as apt:
+        apt.build(DRIVER, Package("nvidia-kernel-open-dkms"), Package("linux-headers-stub"))
+        for host in (first, second):
+            host.knows(dict.fromkeys(NAMES, first.address))
+            host.put("/srv/pci/0000:01:00.0/vendor", "0x10de\n")
+            host.put("/srv/stub_service.py", HERE / "stub_service.py")
+            stub(host, 8000, "127.0.0.1", host.address)
+        for port in (8001, 3080):
+            stub(first, port, "127.0.0.1")
+        yield Pair(net, first, second, apt, folder)
+
+
+def stub(host: Host, port: int, *addresses: str) -> None:
+    unit = STUB_UNIT.format(port=port, folder=STUBS, addresses=" ".join(addresses))
+    host.put(f"/etc/systemd/system/stub-{port}.service", unit + "[Install]\nWantedBy=multi-user.target\n")
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "enable", "--now", f"stub-{port}")
+
+
+def test_what_is_wrong_is_said_all_at_once_and_nothing_is_changed(pair: Pair) -> None:
+    pair.written(
+        domain="llm.example.com", operator_mail="somebody", models=[], stripe_api_key=None, gpu=True,
+        preflight_pci_folder="/srv/none", preflight_memory_gib=9000, preflight_disk_gib=90000,
+    )  # fmt: skip
+    pair.first.put("/srv/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n")
+    pair.first.put("/etc/ufw/ufw.conf", "ENABLED=yes\n")
+    stub(pair.first, 80, "0.0.0.0")
+    played = play(pair.file, "site.yml", "-e", "preflight_swaps_file=/srv/swaps", "--limit=gpu1", ROLES)
+    for sentence in (
+        "9000 are needed", "90000 are needed", "The firewall ufw is on", "Port 80 or 443 is taken by python3",
+        "Memory is paged to /dev/sda2", "domain is still the example's", "operator_mail is 'somebody'",
+        "The DNS does not know llm.example.com, api.llm.example.com, chat.llm.example.com",
+        "models is empty", "stripe_api_key is not one of Stripe's", "There is no card of NVIDIA",
+    ):  # fmt: skip
+        assert sentence in " ".join(played.output.split()), sentence
+    assert played.status != 0
+    assert played.changed["gpu1"] == 0
+    assert "Set up the firewall" not in played.output
+    pair.first.run("systemctl", "disable", "--now", "stub-80")
+    pair.first.run("rm", "/etc/ufw/ufw.conf", "/etc/systemd/system/stub-80.service")
+    pair.written()
+
+
+def test_another_key_than_nvidias_is_refused(pair: Pair) -> None:
+    played = play(pair.file, "site.yml", "--tags=nvidia", "-e", f"nvidia_key_fingerprint={'A' * 40}")
+    assert f"is {pair.apt.fingerprint} and not {'A' * 40}" in " ".join(played.output.split())
+    assert pair.first.run("ls", "/etc/apt/sources.list.d") == ""
+
+
+def test_fresh_machines_are_set_up_and_a_second_run_changes_nothing(pair: Pair) -> None:
+    converge(pair.file, "site.yml", ROLES)
+    for host in (pair.first, pair.second):
+        assert host.run("nvidia-smi").strip() == "580.95.05"
+        assert host.boots == 2, "restarted once for the driver"
+        assert (
+            host.run("systemctl", "is-active", "appliance-firewall", "nvidia-persistenced").split()
+            == ["active"] * 2
+        )
+    assert converge(pair.file, "site.yml", ROLES).changed == {"gpu1": 0, "gpu2": 0}
+    assert converge(pair.file, "site.yml", ROLES, "--check", "--diff").changed == {"gpu1": 0, "gpu2": 0}
+
+
+WATCH = """
+table inet watch {
+    set tcp_seen { type inet_service; flags dynamic; size 65536; }
+    set udp_seen { type inet_service; flags dynamic; size 65536; }
+    chain noted {
+        ct state new tcp flags syn update @tcp_seen { tcp dport }
+        ct state new meta l4proto udp update @udp_seen { udp dport }
+    }
+    chain passed {
+        type filter hook input priority 100
+        ip saddr SOMEBODY4 jump noted
+        ip6 saddr SOMEBODY6 jump noted
+    }
+}
+"""
+"""Behind the firewall: the ports of an onlooker's packets that it let through."""
+
+SPRAY = """
+import socket, sys, time
+address = sys.argv[1]
+sender = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(1, 65536):
+    sender.sendto(b"x", (address, port))
+    if port % 64 == 0:
+        time.sleep(0.002)
+"""
+"""A datagram for each port, no faster than the host takes them."""
+
+
+def test_the_world_reaches_ssh_and_caddy_alone(pair: Pair) -> None:
+    """A service that listens on every address is there for the cluster's own nodes."""
+    for host, tcp, udp in ((pair.first, [22, 80, 443], [443]), (pair.second, [22], [])):
+        stub(host, 6379, "0.0.0.0")
+        rules = WATCH.replace("SOMEBODY4", pair.net.address(OUTSIDE)).replace(
+            "SOMEBODY6", pair.net.address6(OUTSIDE)
+        )
+        host.put("/srv/watch.nft", rules)
+        host.run("nft", "-f", "/srv/watch.nft")
+        for address in (host.address, host.address6):
+            assert open_ports(pair.net, address) == tcp
+            pair.net.outside("python3", "-c", SPRAY, address)
+        assert seen(host, "tcp") == tcp
+        assert seen(host, "udp") == udp
+    for here, there in ((pair.first, pair.second), (pair.second, pair.first)):
+        assert '"path": "/ray"' in got(here, f"http://{there.address}:6379/ray")
+
+
+def test_the_scan_sees_what_is_open(pair: Pair) -> None:
+    pair.second.run("nft", "delete", "table", "inet", "appliance")
+    assert 6379 in open_ports(pair.net, pair.second.address)
+    pair.net.outside("python3", "-c", SPRAY, pair.second.address)
+    assert len(seen(pair.second, "udp")) > 60000
+    pair.second.run("systemctl", "restart", "appliance-firewall")
+    pair.second.run("nft", "delete", "table", "inet", "watch")
+    assert open_ports(pair.net, pair.second.address) == [22]
+
+
+def got(host: Host, url: str) -> str:
+    """Asked for on a host, by what it has."""
+    code = "import sys, urllib.request as ask; print(ask.urlopen(sys.argv[1], timeout=5).read().decode())"
+    return host.run("python3", "-c", code, url)
+
+
+def open_ports(net: Network, address: str) -> list[int]:
+    return [int(port) for port in net.outside("python3", HERE / "scan.py", address, seconds=180).split()]
+
+
+def seen(host: Host, protocol: str) -> list[int]:
+    [_, listed] = json.loads(host.run("nft", "--json", "list", "set", "inet", "watch", f"{protocol}_seen"))[
+        "nftables"
+    ]
+    return sorted(listed["set"].get("elem", []))
+
+
+def test_rules_of_others_stay_and_their_reload_takes_ours_not_away(pair: Pair) -> None:
+    host = pair.first
+    host.run("nft", "add", "table", "inet", "others")
+    host.run("systemctl", "reload-or-restart", "appliance-firewall")
+    assert {"table inet others", "table inet appliance"} <= set(host.run("nft", "list", "tables").splitlines())
+    host.run("systemctl", "restart", "nftables")
+    host.wait("the rules are back", lambda: "table inet appliance" in host.run("nft", "list", "tables"), 10)
+
+
+def test_nobody_is_let_in_by_a_password(pair: Pair) -> None:
+    options = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+    said = pair.net.outside("sh", "-c", 'ssh "$@" 2>&1; true', "sh", *options, f"root@{pair.first.address}")
+    assert "Permission denied (publickey)." in said
+
+
+def test_no_memory_is_written_to_disk_and_updates_come_for_security_alone(pair: Pair) -> None:
+    host = pair.first
+    assert host.run("systemctl", "show", "--property=DefaultLimitCORE", "--value").strip() == "0"
+    assert "kernel.core_pattern = |/bin/false" in host.run("cat", "/etc/sysctl.d/80-appliance.conf")
+    settings = host.run("apt-config", "dump", "Unattended-Upgrade")
+    assert "label=Debian-Security" in settings
+    assert settings.count("origin=") == 1
+    assert host.run("systemctl", "is-active", "apt-daily-upgrade.timer").strip() == "active"
+
+
+def test_requests_pass_and_what_is_inside_stays_inside(pair: Pair) -> None:
+    answer = pair.asked(
+        "api.llm.test", "/v1/models", "--include", "--header", "X-Forwarded-For: 192.0.2.1"
+    ).lower()
+    assert answer.startswith("http/2 200")
+    assert "strict-transport-security: max-age=31536000" in answer
+    assert "\nserver:" not in answer
+    assert "x-powered-by" not in answer
+    [asked] = [
+        one for host in (pair.first, pair.second) for one in pair.noted(host, 8000) if one["path"] == "/v1/models"
+    ]
+    headers = asked["headers"]
+    assert isinstance(headers, dict)
+    assert headers["X-Forwarded-For"] == pair.net.address(OUTSIDE)
+    assert '"port": 8001' in pair.asked("llm.test", "/")
+    chat = pair.asked("chat.llm.test", "/c/new", "--include").lower()
+    assert '"port": 3080' in chat
+    assert "permissions-policy: camera=(), geolocation=(), microphone=()" in chat
+    for name, path in [(name, path) for name in NAMES for path in ("/metrics", "/metrics/targets", "/readyz")] + [
+        ("chat.llm.test", "/register"), ("chat.llm.test", "/api/auth/login"), ("chat.llm.test", "/api/admin/x"),
+    ]:  # fmt: skip
+        assert pair.asked(name, path, "--include").startswith("HTTP/2 404"), (name, path)
+    plain = pair.net.outside(
+        "curl", "--silent", "--include", "--header", "Host: llm.test", f"http://{pair.first.address}/x"
+    )
+    assert "Location: https://llm.test/x" in plain
+
+
+def test_a_body_that_is_too_large_gets_the_gateways_own_answer(pair: Pair) -> None:
+    pair.folder.joinpath("large").write_bytes(bytes((32 << 20) + 1))
+    sent = pair.asked("api.llm.test", "/v1/x", "--include", "--data-binary", f"@{pair.folder / 'large'}")
+    assert sent.startswith("HTTP/2 413")
+    assert "too_large" in sent
+    pair.folder.joinpath("large").write_bytes(bytes(32 << 20))
+    assert f'"bytes": {32 << 20}' in pair.asked(
+        "api.llm.test", "/v1/x", "--data-binary", f"@{pair.folder / 'large'}"
+    )
+
+
+def test_an_answer_passes_as_it_is_written(pair: Pair) -> None:
+    late = lateness(streamed(pair, "api.llm.test", 3))
+    assert len(late) == 30
+    assert max(late) < 0.5
+    assert max(lateness(streamed(pair, "chat.llm.test", 1))) < 0.5
+
+
+def streamed(pair: Pair, name: str, seconds: int) -> str:
+    """Each line with the time at which it came."""
+    options = f"--no-buffer --silent --insecure --resolve {name}:443:{pair.first.address}"
+    stamped = "while read -r line; do echo $(date +%s.%N) $line; done"
+    line = f"curl {options} https://{name}/v1/stream/{seconds} | {stamped}"
+    return pair.net.outside("sh", "-c", line, seconds=seconds + 60)
+
+
+def lateness(lines: str) -> list[float]:
+    words = [line.split() for line in lines.splitlines() if "data:" in line]
+    return [float(came) - float(written) for came, _, _, written in words]
+
+
+def test_a_client_that_goes_ends_its_request_at_the_gateway(pair: Pair) -> None:
+    pair.asked("api.llm.test", "/v1/slow", "--data", "x", "--max-time", "1")
+
+    def gone() -> bool:
+        events = [one for host in (pair.first, pair.second) for one in pair.noted(host, 8000)]
+        return any(one["path"] == "/v1/slow" and one.get("gone") is True for one in events)
+
+    pair.first.wait("the gateway has heard of it", gone, 8)
+
+
+def test_a_request_is_sent_to_one_gateway_and_never_again(pair: Pair) -> None:
+    answer = pair.asked("api.llm.test", "/v1/broken", "--include", "--data", "x")
+    assert answer.startswith("HTTP/2 502")
+    assert "retry-after: 1" in answer.lower()
+    assert '"code":"unavailable"' in answer
+    asked = [
+        one for host in (pair.first, pair.second) for one in pair.noted(host, 8000) if one["path"] == "/v1/broken"
+    ]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("way", ["not ready", "stopped", "cut off"])
+def test_a_gateway_that_is_away_is_left_alone(pair: Pair, way: str) -> None:
+    """Caddy forgets a body whose connection did not come about: until it knows, some are told to come again."""
+    lose = {
+        "not ready": lambda: pair.second.put(f"{STUBS}/8000.unready", ""),
+        "stopped": lambda: pair.second.run("systemctl", "stop", "stub-8000"),
+        "cut off": pair.second.cut_off,
+    }
+    lose[way]()
+    try:
+        noticed = time.monotonic() + NOTICED_SECONDS
+        early = [ask_again(pair, "/v1/away", "--data", "x") for _ in range(60) if time.monotonic() < noticed]
+        late = [ask_again(pair, "/v1/away", "--data", "x") for _ in range(40)]
+    finally:
+        pair.second.heal()
+        pair.second.run("systemctl", "start", "stub-8000")
+        pair.second.run("rm", "-f", f"{STUBS}/8000.unready")
+    assert all('"bytes"' in answer for answer in late)
+    refused = [answer for answer in early if '"bytes"' not in answer]
+    assert way != "not ready" or not refused
+    assert all("retry-after: 1" in answer.lower() and '"code":"unavailable"' in answer for answer in refused)
+    pair.first.wait("it gets requests again", lambda: gets_requests(pair, pair.second), 30)
+
+
+def ask_again(pair: Pair, path: str, *options: str) -> str:
+    time.sleep(0.1)
+    return pair.asked("api.llm.test", path, "--include", *options)
+
+
+def gets_requests(pair: Pair, host: Host) -> bool:
+    before = len(pair.noted(host, 8000))
+    for _ in range(4):
+        pair.asked("api.llm.test", "/v1/again", "--data", "x")
+    return len(pair.noted(host, 8000)) > before
+
+
+def test_what_failed_is_logged_without_what_was_asked(pair: Pair) -> None:
+    for host in (pair.first, pair.second):
+        host.run("systemctl", "stop", "stub-8000")
+    answer = pair.asked(
+        "api.llm.test", "/v1/x?word=unspeakable", "--include", "--header", "X-Api-Key: unspeakable", seconds=60
+    )
+    for host in (pair.first, pair.second):
+        host.run("systemctl", "start", "stub-8000")
+    assert answer.startswith(("HTTP/2 502", "HTTP/2 503"))
+    assert '"code":"unavailable"' in answer
+    log = pair.first.run("journalctl", "--unit=caddy", "--output=cat")
+    assert "health_checker" in log
+    assert "unspeakable" not in log
+    pair.first.wait("they get requests again", lambda: gets_requests(pair, pair.second), 30)
+
+
+def test_who_is_on_the_machine_does_not_command_caddy(pair: Pair) -> None:
+    assert "caddy_http_requests_total" in got(pair.first, "http://127.0.0.1:2019/metrics")
+    assert got(pair.first, "http://127.0.0.1:2019/config/").strip() == ""
+    said = pair.first.ssh("runuser -u nobody -- ls /run/caddy").stderr.decode()
+    assert "Permission denied" in said
+    exposure = pair.first.run("systemd-analyze", "security", "caddy.service").strip().splitlines()[-1]
+    assert float(exposure.split(":")[1].split()[0]) <= 2.0, exposure
+
+
+def test_new_settings_break_no_stream(pair: Pair) -> None:
+    streams: list[str] = []
+    reader = threading.Thread(target=lambda: streams.append(streamed(pair, "api.llm.test", 10)))
+    reader.start()
+    time.sleep(1)
+    began = time.monotonic()
+    pair.first.run("systemctl", "reload", "caddy")
+    assert time.monotonic() - began < 7, "they count while the answer is being written"
+    reader.join()
+    assert len(lateness(streams[0])) == 100
+
+
+def test_all_of_it_is_there_after_a_restart(pair: Pair) -> None:
+    pair.first.reboot()
+    assert open_ports(pair.net, pair.first.address) == [22, 80, 443]
+    assert pair.asked("api.llm.test", "/v1/models", "--include").startswith("HTTP/2 200")
+    assert (
+        pair.first.run("systemctl", "is-failed", "appliance-firewall", "caddy", check=False).split()
+        == ["active"] * 2
+    )
