@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from jinja2 import Environment
 
 ANSIBLE = Path(__file__).parent.parent.parent / "ansible"
 SECRET = re.compile(r"secret|password|passphrase|database_url|mongo_uri|_key\b", re.IGNORECASE)
@@ -50,3 +52,15 @@ def test_a_drill_looks_at_the_machine_before_it_removes_anything() -> None:
     assert named("backup", "drill", "Require that it is not") < named(
         "backup", "drill", "Remove what an earlier drill left"
     )
+
+
+@pytest.mark.parametrize("days", range(9, 40))
+def test_no_backup_is_kept_for_longer_than_was_promised(days: int) -> None:
+    """The oldest full one goes once the next, a week later, is older than its retention, and a run comes."""
+    found = yaml.safe_load((ANSIBLE / "roles/backup/vars/main.yml").read_text())
+    full, hours = (
+        int(Environment(autoescape=True).from_string(found[name]).render(backup_keep_days=days))
+        for name in ("backup_full_days", "backup_keep_hours")
+    )
+    assert full + 7 + 1 <= days
+    assert hours + 25 <= days * 24
