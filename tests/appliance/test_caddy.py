@@ -2,9 +2,12 @@
 
 import http.client
 import shutil
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,16 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Ports:
+    """Where it answers instead of at 80 and 443."""
+
+    plain: int
+    secure: int
+
+
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where it answers instead of at port 80."""
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     folder, plain, secure, metrics = tmp_path_factory.mktemp("caddy"), free_port(), free_port(), free_port()
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, autoescape=False)
     environment.filters["bool"] = bool
@@ -49,7 +59,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
                     time.sleep(0.1)
         else:
             pytest.fail((folder / "log").read_text()[-2000:])
-        yield plain
+        yield Ports(plain, secure)
     finally:
         running.terminate()
         running.wait(20)
@@ -66,14 +76,39 @@ def asked(port: int, host: str) -> tuple[int, str | None, bytes]:
         connection.close()
 
 
-def test_a_browser_is_sent_on_to_tls(port: int) -> None:
-    status, location, _ = asked(port, "llm.example")
+def test_a_browser_is_sent_on_to_tls(ports: Ports) -> None:
+    status, location, _ = asked(ports.plain, "llm.example")
     assert status == 308
     assert location is not None
     assert location.startswith("https://llm.example")
 
 
-def test_a_program_is_told_that_the_api_has_tls_alone(port: int) -> None:
-    status, location, body = asked(port, "api.llm.example")
+def test_a_program_is_told_that_the_api_has_tls_alone(ports: Ports) -> None:
+    status, location, body = asked(ports.plain, "api.llm.example")
     assert (status, location) == (403, None)
     assert b'"https_required"' in body
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_tls_is_1_2_and_newer_with_ciphers_that_are_recommended(ports: Ports) -> None:
+    versions = ssl.TLSVersion
+    assert spoken(ports.secure, versions.TLSv1_3, "DEFAULT") == "TLSv1.3"
+    assert spoken(ports.secure, versions.TLSv1_2, "ECDHE+AESGCM:ECDHE+CHACHA20") == "TLSv1.2"
+    assert spoken(ports.secure, versions.TLSv1_2, "AES128-SHA:AES256-SHA256:ECDHE-ECDSA-AES128-SHA256") is None
+    assert spoken(ports.secure, versions.TLSv1_1, "DEFAULT") is None
+
+
+def spoken(port: int, version: ssl.TLSVersion, ciphers: str) -> str | None:
+    """What a client that knows this alone agrees on with it; None: nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        try:
+            with context.wrap_socket(connection, server_hostname="llm.example") as secure:
+                return secure.version()
+        except ssl.SSLError as error:
+            if "ALERT" not in str(error):  # it was not Caddy that refused
+                raise
+            return None
