@@ -45,3 +45,4 @@ def test_an_archive_is_unpacked_without_its_folder(
     )
     assert (folder / "scripts/install.py").is_file()
     assert (folder / "ansible/upgrade.yml").is_file()
+    assert not (folder / ".git").exists()
