@@ -177,6 +177,7 @@ def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figu
     user = story.chat("say", ben, "ben's")
     shared(story.front, f"/var/lib/librechat/uploads/{user}")
     story.front.put(f"/var/lib/librechat/uploads/{user}/paper.pdf", "ben's paper")
+    story.front.run("chmod", "-R", "g+rwX", "/var/lib/librechat")  # as LibreChat makes them
     for unit in ("mongodb", "files", "postgresql@incr"):
         story.front.run("systemctl", "start", f"appliance-backup-{unit}.service", seconds=120)
     # After the last backup: one leaves, another comes.
