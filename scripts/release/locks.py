@@ -12,8 +12,10 @@ INSTALLED = ("cpu", "gpu", "torch-cpu", "uv")
 """What is installed where the product runs, one or the other of the first two."""
 CHAT = "chat"
 """For a chat that is tried on one machine."""
+ANSIBLE = "ansible"
+"""On the machine from which servers are set up."""
 DEVELOPMENT = "dev"
-LOCKS = (*INSTALLED, CHAT, DEVELOPMENT)
+LOCKS = (*INSTALLED, CHAT, ANSIBLE, DEVELOPMENT)
 
 
 @dataclass(frozen=True, order=True)

@@ -1,4 +1,4 @@
-"""The work tree as it stands, in a clone where it is committed: what would be published."""
+"""The work tree as it stands, in a clone where it is committed and has a day of release: what would be published."""
 
 import os
 import shutil
@@ -32,6 +32,10 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, place / name)
+    changelog = place / "CHANGELOG.md"
+    changelog.write_text(
+        changelog.read_text().replace("## [Unreleased]", "## [Unreleased]\n\n## [0.1.0] - 2026-11-30", 1)
+    )
     git(place, "init", "--quiet", "--initial-branch=main")
     commit(place)
     return place
