@@ -1,4 +1,4 @@
-"""The work tree as it stands, in a clone where it is committed and has a day of release: what would be published."""
+"""The work tree as it stands, committed in a clone and with a day of release: what would be published."""
 
 import os
 import shutil
