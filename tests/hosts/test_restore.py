@@ -111,9 +111,15 @@ def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.
     for file in (folder / "secrets").iterdir():
         front.put(f"/var/lib/appliance/secrets/{file.name}", file, mode=0o600)
     front.run("chown", "-R", "appliance:appliance", "/var/lib/appliance")
-    front.put("/var/lib/librechat/uploads/.kept", "")
+    front.run("useradd", "--system", "librechat")
+    shared(front, "/var/lib/librechat/uploads")
     groups = {"first": [front], "nodes": [front], "drill": [drill]}
     return Story(Site(folder, variables, groups), front, drill, fresh)
+
+
+def shared(host: Host, folder: str) -> None:
+    """As LibreChat's service makes it, so that the appliance can delete what is in it."""
+    host.run("install", "-d", "-o", "librechat", "-g", "appliance", "-m", "2770", folder)
 
 
 def test_a_first_node_is_backed_up_without_a_word(story: Story) -> None:
@@ -169,6 +175,7 @@ def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figu
     ben = story.person("ben@example.com")
     story.chat("say", ada, "ada's")
     user = story.chat("say", ben, "ben's")
+    shared(story.front, f"/var/lib/librechat/uploads/{user}")
     story.front.put(f"/var/lib/librechat/uploads/{user}/paper.pdf", "ben's paper")
     for unit in ("mongodb", "files", "postgresql@incr"):
         story.front.run("systemctl", "start", f"appliance-backup-{unit}.service", seconds=120)
@@ -191,7 +198,6 @@ def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figu
     assert secret == "appliance 600\n"
 
     assert story.chat("read") == "ada's ben's"
-    story.front.run("chown", "-R", "appliance", "/var/lib/librechat")
     assert story.site.play([role("backup", tasks="forget")]).changed == {"new": 2}
     assert story.site.play([role("backup", tasks="forget")]).changed == {"new": 0}
     assert story.chat("read") == "ada's"
