@@ -16,6 +16,7 @@ PROGRAMS = {
     "ssh-keygen": "openssh-client",
     "setpriv": "util-linux",
     "nsenter": "util-linux",
+    "curl": "curl",
 }
 """Each with its Debian package."""
 
