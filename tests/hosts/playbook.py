@@ -13,18 +13,26 @@ from pathlib import Path
 import yaml
 
 from tests.hosts.host import Host
+from tests.record import Ordeal, record
 
 ROOT = Path(__file__).parent.parent.parent
-RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+ANSIBLE = ROOT / "ansible"
+PLAY_SECONDS = 1500
+RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Played:
-    """``changed`` is the number of changed tasks by host."""
+    """``changed`` is the number of changed tasks by host; ``status`` is Ansible's own, 0 when nothing failed."""
 
     status: int
     output: str
     changed: Mapping[str, int]
+
+    @property
+    def said(self) -> str:
+        """The output as one line: Ansible breaks long sentences."""
+        return " ".join(self.output.split())
 
 
 def program() -> str:
@@ -44,48 +52,69 @@ def inventory(
     of_each: Mapping[str, Mapping[str, object]] | None = None,
     **variables: object,
 ) -> Path:
-    """``variables`` are everybody's, ``of_each`` those of a host by its name."""
+    """Of a cluster, with the groups that the playbooks know."""
+    groups = {"first": [first], "workers": workers, "nodes": [first, *workers]}
+    return write_inventory(folder, groups, variables, of_each or {})
+
+
+def write_inventory(
+    folder: Path,
+    groups: Mapping[str, Sequence[Host]],
+    variables: Mapping[str, object],
+    of_each: Mapping[str, Mapping[str, object]],
+) -> Path:
+    """``hosts.yml`` in ``folder``. ``variables`` are everybody's, ``of_each`` those of a host by its name."""
 
     def listed(hosts: Sequence[Host]) -> dict[str, object]:
-        return {host.name: reached(host) | dict((of_each or {}).get(host.name, {})) for host in hosts}
+        return {"hosts": {host.name: reached(host) | dict(of_each.get(host.name, {})) for host in hosts}}
 
+    children = {name: listed(hosts) for name, hosts in groups.items()}
     file = folder / "hosts.yml"
-    groups = {
-        "first": {"hosts": listed([first])},
-        "workers": {"hosts": listed(workers)},
-        "nodes": {"children": {"first": {}, "workers": {}}},
-    }
-    file.write_text(yaml.safe_dump({"all": {"children": groups, "vars": variables}}))
+    file.parent.mkdir(exist_ok=True)
+    document = {"all": {"children": children, "vars": dict(variables)}}
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
     return file
 
 
 def reached(host: Host) -> dict[str, object]:
+    """How Ansible reaches it."""
     return {
         "ansible_host": host.address,
         "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(host.network.key),
-        "ansible_ssh_common_args": " ".join(host.ssh_options()[2:]),
+        "ansible_ssh_common_args": " ".join(host.ssh_options()),
     }
 
 
-def play(inventory_file: Path, playbook: str | Path, *arguments: str, seconds: float = 900) -> Played:
-    """``playbook`` is below ``ansible/``, or a file of a test's own."""
+def play(
+    inventory_file: Path,
+    playbook: str | Path,
+    *arguments: str,
+    ansible: Path = ANSIBLE,
+    seconds: float = PLAY_SECONDS,
+) -> Played:
+    """Runs ``playbook``, which is below ``ansible``, or a file of a test's own.
+
+    ``ansible`` is a clone's folder of that name: its settings count, and paths in ``arguments`` begin there.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= {"ANSIBLE_CONFIG": str(ansible / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
+    record(Ordeal.CONVERGES)
     done = subprocess.run(
-        [program(), "-i", str(inventory_file), str(ROOT / "ansible" / playbook), *arguments],
-        env=environment
-        | {"ANSIBLE_CONFIG": str(ROOT / "ansible/ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
-        capture_output=True, text=True, timeout=seconds, check=False, cwd=inventory_file.parent,
+        [program(), "-i", str(inventory_file), *arguments, str(ansible / playbook)],
+        env=environment, cwd=ansible, capture_output=True, text=True, timeout=seconds, check=False,
     )  # fmt: skip
     output = done.stdout + done.stderr
-    return Played(
-        done.returncode, output, {name: int(changed) for name, _, changed, _, _ in RECAP.findall(output)}
-    )
+    return Played(done.returncode, output, {host: int(changed) for host, changed in RECAP.findall(output)})
 
 
-def converge(inventory_file: Path, playbook: str | Path, *arguments: str, seconds: float = 900) -> Played:
-    """The same, required to succeed."""
-    played = play(inventory_file, playbook, *arguments, seconds=seconds)
-    if played.status != 0:
-        raise RuntimeError(f"{playbook} failed:\n{played.output[-12000:]}")
+def converge(
+    inventory_file: Path,
+    playbook: str | Path,
+    *arguments: str,
+    ansible: Path = ANSIBLE,
+    seconds: float = PLAY_SECONDS,
+) -> Played:
+    """The same. Raises AssertionError with what Ansible said when something failed."""
+    played = play(inventory_file, playbook, *arguments, ansible=ansible, seconds=seconds)
+    assert played.status == 0, f"{playbook} failed:\n{played.output[-12000:]}"
     return played

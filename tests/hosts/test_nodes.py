@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.hosts.host import Host
-from tests.hosts.network import Network
 from tests.hosts.product import (
     API,
     POSTGRESQL,
@@ -70,9 +69,7 @@ def on_the_private_network(address: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def control(
-    net: Network, new_host: Callable[..., Host], repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Control:
+def control(new_host: Callable[..., Host], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Control:
     """The release is installed by the first host alone; the others have its folder, as if they had done it."""
     first = new_host("first", *binds())
     made = workshop(repository, tmp_path_factory.mktemp("workshop") / "clone")
@@ -100,8 +97,8 @@ def control(
         "database_url": f"postgresql://appliance:{PASSWORD}@{first.address}/appliance",
         "appliance_install_environment": install_environment(first),
     }  # fmt: skip
-    alone = Control(made, net, {"first": [first], "workers": [], "nodes": [first]}, variables)
-    alone.play("install.yml")
+    alone = Control(made, {"first": [first], "workers": [], "nodes": [first]}, variables)
+    alone.converge("install.yml")
     workers = [new_host(name, *binds(), f"--bind={first.root}{RELEASE}:{RELEASE}") for name in ("left", "right")]
     nodes = [first, *workers]
     cluster = replace(
@@ -109,7 +106,7 @@ def control(
         groups={"first": [first], "workers": workers, "nodes": nodes},
         own={host.name: {"node_address": host.address} for host in nodes},
     )
-    cluster.play(PLAYBOOK)
+    cluster.converge(PLAYBOOK)
     wait_until_ready(first)
     # Replicas that start together take turns on the nodes; earlier ones stay where they are.
     others = models(REPLICAS)
@@ -151,7 +148,7 @@ def test_nodes_join_by_the_inventory_alone(control: Control, nodes: list[Host]) 
     for node in others:
         assert node.run("systemctl", "is-active", "appliance-site.service", check=False) != "active\n"
         assert len(replicas(node)) == REPLICAS
-    assert control.play(PLAYBOOK).changed == 0
+    assert set(control.converge(PLAYBOOK).changed.values()) == {0}
 
 
 def test_who_has_not_the_clusters_secrets_gets_nowhere(nodes: list[Host]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +17,7 @@ from appliance.settings import CONFIGS
 from tests.conftest import Figure
 from tests.hosts.host import Host
 from tests.hosts.network import Network
-from tests.hosts.playbook import RECAP, Played, program, reached
+from tests.hosts.playbook import Played, converge, program, write_inventory
 from tests.hosts.product import asked
 from tests.hosts.releases import Workshop, binds, install_environment, workshop
 from tests.hosts.scanning import forget, open_ports, spray, watch, watched
@@ -32,7 +30,6 @@ pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(2400)]
 DOMAIN = "llm.test"
 NAMES = (DOMAIN, f"api.{DOMAIN}")
 VAULT_PASSWORD = "correct horse battery staple"
-PLAY_SECONDS = 1500
 READY_SECONDS = 300
 PUBLIC = {"tcp": [22, 80, 443], "udp": [443]}
 SERVICES = (
@@ -58,8 +55,8 @@ class Operator:
     ) -> None:
         self.net, self.workshop, (self.first, self.second) = net, workshop, hosts
         self.nvidia, self.grafana = nvidia, grafana
-        self.inventory = workshop.folder / "ansible/inventories/mine"
-        shutil.copytree(workshop.folder / "ansible/inventories/one-node", self.inventory)
+        self.inventory = workshop.ansible / "inventories/mine"
+        shutil.copytree(workshop.ansible / "inventories/one-node", self.inventory)
         variables = self.inventory / "group_vars/all"
         written = yaml.safe_load((variables / "main.yml").read_text())
         written |= {"domain": DOMAIN, "operator_name": "Example AS", "operator_mail": f"ops@{DOMAIN}"}
@@ -91,27 +88,14 @@ class Operator:
 
     def nodes(self, first: Host, *workers: Host) -> None:
         """The inventory's hosts. With several, each has the address by which the others reach it."""
+        hosts = [first, *workers]
+        own = {host.name: {"node_address": host.address} for host in hosts} if workers else {}
+        write_inventory(self.inventory, {"first": [first], "workers": workers, "nodes": hosts}, {}, own)
 
-        def listed(hosts: tuple[Host, ...]) -> dict[str, Any]:
-            private = {host.name: {"node_address": host.address} if workers else {} for host in hosts}
-            return {"hosts": {host.name: reached(host) | private[host.name] for host in hosts}}
-
-        nodes: dict[str, Any] = {"children": {"first": {}, "workers": {}}}
-        children = {"first": listed((first,)), "workers": listed(workers), "nodes": nodes}
-        (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
-
-    def play(self, playbook: str, *arguments: str) -> Played:
+    def converge(self, playbook: str, *arguments: str) -> Played:
         """As the page has it. Raises AssertionError with what Ansible said when something failed."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        done = subprocess.run(
-            [program(), "-i", self.inventory, "--vault-password-file", "../password", "-e", "@../stubs.json",
-             playbook, *arguments],
-            env=environment | {"ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}, cwd=self.workshop.folder / "ansible",
-            capture_output=True, text=True, timeout=PLAY_SECONDS, check=False,
-        )  # fmt: skip
-        output = done.stdout + done.stderr
-        assert done.returncode == 0, output[-12000:]
-        return Played(0, output, {name: int(changed) for name, _, changed, *_ in RECAP.findall(output)})
+        known = ("--vault-password-file", "../password", "-e", "@../stubs.json")
+        return converge(self.inventory, playbook, *known, *arguments, ansible=self.workshop.ansible)
 
     def curl(self, *arguments: str, seconds: float = 60) -> str:
         """From outside, with the certificate checked against the authority of the host's Caddy."""
@@ -163,8 +147,8 @@ def operator(
 def key(operator: Operator, figure: Figure) -> str:
     """Of the first customer, once everything is installed and answers."""
     began = time.monotonic()
-    operator.play("site.yml", "--tags", "preflight")
-    operator.play("site.yml")
+    operator.converge("site.yml", "--tags", "preflight")
+    operator.converge("site.yml")
     installed = time.monotonic()
     operator.first.run("appliance", "account", "create", "me")
     operator.first.run("appliance", "credit", "grant", "me", "5")
@@ -189,8 +173,8 @@ def test_a_stranger_has_a_paid_answer_by_the_page(operator: Operator, key: str) 
 
 
 def test_a_second_run_changes_nothing(operator: Operator, key: str) -> None:
-    assert operator.play("site.yml").changed == {"gpu1": 0}
-    assert operator.play("site.yml", "--check", "--diff").changed == {"gpu1": 0}
+    assert operator.converge("site.yml").changed == {"gpu1": 0}
+    assert operator.converge("site.yml", "--check", "--diff").changed == {"gpu1": 0}
 
 
 def test_prometheus_sees_everything_that_there_is(operator: Operator, key: str) -> None:
@@ -241,10 +225,10 @@ def test_a_server_that_is_restarted_serves_again(operator: Operator, key: str) -
 def test_a_second_node_joins_by_the_inventory_alone(operator: Operator, key: str) -> None:
     first, second = operator.first, operator.second
     operator.nodes(first, second)
-    operator.play("site.yml")
+    operator.converge("site.yml")
     first.wait("answers come again", lambda: operator.answers(key), READY_SECONDS)
     second.wait("its gateway is ready", lambda: ready(second), READY_SECONDS)
-    assert operator.play("site.yml").changed == {"gpu1": 0, "gpu2": 0}
+    assert operator.converge("site.yml").changed == {"gpu1": 0, "gpu2": 0}
     scan(operator, first, PUBLIC["tcp"], PUBLIC["udp"])
     scan(operator, second, [22], [])
     for name, port in INSIDE.items():

@@ -33,7 +33,7 @@ def test_a_machine_has_a_database_and_a_second_node_reaches_it_by_tls(
 ) -> None:
     first, worker = new_host("front", *binds()), new_host("worker", *binds())
     site = Site(tmp_path, SMALL, {"first": [first], "nodes": [first]})
-    site.play([role("postgresql")])
+    site.converge([role("postgresql")])
     for setting, value in {"data_checksums": "on", "server_encoding": "UTF8", "listen_addresses": ""}.items():
         assert psql(first, f"SHOW {setting}") == value
     assert "5432" not in first.run("cat", "/proc/net/tcp")
@@ -45,15 +45,15 @@ def test_a_machine_has_a_database_and_a_second_node_reaches_it_by_tls(
     first.run("useradd", "--system", "prometheus")
     assert comes_in(first, "prometheus", "prometheus")
 
-    again = site.play([role("postgresql")])
+    again = site.converge([role("postgresql")])
     assert again.changed == {"front": 0}, list(changed_lines(again))
-    assert site.play([role("postgresql")], "--check", "--diff").changed == {"front": 0}
+    assert site.converge([role("postgresql")], "--check", "--diff").changed == {"front": 0}
 
     site.groups |= {"workers": [worker], "nodes": [first, worker]}
     reaching = [role("postgresql"), role("postgresql", on="workers", tasks="address")]
     reaching[1]["tasks"].append(REMEMBER)
-    site.play(reaching)
-    assert site.play(reaching).changed == {"front": 0, "worker": 0}
+    site.converge(reaching)
+    assert site.converge(reaching).changed == {"front": 0, "worker": 0}
     url = worker.run("cat", "/root/url")
     assert asks(worker, url) == "TLSv1.3\n"
     wrong = url.replace("postgresql-ca.crt", "somebody-elses.crt")
@@ -74,7 +74,7 @@ def test_a_database_elsewhere_is_left_alone(net: Network, new_host: Callable[...
         {**SMALL, "database_url": "postgresql://a:b@db.example.com/c"},
         {"first": [host], "nodes": [host]},
     )
-    assert site.play([role("postgresql")]).changed == {"alone": 0}
+    assert site.converge([role("postgresql")]).changed == {"alone": 0}
     assert "no" in host.run("sh", "-c", "command -v psql || echo no")
 
 
