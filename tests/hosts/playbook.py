@@ -34,6 +34,17 @@ class Played:
         """The output as one line: Ansible breaks long sentences."""
         return " ".join(self.output.split())
 
+    @property
+    def changes(self) -> list[str]:
+        """The tasks that changed something."""
+        task, found = "", []
+        for line in self.output.splitlines():
+            if line.startswith(("TASK [", "RUNNING HANDLER [")):
+                task = line.rstrip(" *")
+            elif line.startswith("changed: ["):
+                found.append(f"{task} {line}")
+        return found
+
 
 def program() -> str:
     """``ansible-playbook``. Raises RuntimeError where there is none."""
