@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,16 +51,6 @@ def role(name: str, *, on: str = "first", tasks: str = "main", **variables: Any)
     """A play of one role."""
     include = {"ansible.builtin.include_role": {"name": name, "tasks_from": f"{tasks}.yml"}, "vars": variables}
     return {"hosts": on, "become": True, "tasks": [include]}
-
-
-def changed_lines(played: Played) -> Iterator[str]:
-    """What was changed, with the task before each."""
-    task = ""
-    for line in played.output.splitlines():
-        if line.startswith("TASK"):
-            task = line
-        elif line.startswith("changed:"):
-            yield f"{task} {line}"
 
 
 def psql(host: Host, statement: str, *, user: str = "postgres", database: str = "appliance") -> str:
