@@ -20,7 +20,8 @@ from appliance.door.headers import Headers
 from appliance.door.limits import Limits
 
 LINGER_SECONDS = 1.0
-"""How long a refused connection is kept, so that its client reads why: a connection with unread bytes is reset."""
+"""How long a connection is kept behind its last answer while its client still sends: with unread bytes it is reset,
+and the answer with it."""
 MOST_LINGERING = 256
 LINGER_BYTES = 1 << 20
 """How much of what comes then is thrown away before it is reset all the same."""
@@ -57,6 +58,15 @@ class Door:
     def protocol(self, *arguments: Any, **options: Any) -> asyncio.Protocol:
         """uvicorn's factory."""
         return Guarded(self, *arguments, **options)
+
+
+class Parting:
+    """What an answer is written to. Whoever closes it is asked to part as its connection does."""
+
+    def __init__(self, transport: asyncio.Transport, part: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = part
 
 
 class Guarded(HttpToolsProtocol):
@@ -187,6 +197,7 @@ class Guarded(HttpToolsProtocol):
             self._refuse(Refusal.ADDRESS)
             return
         super().on_headers_complete()
+        self.cycle.transport = Parting(self.transport, self._part)  # type: ignore[assignment]
         if self._door.is_closing:
             self.cycle.keep_alive = False
 
@@ -219,7 +230,7 @@ class Guarded(HttpToolsProtocol):
         if self._trusts_peer:
             self._release()
         super().on_response_complete()
-        if self._idle and self._inside:
+        if self._idle and self._inside and not self._over:
             self._door.waiting[self] = None
         if self._idle and self._door.is_closing:
             self._wait_for_the_last_request()
@@ -317,11 +328,23 @@ class Guarded(HttpToolsProtocol):
             self.transport.abort()
             return
         self.transport.write(answer)
-        if self._door.lingering >= MOST_LINGERING:
+        self._linger()
+
+    def _part(self) -> None:
+        """Behind the last answer. It may have come before all of its request."""
+        if self.cycle.more_body and not self._over:
+            self._over = True
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        if self._door.lingering >= MOST_LINGERING or self.transport.is_closing():
             self.transport.close()
             return
         self._door.lingering += 1
         self.transport.write_eof()
+        self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self._leave)
 
     def _throw_away(self, count: int) -> None:

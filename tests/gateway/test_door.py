@@ -31,9 +31,14 @@ SHUTDOWN_SECONDS = 5
 async def seen(scope: Any, receive: Any, send: Any) -> None:
     """Tells what came: the client, and how long the body is.
 
-    ``/flood`` answers with more than anybody reads, ``/slow`` takes its time once it has begun.
+    ``/flood`` answers with more than anybody reads, ``/slow`` takes its time once it has begun, ``/early`` waits for
+    no body.
     """
     assert scope["type"] == "http"
+    if scope["path"] == "/early":
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"no"})
+        return
     body = 0
     while True:
         message = await receive()
@@ -127,6 +132,20 @@ async def test_an_ordinary_request_is_answered_and_the_connection_kept(quick: Ru
         await reader.readuntil(b"0\r\n\r\n")
     writer.close()
     assert not quick.refused
+
+
+async def test_an_answer_that_does_not_wait_for_the_body_reaches_who_still_sends_it(quick: Running) -> None:
+    """A proxy that keeps no connections asks like this. What comes unread to a closed socket resets it."""
+    reader, writer = await quick.connect()
+    writer.write(b"POST /early HTTP/1.1\r\nconnection: close\r\ncontent-length: 300000\r\n\r\n")
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+    answer = await reader.read()
+    assert status(answer) == 401
+    assert answer.endswith(b"\r\n\r\nno")
+    writer.close()
 
 
 async def test_a_header_without_end_is_refused_as_it_comes(quick: Running) -> None:
