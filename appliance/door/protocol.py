@@ -20,8 +20,10 @@ from appliance.door.headers import Headers
 from appliance.door.limits import Limits
 
 LINGER_SECONDS = 1.0
-"""How long a connection is kept behind its last answer while its client still sends: with unread bytes it is reset,
-and the answer with it."""
+"""How long a connection is kept behind its last answer while its client still sends.
+
+One that is closed with unread bytes is reset, and the answer with it.
+"""
 MOST_LINGERING = 256
 LINGER_BYTES = 1 << 20
 """How much of what comes then is thrown away before it is reset all the same."""

@@ -31,8 +31,8 @@ SHUTDOWN_SECONDS = 5
 async def seen(scope: Any, receive: Any, send: Any) -> None:
     """Tells what came: the client, and how long the body is.
 
-    ``/flood`` answers with more than anybody reads, ``/slow`` takes its time once it has begun, ``/early`` waits for
-    no body.
+    ``/flood`` answers with more than anybody reads, ``/slow`` takes its time once it has begun, ``/early`` waits
+    for no body.
     """
     assert scope["type"] == "http"
     if scope["path"] == "/early":

@@ -13,23 +13,14 @@ import pytest
 from tests.hosts.host import Host
 from tests.hosts.network import OUTSIDE, Network
 from tests.hosts.playbook import converge, inventory, play
-from tests.hosts.stub_repository import Package, Repository, repository
+from tests.hosts.stub_repository import Repository, repository
+from tests.hosts.vendors import CARD, NVIDIA
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 ROLES = "--tags=preflight,base,nvidia,caddy"
 NAMES = ("llm.test", "api.llm.test", "chat.llm.test")
-RESTART = "/run/nvidia-needs-a-restart"
-NVIDIA_SMI = (
-    f"#!/bin/sh\ntest ! -e {RESTART} && echo 580.95.05 || {{ echo 'the driver does not answer'; exit 9; }}\n"
-)
-PERSISTENCED = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
-DRIVER = Package(
-    "nvidia-driver-cuda",
-    files={"/usr/bin/nvidia-smi": NVIDIA_SMI, "/lib/systemd/system/nvidia-persistenced.service": PERSISTENCED},
-    postinst=f"#!/bin/sh\ntouch {RESTART}\n",
-)
 STUBS = "/srv/stub"
 NOTICED_SECONDS = 4.0
 """After which Caddy has noticed that a gateway is away; it takes one or two on a machine that is not busy."""
@@ -47,9 +38,10 @@ class Pair:
         hosts = (self.first, self.second)
         variables = {
             "domain": NAMES[0], "operator_name": "Example AS", "operator_mail": "ops@llm.test", "chat": True,
+            "librechat_archive": "librechat.tar.gz",
             "models": [{"id": "some"}], "stripe_api_key": "sk_test_1", "stripe_webhook_secret": "whsec_1",
             "caddy_authority": "internal", "preflight_memory_gib": 2, "preflight_disk_gib": 1,
-            "preflight_pci_folder": "/srv/pci", "nvidia_pci_folder": "/srv/pci",
+            "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD,
             "nvidia_repository_url": self.apt.url, "nvidia_key_url": f"{self.apt.url}/key.pub",
             "nvidia_key_fingerprint": self.apt.fingerprint, "nvidia_headers": ["linux-headers-stub"],
         }  # fmt: skip
@@ -73,10 +65,10 @@ def pair(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("site")
     first, second = new_host("gpu1"), new_host("gpu2")
     with repository(folder / "apt", net.gateway) as apt:
-        apt.build(DRIVER, Package("nvidia-kernel-open-dkms"), Package("linux-headers-stub"))
+        apt.build(*NVIDIA)
         for host in (first, second):
             host.knows(dict.fromkeys(NAMES, first.address))
-            host.put("/srv/pci/0000:01:00.0/vendor", "0x10de\n")
+            host.put(f"{CARD}/0000:01:00.0/vendor", "0x10de\n")
             host.put("/srv/stub_service.py", HERE / "stub_service.py")
             stub(host, 8000, "127.0.0.1", host.address)
         for port in (8001, 3080):
