@@ -18,7 +18,7 @@ from tests.conftest import Figure
 from tests.hosts.host import Host
 from tests.hosts.network import Network
 from tests.hosts.playbook import Played, converge, program, write_inventory
-from tests.hosts.product import asked
+from tests.hosts.product import API, asked, curl, status
 from tests.hosts.releases import Workshop, binds, install_environment, workshop
 from tests.hosts.scanning import forget, open_ports, spray, watch, watched
 from tests.hosts.stub_repository import Repository
@@ -180,7 +180,7 @@ def test_a_second_run_changes_nothing(operator: Operator, key: str) -> None:
 
 def test_prometheus_sees_everything_that_there_is(operator: Operator, key: str) -> None:
     def up() -> dict[str, set[str]]:
-        said = operator.first.run("curl", "--silent", "http://127.0.0.1:9090/api/v1/targets?state=active")
+        said = curl(operator.first, "http://127.0.0.1:9090/api/v1/targets?state=active")
         states: dict[str, set[str]] = {}
         for target in json.loads(said)["data"]["activeTargets"]:
             states.setdefault(target["labels"]["job"], set()).add(target["health"])
@@ -243,9 +243,7 @@ def runs(host: Host, service: str) -> bool:
 
 
 def ready(host: Host) -> bool:
-    said = host.run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}",
-                    "http://127.0.0.1:8000/readyz", check=False)  # fmt: skip
-    return said == "200"
+    return status(host, f"{API}/readyz") == 200
 
 
 def connects(host: Host, address: str, port: int) -> bool:
