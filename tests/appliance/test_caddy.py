@@ -1,7 +1,6 @@
 """What the role `caddy` installs, in a real Caddy on the loopback."""
 
 import http.client
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined
 
 from tests.ports import free_port
+from tests.programs import program
 
 TEMPLATE = Path(__file__).parent.parent.parent / "ansible/roles/caddy/templates/Caddyfile.j2"
 VALUES: dict[str, Any] = {
@@ -43,8 +43,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     assert admin in text
     text = text.replace(admin, f"{own}\n\thttp_port {plain}\n\thttps_port {secure}\n\tdefault_bind 127.0.0.1")
     (folder / "Caddyfile").write_text(text.replace("127.0.0.1:2019", f"127.0.0.1:{metrics}"))
-    caddy = shutil.which("caddy")
-    assert caddy is not None, "apt install caddy"
+    caddy = program("caddy")
     homes = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     command = [caddy, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     with (folder / "log").open("wb") as log:

@@ -22,8 +22,8 @@ import yaml
 from appliance.librechat.running.certificate import kept
 from tests.monitoring.reading import ROOT, RULES
 from tests.monitoring.rendering import rendered, settings
-from tests.monitoring.tools import program
 from tests.ports import free_port
+from tests.programs import program
 from tests.scenarios.system import System
 
 SECONDS = 3
