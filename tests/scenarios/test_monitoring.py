@@ -16,7 +16,7 @@ from tests.monitoring.reading import alerts, names, queries, rules
 from tests.scenarios.system import System, stream
 from tests.scenarios.watching import SECONDS, Watch, watching
 
-pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.scenario, pytest.mark.timeout(1200)]
 
 NOT_HERE = {
     "DCGM_": "there is no GPU",

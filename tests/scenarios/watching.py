@@ -118,7 +118,7 @@ class Watch:
             found.setdefault(target["labels"]["job"], set()).add(target["health"])
         return found
 
-    def until(self, what: str, expr: str, seconds: float = 120) -> None:
+    def until(self, what: str, expr: str, seconds: float = 400) -> None:
         deadline = time.monotonic() + seconds
         while not self.ask(expr):
             assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}; {self.targets()}"
