@@ -75,9 +75,10 @@ class Operator:
 
     def stubs(self) -> dict[str, object]:
         """What a machine for tests lacks: a card, its vendors' packages, the public DNS and its certificates."""
+        [environment, _] = [install_environment(host) for host in (self.first, self.second)]
         return {
             "release": "v1", "appliance_device": "cpu", "preflight_memory_gib": 4, "preflight_disk_gib": 4,
-            "appliance_install_environment": install_environment(self.first),
+            "appliance_install_environment": environment,
             "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD, "nvidia_headers": ["linux-headers-stub"],
             "nvidia_repository_url": self.nvidia.url, "nvidia_key_url": f"{self.nvidia.url}/key.pub",
             "nvidia_key_fingerprint": self.nvidia.fingerprint, "caddy_authority": "internal",
