@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -75,10 +75,6 @@ def parse_snapshots(output: bytes) -> Mapping[Kind, Made]:
         )
         for kind in Kind
     }
-
-
-def _ends(backups: Iterable[Mapping[str, Any]]) -> tuple[datetime, ...]:
-    return tuple(sorted(datetime.fromtimestamp(one["timestamp"]["stop"], UTC) for one in backups))
 
 
 def _asked(command: Sequence[str], parse: Callable[[bytes], Made]) -> Made | BackupsUnreadable:
