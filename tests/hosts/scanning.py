@@ -6,21 +6,25 @@ import json
 from pathlib import Path
 
 from tests.hosts.host import Host
-from tests.hosts.network import Network
+from tests.hosts.network import OUTSIDE, Network
 
 HERE = Path(__file__).parent
 WATCH = """
 table inet watch {
     set tcp_seen { type inet_service; flags dynamic; size 65536; }
     set udp_seen { type inet_service; flags dynamic; size 65536; }
+    chain noted {
+        ct state new tcp flags syn update @tcp_seen { tcp dport }
+        ct state new meta l4proto udp update @udp_seen { udp dport }
+    }
     chain passed {
         type filter hook input priority 100
-        meta iif eth0 ct state new tcp flags syn update @tcp_seen { tcp dport }
-        meta iif eth0 ct state new meta l4proto udp update @udp_seen { udp dport }
+        ip saddr SOMEBODY4 jump noted
+        ip6 saddr SOMEBODY6 jump noted
     }
 }
 """
-"""Behind the firewall: the ports of the packets that it let through."""
+"""Behind the firewall: the ports of an onlooker's packets that it let through."""
 
 SPRAY = """
 import socket, sys, time
@@ -44,9 +48,10 @@ def spray(net: Network, address: str) -> None:
     net.outside("python3", "-c", SPRAY, address, seconds=120)
 
 
-def watch(host: Host) -> None:
-    """From now on it notes what passes its firewall."""
-    host.put("/srv/watch.nft", WATCH)
+def watch(net: Network, host: Host) -> None:
+    """From now on it notes what passes its firewall from outside."""
+    rules = WATCH.replace("SOMEBODY4", net.address(OUTSIDE)).replace("SOMEBODY6", net.address6(OUTSIDE))
+    host.put("/srv/watch.nft", rules)
     host.run("nft", "-f", "/srv/watch.nft")
 
 

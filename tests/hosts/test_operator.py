@@ -197,7 +197,7 @@ def test_the_world_reaches_ssh_and_caddy_alone(operator: Operator, key: str) -> 
 
 def scan(operator: Operator, host: Host, tcp: list[int], udp: list[int]) -> None:
     """Every port of both protocols, of both addresses, from outside; and what the firewall let through of them."""
-    watch(host)
+    watch(operator.net, host)
     for address in (host.address, host.address6):
         assert open_ports(operator.net, address) == tcp
         spray(operator.net, address)

@@ -13,6 +13,7 @@ import pytest
 from tests.hosts.host import Host
 from tests.hosts.network import OUTSIDE, Network
 from tests.hosts.playbook import converge, inventory, play
+from tests.hosts.scanning import forget, open_ports, spray, watch, watched
 from tests.hosts.stub_repository import Repository, repository
 from tests.hosts.vendors import CARD, NVIDIA
 
@@ -126,49 +127,15 @@ def test_fresh_machines_are_set_up_and_a_second_run_changes_nothing(pair: Pair) 
     assert converge(pair.file, "site.yml", ROLES, "--check", "--diff").changed == {"gpu1": 0, "gpu2": 0}
 
 
-WATCH = """
-table inet watch {
-    set tcp_seen { type inet_service; flags dynamic; size 65536; }
-    set udp_seen { type inet_service; flags dynamic; size 65536; }
-    chain noted {
-        ct state new tcp flags syn update @tcp_seen { tcp dport }
-        ct state new meta l4proto udp update @udp_seen { udp dport }
-    }
-    chain passed {
-        type filter hook input priority 100
-        ip saddr SOMEBODY4 jump noted
-        ip6 saddr SOMEBODY6 jump noted
-    }
-}
-"""
-"""Behind the firewall: the ports of an onlooker's packets that it let through."""
-
-SPRAY = """
-import socket, sys, time
-address = sys.argv[1]
-sender = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-for port in range(1, 65536):
-    sender.sendto(b"x", (address, port))
-    if port % 64 == 0:
-        time.sleep(0.002)
-"""
-"""A datagram for each port, no faster than the host takes them."""
-
-
 def test_the_world_reaches_ssh_and_caddy_alone(pair: Pair) -> None:
     """A service that listens on every address is there for the cluster's own nodes."""
     for host, tcp, udp in ((pair.first, [22, 80, 443], [443]), (pair.second, [22], [])):
         stub(host, 6379, "0.0.0.0")
-        rules = WATCH.replace("SOMEBODY4", pair.net.address(OUTSIDE)).replace(
-            "SOMEBODY6", pair.net.address6(OUTSIDE)
-        )
-        host.put("/srv/watch.nft", rules)
-        host.run("nft", "-f", "/srv/watch.nft")
+        watch(pair.net, host)
         for address in (host.address, host.address6):
             assert open_ports(pair.net, address) == tcp
-            pair.net.outside("python3", "-c", SPRAY, address)
-        assert seen(host, "tcp") == tcp
-        assert seen(host, "udp") == udp
+            spray(pair.net, address)
+        assert watched(host) == (tcp, udp)
     for here, there in ((pair.first, pair.second), (pair.second, pair.first)):
         assert '"path": "/ray"' in got(here, f"http://{there.address}:6379/ray")
 
@@ -176,10 +143,10 @@ def test_the_world_reaches_ssh_and_caddy_alone(pair: Pair) -> None:
 def test_the_scan_sees_what_is_open(pair: Pair) -> None:
     pair.second.run("nft", "delete", "table", "inet", "appliance")
     assert 6379 in open_ports(pair.net, pair.second.address)
-    pair.net.outside("python3", "-c", SPRAY, pair.second.address)
-    assert len(seen(pair.second, "udp")) > 60000
+    spray(pair.net, pair.second.address)
+    assert len(watched(pair.second)[1]) > 60000
     pair.second.run("systemctl", "restart", "appliance-firewall")
-    pair.second.run("nft", "delete", "table", "inet", "watch")
+    forget(pair.second)
     assert open_ports(pair.net, pair.second.address) == [22]
 
 
@@ -187,17 +154,6 @@ def got(host: Host, url: str) -> str:
     """Asked for on a host, by what it has."""
     code = "import sys, urllib.request as ask; print(ask.urlopen(sys.argv[1], timeout=5).read().decode())"
     return host.run("python3", "-c", code, url)
-
-
-def open_ports(net: Network, address: str) -> list[int]:
-    return [int(port) for port in net.outside("python3", HERE / "scan.py", address, seconds=180).split()]
-
-
-def seen(host: Host, protocol: str) -> list[int]:
-    [_, listed] = json.loads(host.run("nft", "--json", "list", "set", "inet", "watch", f"{protocol}_seen"))[
-        "nftables"
-    ]
-    return sorted(listed["set"].get("elem", []))
 
 
 def test_rules_of_others_stay_and_their_reload_takes_ours_not_away(pair: Pair) -> None:
