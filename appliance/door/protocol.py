@@ -90,6 +90,7 @@ class Guarded(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._parting = Parting(transport, self._part)
         refusal = self._enter()
         if refusal is not None:
             self._refuse(refusal)
@@ -199,7 +200,7 @@ class Guarded(HttpToolsProtocol):
             self._refuse(Refusal.ADDRESS)
             return
         super().on_headers_complete()
-        self.cycle.transport = Parting(self.transport, self._part)  # type: ignore[assignment]
+        self.cycle.transport = self._parting  # type: ignore[assignment]
         if self._door.is_closing:
             self.cycle.keep_alive = False
 

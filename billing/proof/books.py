@@ -52,9 +52,7 @@ async def seal_books(connection: AsyncConnection, until: datetime) -> BooksSeal:
     return BooksSeal(until, records, balances, hashed.digest())
 
 
-async def _add(
-    connection: AsyncConnection, kind: str, query: str, until: datetime, hashed: "hashlib._Hash"
-) -> int:
+async def _add(connection: AsyncConnection, kind: str, query: str, until: datetime, hashed: Hash) -> int:
     """How many lines there were."""
     hashed.update(f"{kind}\n".encode())
     count = 0
