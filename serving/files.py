@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Whoever reads it sees the earlier content or this one, never a part. Raises OSError."""
+def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Whoever reads it sees the earlier content or this one, never a part. Without ``mode`` the umask says who may.
+
+    Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}")
     draft.write_bytes(content)
+    if mode is not None:
+        draft.chmod(mode)
     draft.replace(path)
 
 

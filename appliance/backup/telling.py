@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from appliance.backup.judging import NAMES, Judged, age
+from serving.files import write_whole
 
 LAST, OK = "appliance_backup_last_success_timestamp_seconds", "appliance_backup_ok"
 
@@ -31,7 +31,4 @@ def write_metrics(file: Path, judged: Sequence[Judged]) -> None:
         f"# TYPE {OK} gauge",
         *(f'{OK}{{kind="{one.kind}"}} {one.is_fine:d}' for one in judged),
     ]
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text("\n".join([*lines, ""]))
-    draft.chmod(0o644)
-    draft.replace(file)
+    write_whole(file, "\n".join([*lines, ""]).encode(), 0o644)
