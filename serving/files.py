@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Whoever reads it sees the earlier content or this one, never a part. Without ``mode`` the umask says who may.
+    """Whoever reads it sees the earlier content or this one, never a part. Without ``mode`` the umask decides.
 
     Raises OSError.
     """
