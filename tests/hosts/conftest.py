@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.hosts.host import Host
+from tests.hosts.host import Host, hosts_on
 from tests.hosts.machine import lacks
 from tests.hosts.network import Network, network
 
 
 @pytest.fixture(scope="module")
 def net() -> Iterator[Network]:
-    reason = lacks()
-    if reason:
+    with network_or_reason() as made:
+        yield made
+
+
+@contextmanager
+def network_or_reason() -> Iterator[Network]:
+    if reason := lacks():
         pytest.fail(reason, pytrace=False)
     with network() as made:
         yield made
@@ -24,16 +30,8 @@ def net() -> Iterator[Network]:
 @pytest.fixture(scope="module")
 def new_host(net: Network) -> Iterator[Callable[..., Host]]:
     """Starts a fresh host of the module's network: ``new_host("gpu1")``."""
-    made: list[Host] = []
-
-    def start(name: str, *binds: str) -> Host:
-        made.append(Host(net, name, binds))
-        made[-1].start()
-        return made[-1]
-
-    yield start
-    for host in made:
-        host.remove()
+    with hosts_on(net) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,6 +169,14 @@ class Host:
         lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost", f"{self.address} {self.name}"]
         self.put("/etc/hosts", "\n".join([*lines, *(f"{there} {name}" for name, there in names.items()), ""]))
 
+    def runs(self, unit: str) -> bool:
+        return self.run("systemctl", "is-active", unit, check=False) == "active\n"
+
+    def exposure(self, unit: str) -> float:
+        """What `systemd-analyze security` says of a service: 0 is shut in, 10 is open."""
+        said = self.run("systemd-analyze", "security", "--no-pager", unit, check=False)
+        return float(said.rpartition("Overall exposure level for ")[2].partition(":")[2].split()[0])
+
     def main_pid(self, unit: str) -> int:
         """Of a service, as the host counts processes; 0 when it does not run."""
         return int(self.run("systemctl", "show", "--property=MainPID", "--value", unit) or 0)
@@ -261,3 +270,20 @@ class Host:
             self._keeper.join(OFF_SECONDS)
             if self._keeper.is_alive():
                 raise TimeoutError(f"{self.name} is not off after {OFF_SECONDS} s")
+
+
+@contextmanager
+def hosts_on(network: Network) -> Iterator[Callable[..., Host]]:
+    """Starts a fresh host with each call; in the end all of them are removed."""
+    made: list[Host] = []
+
+    def start(name: str, *binds: str) -> Host:
+        made.append(Host(network, name, binds))
+        made[-1].start()
+        return made[-1]
+
+    try:
+        yield start
+    finally:
+        for host in made:
+            host.remove()

@@ -1,19 +1,23 @@
 """Customers who ask one question after another over connections that they keep: ``python -m tests.hosts.load``.
 
-Arguments: the API's address, a key, how many customers. They ask until standard input ends; then a report in JSON
-is printed. Half of the answers are streamed. What did not come whole, for whatever reason, is dropped.
+Arguments: the API's URL, a key, how many customers; then, for one of TLS, the address that its name leads to and
+the file of its authority. They ask until standard input ends; then a report in JSON is printed. Half of the
+answers are streamed. What did not come whole, for whatever reason, is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 MODEL = "smollm2"
 TOKENS = 8
@@ -32,6 +36,21 @@ class Report:
     """What whole answers said in ``x-release``, in order of their ends."""
     ends: list[float] = field(default_factory=list)
     """When they ended: Unix time."""
+
+
+class Names(AbstractResolver):
+    """Every name leads to one address."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host=self.address, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """It has nothing."""
 
 
 async def ask(http: aiohttp.ClientSession, url: str, key: str, number: int, report: Report) -> None:
@@ -67,7 +86,7 @@ def usage_of(text: str) -> dict[str, int]:
     return usage
 
 
-async def main(url: str, key: str, customers: int) -> None:
+async def main(url: str, key: str, customers: int, address: str = "", authority: str = "") -> None:
     report, over = Report(), asyncio.Event()
 
     async def customer(number: int) -> None:
@@ -78,7 +97,10 @@ async def main(url: str, key: str, customers: int) -> None:
             turn += 1
 
     timeout = aiohttp.ClientTimeout(total=SECONDS)
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5)
+    connector = aiohttp.TCPConnector(
+        limit=0, keepalive_timeout=5,
+        ssl=ssl.create_default_context(cafile=authority or None), resolver=Names(address) if address else None,
+    )  # fmt: skip
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
         asking = [asyncio.create_task(customer(number)) for number in range(customers)]
         await asyncio.to_thread(sys.stdin.read)
@@ -88,4 +110,4 @@ async def main(url: str, key: str, customers: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))

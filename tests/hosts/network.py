@@ -63,6 +63,11 @@ class Network:
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
+    @property
+    def onlooker(self) -> str:
+        """The network namespace of one who is none of the hosts."""
+        return f"{self.bridge}-outside"
+
     def address(self, last: int) -> str:
         return f"10.213.{self.number}.{last}"
 
@@ -116,8 +121,7 @@ class Network:
 
     def outside(self, *arguments: str | Path, check: bool = True, seconds: float = 60) -> str:
         """Run a program of this machine as somebody on the network who is none of the hosts."""
-        space = f"{self.bridge}-outside"
-        return command("ip", "netns", "exec", space, *arguments, check=check, seconds=seconds)
+        return command("ip", "netns", "exec", self.onlooker, *arguments, check=check, seconds=seconds)
 
     def remove(self) -> None:
         """Everything that this run has made; what is not there is no error."""

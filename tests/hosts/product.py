@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,12 @@ from appliance.settings import CONFIGS
 from tests.hosts.host import Host
 
 API = "http://127.0.0.1:8000"
-SITE = "http://127.0.0.1:8001"
 CUSTOMERS = 8
+QUESTION = {
+    "model": "smollm2", "temperature": 0, "max_tokens": 16,
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+}  # fmt: skip
 READY_SECONDS = 300
-POSTGRESQL: list[dict[str, Any]] = [
-    {
-        "name": "Install PostgreSQL",
-        "ansible.builtin.apt": {"name": "postgresql", "update_cache": True, "cache_valid_time": 86400},
-    },
-    {
-        "name": "Create the product's user and database",
-        "ansible.builtin.shell": "createuser appliance && createdb --owner=appliance appliance",
-        "args": {"chdir": "/"},
-        "become_user": "postgres",
-        "register": "made",
-        "changed_when": "made.rc == 0",
-        "failed_when": "made.rc != 0 and 'already exists' not in made.stderr",
-    },
-]
 
 
 def models(replicas: int = 1) -> list[dict[str, Any]]:
@@ -81,25 +69,25 @@ def wait(host: Host, what: str, is_so: Callable[[], bool], seconds: float = READ
     host.wait(what, look, seconds)
 
 
-def wait_until_ready(host: Host, seconds: float = READY_SECONDS) -> None:
-    wait(host, "every model answers", lambda: status(host, f"{API}/readyz") == 200, seconds)
+def asking(key: str) -> list[str]:
+    """Of curl: a question whose answer is known."""
+    return [
+        "--header", f"authorization: Bearer {key}", "--header", "content-type: application/json",
+        "--data", json.dumps(QUESTION),
+    ]  # fmt: skip
 
 
-def answer(host: Host, key: str, question: str = "What is the capital of France?") -> dict[str, Any]:
-    body = {"model": "smollm2", "messages": [{"role": "user", "content": question}], "max_tokens": 16}
-    said = curl(
-        host, f"{API}/v1/chat/completions", "--header", f"authorization: Bearer {key}",
-        "--header", "content-type: application/json", "--data", json.dumps({**body, "temperature": 0}),
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(said)
-    return found
+def is_right(said: str) -> bool:
+    """Whether it is the answer to `asking`."""
+    try:
+        return "Paris" in json.loads(said)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError):
+        return False
 
 
 def answers(host: Host, key: str) -> bool:
-    try:
-        return "Paris" in answer(host, key)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError):
-        return False
+    """By the host's own gateway."""
+    return is_right(curl(host, f"{API}/v1/chat/completions", *asking(key)))
 
 
 class Load:
@@ -110,11 +98,14 @@ class Load:
 
 
 @contextmanager
-def load(host: Host, key: str) -> Iterator[Load]:
-    """Ends the customers with the block, each with the answer that it waits for."""
+def load(where: Sequence[str], key: str, url: str = API, *names: str) -> Iterator[Load]:
+    """Ends the customers with the block, each with the answer that it waits for.
+
+    ``where`` are the words before a program of their network, ``names`` are how ``url`` is reached there.
+    """
     seen = Load()
     process = subprocess.Popen(
-        [*in_network_of(host), sys.executable, "-m", "tests.hosts.load", API, key, str(CUSTOMERS)],
+        [*where, sys.executable, "-m", "tests.hosts.load", url, key, str(CUSTOMERS), *names],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent.parent,
     )  # fmt: skip
     try:

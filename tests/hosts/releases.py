@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import yaml
 from tests.hosts.host import Host
 from tests.hosts.image import cache
 from tests.hosts.machine import command
-from tests.hosts.playbook import Played, converge, play, write_inventory
 
 UV_CACHE = "/srv/cache/uv"
 PIP_CACHE = "/srv/cache/pip"
@@ -58,28 +57,6 @@ def workshop(repository: Path, folder: Path) -> Workshop:
         made.git("apply", "changed.patch")
         (folder / "changed.patch").unlink()
     return made
-
-
-@dataclass
-class Control:
-    """The machine that runs Ansible, with its inventory: the groups' hosts, and the variables of all."""
-
-    workshop: Workshop
-    groups: Mapping[str, Sequence[Host]]
-    variables: Mapping[str, object]
-    own: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    """Variables of a host, by its name."""
-
-    def play(self, name: str, *options: str) -> Played:
-        """By the workshop's own Ansible. It may fail."""
-        return play(self._inventory(), name, *options, ansible=self.workshop.ansible)
-
-    def converge(self, name: str, *options: str) -> Played:
-        """The same. Raises AssertionError with what Ansible said when a task failed."""
-        return converge(self._inventory(), name, *options, ansible=self.workshop.ansible)
-
-    def _inventory(self) -> Path:
-        return write_inventory(self.workshop.folder / "var", self.groups, self.variables, self.own)
 
 
 def binds() -> list[str]:

@@ -38,6 +38,16 @@ for port in range(1, 65536):
 """A datagram for each port, no faster than the host takes them."""
 
 
+def scan(net: Network, host: Host, tcp: list[int], udp: list[int]) -> None:
+    """Every port of both protocols, of both addresses, from outside; and what the firewall let through of them."""
+    watch(net, host)
+    for address in (host.address, host.address6):
+        assert open_ports(net, address) == tcp
+        spray(net, address)
+    assert watched(host) == (tcp, udp)
+    forget(host)
+
+
 def open_ports(net: Network, address: str) -> list[int]:
     """Of TCP, by connecting to each."""
     return [int(port) for port in net.outside("python3", HERE / "scan.py", address, seconds=180).split()]

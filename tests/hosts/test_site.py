@@ -13,7 +13,7 @@ import pytest
 from tests.hosts.host import Host
 from tests.hosts.network import OUTSIDE, Network
 from tests.hosts.playbook import converge, inventory, play
-from tests.hosts.scanning import forget, open_ports, spray, watch, watched
+from tests.hosts.scanning import forget, open_ports, scan, spray, watch, watched
 from tests.hosts.stub_repository import Repository, repository
 from tests.hosts.vendors import CARD, NVIDIA
 
@@ -131,16 +131,13 @@ def test_the_world_reaches_ssh_and_caddy_alone(pair: Pair) -> None:
     """A service that listens on every address is there for the cluster's own nodes."""
     for host, tcp, udp in ((pair.first, [22, 80, 443], [443]), (pair.second, [22], [])):
         stub(host, 6379, "0.0.0.0")
-        watch(pair.net, host)
-        for address in (host.address, host.address6):
-            assert open_ports(pair.net, address) == tcp
-            spray(pair.net, address)
-        assert watched(host) == (tcp, udp)
+        scan(pair.net, host, tcp, udp)
     for here, there in ((pair.first, pair.second), (pair.second, pair.first)):
         assert '"path": "/ray"' in got(here, f"http://{there.address}:6379/ray")
 
 
 def test_the_scan_sees_what_is_open(pair: Pair) -> None:
+    watch(pair.net, pair.second)
     pair.second.run("nft", "delete", "table", "inet", "appliance")
     assert 6379 in open_ports(pair.net, pair.second.address)
     spray(pair.net, pair.second.address)

@@ -1,0 +1,66 @@
+"""The machines of the story, and how far it has come: each fixture holds all that was before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Figure
+from tests.hosts import chatting, mongodb_stub, restoring
+from tests.hosts.conftest import network_or_reason
+from tests.hosts.host import hosts_on
+from tests.hosts.network import Network
+from tests.hosts.product import customer
+from tests.hosts.releases import binds, workshop
+from tests.hosts.story.operator import READY_SECONDS, Operator, Vendors
+from tests.hosts.stub_repository import repository as stub_repository
+from tests.hosts.vendors import DCGM, GRAFANA, NVIDIA
+
+MONGODB = "/srv/mongodb"
+
+
+@pytest.fixture(scope="package")
+def net() -> Iterator[Network]:
+    with network_or_reason() as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def operator(net: Network, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """With a bare first machine, and a release in the clone."""
+    folder = tmp_path_factory.mktemp("operator")
+    mongodb = folder / "mongodb"
+    for one in (folder.parent, folder, mongodb):
+        one.mkdir(exist_ok=True)
+        one.chmod(0o755)
+    mongodb_stub.make_repository(mongodb)
+    made = workshop(repository, folder / "clone")
+    made.release("v1")
+    with (
+        hosts_on(net) as start,
+        stub_repository(folder / "nvidia", net.gateway) as nvidia,
+        stub_repository(folder / "grafana", net.gateway) as grafana,
+    ):
+        nvidia.build(*NVIDIA, DCGM)
+        grafana.build(GRAFANA)
+        librechat = chatting.archive(folder / "librechat.tgz")
+        vendors = Vendors(nvidia, grafana, f"file:{MONGODB}", librechat)
+        first = start("gpu1", *binds(), *restoring.binds(), f"--bind-ro={mongodb}:{MONGODB}")
+        yield Operator(net, made, first, lambda name: start(name, *binds()), vendors)
+
+
+@pytest.fixture(scope="package")
+def key(operator: Operator, figure: Figure) -> str:
+    """Of the first customer, once everything is installed and answers."""
+    began = time.monotonic()
+    operator.converge("site.yml", "--tags", "preflight")
+    operator.converge("site.yml")
+    installed = time.monotonic()
+    made = customer(operator.first, "me")
+    operator.first.wait("the first answer", lambda: operator.answers(made), READY_SECONDS)
+    figure("Ansible's run from a fresh server, seconds", round(installed - began))
+    figure("the first paid answer after its start, seconds", round(time.monotonic() - began))
+    return made

@@ -1,0 +1,52 @@
+"""Chapter 1: from a bare server to a paid answer, by docs/installation.md, and what the world sees of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.hosts.product import asked, curl
+from tests.hosts.scanning import scan
+from tests.hosts.story.operator import DOMAIN, OTHERS, PUBLIC, SERVICES, Operator
+
+pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
+
+EVERYTHING = (*SERVICES, *OTHERS, "appliance-firewall", "grafana-server", "nvidia-persistenced")
+
+
+def test_a_stranger_has_a_paid_answer_by_the_page(operator: Operator, key: str) -> None:
+    host = operator.first
+    for service in EVERYTHING:
+        assert host.runs(service), service
+    assert host.run("systemctl", "list-units", "--failed", "--no-legend", "--plain") == ""
+    found = json.loads(operator.ask(key))
+    (row, *_) = asked(host, "usage", "list", "--account", "me")
+    tokens = (found["usage"]["prompt_tokens"], found["usage"]["completion_tokens"])
+    assert (row["prompt_tokens"], row["completion_tokens"]) == tokens
+    host.run("appliance", "ledger", "verify")
+    link = host.run("cat", "/var/lib/appliance/run/first-link").strip()
+    assert link.startswith(f"https://{DOMAIN}/")
+    assert "<title>" in operator.curl(link)
+
+
+def test_a_second_run_changes_nothing(operator: Operator, key: str) -> None:
+    for options in ((), ("--check", "--diff")):
+        again = operator.converge("site.yml", *options)
+        assert again.changed == {"gpu1": 0}, again.changes
+
+
+def test_prometheus_sees_everything_that_there_is(operator: Operator, key: str) -> None:
+    def up() -> dict[str, set[str]]:
+        said = curl(operator.first, "http://127.0.0.1:9090/api/v1/targets?state=active")
+        states: dict[str, set[str]] = {}
+        for target in json.loads(said)["data"]["activeTargets"]:
+            states.setdefault(target["labels"]["job"], set()).add(target["health"])
+        return states
+
+    operator.first.wait("every target is up", lambda: set.union(*up().values()) == {"up"}, 180)
+    assert {"gateway", "engine", "ray", "node", "postgres"} <= up().keys()
+
+
+def test_the_world_reaches_ssh_and_caddy_alone(operator: Operator, key: str) -> None:
+    scan(operator.net, operator.first, PUBLIC["tcp"], PUBLIC["udp"])
