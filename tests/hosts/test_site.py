@@ -165,6 +165,20 @@ def test_rules_of_others_stay_and_their_reload_takes_ours_not_away(pair: Pair) -
     host.wait("the rules are back", lambda: "table inet appliance" in host.run("nft", "list", "tables"), 10)
 
 
+def test_rules_that_cannot_be_loaded_leave_ssh_alone_open(pair: Pair) -> None:
+    host = pair.second
+    rules = host.run("cat", "/etc/appliance/firewall.nft")
+    host.put("/etc/appliance/firewall.nft", rules.replace("policy drop", "policy dropp"))
+    host.ssh("systemctl restart appliance-firewall")
+    assert "@cluster accept" in host.run("nft", "list", "table", "inet", "appliance"), "the old ones stay"
+    host.reboot()
+    assert host.run("systemctl", "is-failed", "appliance-firewall", check=False) == "failed\n"
+    assert open_ports(pair.net, host.address) == [22]
+    host.put("/etc/appliance/firewall.nft", rules)
+    host.run("systemctl", "restart", "appliance-firewall")
+    assert '"path": "/ray"' in got(pair.first, f"http://{host.address}:6379/ray")
+
+
 def test_nobody_is_let_in_by_a_password(pair: Pair) -> None:
     options = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
     said = pair.net.outside("sh", "-c", 'ssh "$@" 2>&1; true', "sh", *options, f"root@{pair.first.address}")
