@@ -92,12 +92,22 @@ def test_what_is_wrong_is_said_all_at_once_and_nothing_is_changed(pair: Pair) ->
     pair.first.put("/srv/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n")
     pair.first.put("/etc/ufw/ufw.conf", "ENABLED=yes\n")
     stub(pair.first, 80, "0.0.0.0")
-    played = play(pair.file, "site.yml", "-e", "preflight_swaps_file=/srv/swaps", "--limit=gpu1", ROLES)
+    played = play(
+        pair.file,
+        "site.yml",
+        "-e",
+        "preflight_swaps_file=/srv/swaps",
+        "-e",
+        "node_address=203.0.113.10",
+        "--limit=gpu1",
+        ROLES,
+    )
     for sentence in (
         "9000 are needed", "90000 are needed", "The firewall ufw is on", "Port 80 or 443 is taken by python3",
         "Memory is paged to /dev/sda2", "domain is still the example's", "operator_mail is 'somebody'",
         "The DNS does not know llm.example.com, api.llm.example.com, chat.llm.example.com",
         "models is empty", "stripe_api_key is not one of Stripe's", "There is no card of NVIDIA",
+        "node_address is 203.0.113.10, which is public",
     ):  # fmt: skip
         assert sentence in " ".join(played.output.split()), sentence
     assert played.status != 0
