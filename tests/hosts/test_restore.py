@@ -128,7 +128,10 @@ def test_a_first_node_is_backed_up_without_a_word(story: Story) -> None:
     story.front.put("/etc/appliance/backup/mongodump.yaml", 'uri: ""\n')
     story.appliance("migrate")
     story.person("ada@example.com")
+    in_the_way = ("flock", "/run/lock/appliance-restic", "sleep", "infinity")
+    story.front.run("systemd-run", "--uid=nobody", *in_the_way)
     story.converge()
+    assert story.front.run("stat", "-c", "%U %a", "/run/appliance-backup") == "root 700\n"
     again = story.converge()
     assert again.changed == {"old": 0}, again.changes
     checked = story.converge("--check", "--diff")
