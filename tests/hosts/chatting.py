@@ -18,13 +18,25 @@ example.test {
     reverse_proxy 127.0.0.1:8001
 }
 """
+WALL = """table inet wall
+delete table inet wall
+table inet wall {
+    chain output {
+        type filter hook output priority filter;
+        oifname != "lo" meta skuid "librechat" reject
+    }
+}
+"""
+"""What systemd's ``IPAddressDeny`` does for LibreChat on a machine: in a container it does nothing."""
 AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 TASKS: list[dict[str, Any]] = [
-    {"name": "Install Caddy", "ansible.builtin.apt": {"name": "caddy"}},
+    {"name": "Install Caddy", "ansible.builtin.apt": {"name": ["caddy", "nftables"]}},
     {
-        "name": "The site's own name leads here",
-        "ansible.builtin.lineinfile": {"path": "/etc/hosts", "line": "127.0.0.1 example.test"},
+        "name": "Have its user for the wall",
+        "ansible.builtin.user": {"name": "librechat", "system": True, "create_home": False},
     },
+    {"name": "Write the wall", "ansible.builtin.copy": {"content": WALL, "dest": "/etc/wall.nft", "mode": "0644"}},
+    {"name": "Build it", "ansible.builtin.command": "nft -f /etc/wall.nft", "changed_when": False},
     {
         "name": "Give the site TLS",
         "ansible.builtin.copy": {"content": CADDYFILE, "dest": "/etc/caddy/Caddyfile", "mode": "0644"},

@@ -12,6 +12,7 @@ import pytest
 
 from tests.hosts import chatting
 from tests.hosts.host import Host
+from tests.hosts.network import PROXY_PORT
 from tests.hosts.product import (
     POSTGRESQL,
     SITE,
@@ -107,6 +108,13 @@ def test_a_second_run_changes_nothing_and_a_third_would_neither(control: Control
 def test_every_service_is_in_its_sandbox(control: Control, host: Host) -> None:
     for service in SERVICES:
         exposed(host, service)
+        assert "169.254.0.0/16" in shown(host, service, "IPAddressDeny"), (
+            "or a provider tells it the machine's secrets"
+        )
+
+
+def shown(host: Host, service: str, name: str) -> str:
+    return host.run("systemctl", "show", f"--property={name}", "--value", service).strip()
 
 
 def exposed(host: Host, service: str) -> None:
@@ -209,6 +217,10 @@ def test_librechat_runs_as_a_service_of_its_own(control: Control, host: Host, ch
     assert seen["secrets"] == "EACCES", "it is another user's"
     assert not {"DATABASE_URL", "STRIPE_API_KEY", "NOTIFY_SOCKET"} & set(seen["variables"])
     exposed(host, "appliance-librechat")
+    assert shown(host, "appliance-librechat", "IPAddressDeny") == "::/0 0.0.0.0/0"
+    assert shown(host, "appliance-librechat", "IPAddressAllow") == "::1/128 127.0.0.0/8"
+    proxy = f"/dev/tcp/{host.network.gateway}/{PROXY_PORT}"
+    assert host.ssh(f"runuser -u librechat -- bash -c '< {proxy}'").returncode != 0, "the wall of chatting.py"
     assert control.converge(*chat).changed == {"solo": 0}
     assert control.converge(*chat, "--check", "--diff").changed == {"solo": 0}
 
