@@ -148,6 +148,10 @@ def test_nodes_join_by_the_inventory_alone(control: Control, nodes: list[Host]) 
     for node in others:
         assert node.run("systemctl", "is-active", "appliance-site.service", check=False) != "active\n"
         assert len(replicas(node)) == REPLICAS
+        assert node.run("ls", "/etc/appliance/environment", "/var/lib/appliance/secrets").split() == [
+            "/etc/appliance/environment:", "common", "database",
+            "/var/lib/appliance/secrets:", "cache_salt", "cluster_secret", "key_pepper", "ray_token",
+        ], "it has what it opens something with, and no more"  # fmt: skip
     assert set(control.converge(PLAYBOOK).changed.values()) == {0}
 
 
