@@ -88,11 +88,16 @@ def read_sandbox(folder: Path) -> SandboxSecrets:
 
 def read_chat(folder: Path) -> ChatSecrets:
     """Raises SecretsError."""
+    return ChatSecrets(read_chat_service_key(folder), _read_hex(folder / "openid_client_secret"))
+
+
+def read_chat_service_key(folder: Path) -> str:
+    """All that a gateway has to know of the chat. Raises SecretsError."""
     path = folder / "chat_service_key"
     service_key = _read(path)
     if not is_well_formed(service_key):
         raise SecretsError(f"{path} is damaged: delete it, and `appliance up` makes another")
-    return ChatSecrets(service_key, _read_hex(folder / "openid_client_secret"))
+    return service_key
 
 
 def read_librechat(folder: Path) -> LibreChatSecrets:

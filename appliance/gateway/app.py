@@ -184,7 +184,7 @@ def _chat_of(settings: Settings) -> ChatAccess | None:
         return None
     for language in LANGUAGES:
         speaker(language)  # it takes 50 ms to read one
-    return ChatAccess(secrets.read_chat(settings.secrets).service_key, settings.chat_networks)
+    return ChatAccess(secrets.read_chat_service_key(settings.secrets), settings.chat_networks)
 
 
 def _methods(routes: FastAPI, scope: Scope) -> set[str]:

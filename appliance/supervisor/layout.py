@@ -60,4 +60,4 @@ def require_what_the_first_node_has(settings: Settings) -> None:
         raise SettingsError("DATABASE_URL: the first node's database is expected, by an address that reaches it")
     secrets.read(settings.secrets)
     if settings.chat.address:
-        secrets.read_chat(settings.secrets)
+        secrets.read_chat_service_key(settings.secrets)

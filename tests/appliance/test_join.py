@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from appliance import secrets
 from appliance.supervisor.system import RayNode
 
+ANSIBLE = Path(__file__).parent.parent.parent / "ansible"
 DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 
 
@@ -42,6 +44,18 @@ def test_it_wants_the_chats_secrets_too_where_there_is_a_chat(tmp_path: Path) ->
     assert "copy them from the first" in done.stderr
     without = appliance(tmp_path, "join", "127.0.0.1:6379", DATABASE_URL=DATABASE)
     assert "secrets" not in without.stderr
+
+
+def test_what_ansible_gives_it_is_enough(tmp_path: Path) -> None:
+    secrets.create(tmp_path / "secrets")
+    given = yaml.safe_load((ANSIBLE / "roles/appliance/vars/main.yml").read_text())["appliance_shared_secrets"]
+    for file in (tmp_path / "secrets").iterdir():
+        if file.name not in given:
+            file.unlink()
+    config = tmp_path / "appliance.yaml"
+    config.write_text("chat: {address: https://chat.example.com}\n")
+    done = appliance(tmp_path, "join", "127.0.0.1:6379", DATABASE_URL=DATABASE, APPLIANCE_CONFIG=str(config))
+    assert "give it a `ray.node_address`" in done.stderr, "which is the next that is looked at"
 
 
 @pytest.mark.parametrize("first", ["10.0.0.1", "somewhere", "10.0.0.1:ray"])

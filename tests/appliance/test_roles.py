@@ -1,5 +1,6 @@
 """What the roles of Ansible promise and can be seen without a host."""
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,3 +65,22 @@ def test_no_backup_is_kept_for_longer_than_was_promised(days: int) -> None:
     )
     assert full + 7 + 1 <= days
     assert hours + 25 <= days * 24
+
+
+@pytest.mark.parametrize(
+    ("address", "private"),
+    [
+        ("10.0.0.1", True), ("127.0.0.1", True), ("172.16.0.1", True), ("172.31.9.9", True), ("192.168.1.1", True),
+        ("100.64.0.1", True), ("100.127.255.1", True), ("fd00:213::1", True), ("FC12::1", True), ("::1", True),
+        ("1.10.0.1", False), ("101.0.0.1", False), ("172.15.0.1", False), ("172.32.0.1", False),
+        ("192.169.0.1", False), ("100.63.0.1", False), ("100.128.0.1", False), ("203.0.113.10", False),
+        ("2001:db8::1", False), ("fe80::1", False), ("::1:2", False), ("fd::1", False),
+    ],
+)  # fmt: skip
+def test_a_node_has_a_private_address(address: str, private: bool) -> None:
+    """What passes between nodes is not encrypted."""
+    pattern = yaml.safe_load((ANSIBLE / "roles/preflight/vars/main.yml").read_text())["preflight_private"]
+    assert (re.match(pattern, address) is not None) == private
+    network = ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "::1")
+    it = ipaddress.ip_address(address)
+    assert any(it in ipaddress.ip_network(one) for one in network) == private

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.secrets import SecretsError, create, read, read_chat
+from appliance.secrets import SecretsError, create, read, read_chat, read_chat_service_key
 from billing.customers.keys import is_well_formed
 
 
@@ -37,6 +37,14 @@ def test_a_missing_or_damaged_one_is_an_error_that_names_the_file(tmp_path: Path
     (tmp_path / "key_pepper").write_text(damage)
     with pytest.raises(SecretsError, match="key_pepper is damaged"):
         read(tmp_path)
+
+
+def test_a_gateway_reads_of_the_chat_its_service_key_alone(tmp_path: Path) -> None:
+    create(tmp_path)
+    (tmp_path / "openid_client_secret").unlink()
+    assert is_well_formed(read_chat_service_key(tmp_path))
+    with pytest.raises(SecretsError, match="openid_client_secret is missing"):
+        read_chat(tmp_path)
 
 
 def test_the_chats_are_its_own_and_the_service_key_is_of_the_form_of_a_key(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A chat on a host without LibreChat: a stand-in of its release, and TLS in front of the site for the sign-on."""
+"""A chat on a host without LibreChat: a stand-in of its release, and the wall around it."""
 
 from __future__ import annotations
 
@@ -6,49 +6,20 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
 
 from appliance.librechat import RELEASE
 from appliance.librechat.running.release import BUILT, SERVER
 
-CADDYFILE = """{
-    local_certs
-}
-example.test {
-    reverse_proxy 127.0.0.1:8001
+WALL = """table inet wall
+delete table inet wall
+table inet wall {
+    chain output {
+        type filter hook output priority filter;
+        oifname != "lo" meta skuid "librechat" reject
+    }
 }
 """
-AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
-TASKS: list[dict[str, Any]] = [
-    {"name": "Install Caddy", "ansible.builtin.apt": {"name": "caddy"}},
-    {
-        "name": "The site's own name leads here",
-        "ansible.builtin.lineinfile": {"path": "/etc/hosts", "line": "127.0.0.1 example.test"},
-    },
-    {
-        "name": "Give the site TLS",
-        "ansible.builtin.copy": {"content": CADDYFILE, "dest": "/etc/caddy/Caddyfile", "mode": "0644"},
-        "register": "written",
-    },
-    {
-        "name": "Take it over",
-        "ansible.builtin.systemd_service": {"name": "caddy", "state": "restarted"},
-        "when": "written is changed",
-    },
-    {"name": "Wait for its authority", "ansible.builtin.wait_for": {"path": AUTHORITY, "timeout": 60}},
-    {
-        "name": "Trust it",
-        "ansible.builtin.copy": {
-            "src": AUTHORITY, "dest": "/usr/local/share/ca-certificates/caddy.crt", "remote_src": True,
-            "mode": "0644",
-        },
-        "register": "known",
-    },
-    {
-        "name": "Tell everybody", "ansible.builtin.command": "update-ca-certificates", "when": "known is changed",
-        "changed_when": True,
-    },
-]  # fmt: skip
+"""What systemd's ``IPAddressDeny`` does for LibreChat on a machine: in a container it does nothing."""
 
 STAND_IN = """
 const fs = require("fs"), http = require("http"), path = require("path")

@@ -172,6 +172,10 @@ class Host:
     def runs(self, unit: str) -> bool:
         return self.run("systemctl", "is-active", unit, check=False) == "active\n"
 
+    def show(self, unit: str, name: str) -> str:
+        """One that `systemctl show` knows."""
+        return self.run("systemctl", "show", f"--property={name}", "--value", unit).strip()
+
     def exposure(self, unit: str) -> float:
         """What `systemd-analyze security` says of a service: 0 is shut in, 10 is open."""
         said = self.run("systemd-analyze", "security", "--no-pager", unit, check=False)
@@ -179,7 +183,7 @@ class Host:
 
     def main_pid(self, unit: str) -> int:
         """Of a service, as the host counts processes; 0 when it does not run."""
-        return int(self.run("systemctl", "show", "--property=MainPID", "--value", unit) or 0)
+        return int(self.show(unit, "MainPID") or 0)
 
     def wait(self, what: str, true: Callable[[], bool], seconds: float = 60) -> None:
         """Until it is so. Raises TimeoutError with ``what`` and the host's last words."""

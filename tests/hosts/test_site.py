@@ -92,12 +92,22 @@ def test_what_is_wrong_is_said_all_at_once_and_nothing_is_changed(pair: Pair) ->
     pair.first.put("/srv/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n")
     pair.first.put("/etc/ufw/ufw.conf", "ENABLED=yes\n")
     stub(pair.first, 80, "0.0.0.0")
-    played = play(pair.file, "site.yml", "-e", "preflight_swaps_file=/srv/swaps", "--limit=gpu1", ROLES)
+    played = play(
+        pair.file,
+        "site.yml",
+        "-e",
+        "preflight_swaps_file=/srv/swaps",
+        "-e",
+        "node_address=203.0.113.10",
+        "--limit=gpu1",
+        ROLES,
+    )
     for sentence in (
         "9000 are needed", "90000 are needed", "The firewall ufw is on", "Port 80 or 443 is taken by python3",
         "Memory is paged to /dev/sda2", "domain is still the example's", "operator_mail is 'somebody'",
         "The DNS does not know llm.example.com, api.llm.example.com, chat.llm.example.com",
         "models is empty", "stripe_api_key is not one of Stripe's", "There is no card of NVIDIA",
+        "node_address is 203.0.113.10, which is public",
     ):  # fmt: skip
         assert sentence in " ".join(played.output.split()), sentence
     assert played.status != 0
@@ -160,6 +170,20 @@ def test_rules_of_others_stay_and_their_reload_takes_ours_not_away(pair: Pair) -
     assert {"table inet others", "table inet appliance"} <= set(host.run("nft", "list", "tables").splitlines())
     host.run("systemctl", "restart", "nftables")
     host.wait("the rules are back", lambda: "table inet appliance" in host.run("nft", "list", "tables"), 10)
+
+
+def test_rules_that_cannot_be_loaded_leave_ssh_alone_open(pair: Pair) -> None:
+    host = pair.second
+    rules = host.run("cat", "/etc/appliance/firewall.nft")
+    host.put("/etc/appliance/firewall.nft", rules.replace("policy drop", "policy dropp"))
+    host.ssh("systemctl restart appliance-firewall")
+    assert "@cluster accept" in host.run("nft", "list", "table", "inet", "appliance"), "the old ones stay"
+    host.reboot()
+    assert host.run("systemctl", "is-failed", "appliance-firewall", check=False) == "failed\n"
+    assert open_ports(pair.net, host.address) == [22]
+    host.put("/etc/appliance/firewall.nft", rules)
+    host.run("systemctl", "restart", "appliance-firewall")
+    assert '"path": "/ray"' in got(pair.first, f"http://{host.address}:6379/ray")
 
 
 def test_nobody_is_let_in_by_a_password(pair: Pair) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.hosts.chatting import WALL
 from tests.hosts.host import Host
 from tests.hosts.network import Network
 from tests.hosts.playbook import Played, play, program, succeeded, write_inventory
@@ -124,6 +125,9 @@ class Operator:
     def opens_a_chat(self) -> None:
         """What docs/librechat.md says of it; and, as in the public world, the machine trusts its certificates."""
         self.says(chat=True, librechat_archive=str(self.vendors.librechat))
+        self.first.run("useradd", "--system", "--no-create-home", "librechat")
+        self.first.put("/srv/wall.nft", WALL)
+        self.first.run("nft", "-f", "/srv/wall.nft")
         self.first.put("/usr/local/share/ca-certificates/caddy.crt", self.first.run("cat", AUTHORITY))
         self.first.run("update-ca-certificates")
 

@@ -20,6 +20,11 @@ def test_every_service_is_in_its_sandbox(operator: Operator, key: str, service: 
     assert operator.first.exposure(f"{service}.service") <= EXPOSURE_MOST
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_hears_what_a_provider_tells_the_machine(operator: Operator, key: str, service: str) -> None:
+    assert "169.254.0.0/16" in operator.first.show(service, "IPAddressDeny")
+
+
 def test_settings_that_cannot_be_used_change_nothing(operator: Operator, key: str) -> None:
     pids = {service: operator.first.main_pid(service) for service in SERVICES}
     wrong = json.dumps({"appliance_settings": {"gateway": {"cors": 1}}})

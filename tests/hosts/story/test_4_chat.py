@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from tests.hosts.network import PROXY_PORT
 from tests.hosts.product import curl, status
 from tests.hosts.story.operator import DOMAIN, EXPOSURE_MOST, Operator
 
@@ -38,6 +39,15 @@ def test_it_sees_its_own_alone(operator: Operator, chat: Mapping[str, object]) -
     assert chat["secrets"] == "EACCES", "it is another user's"
     assert not {"DATABASE_URL", "STRIPE_API_KEY", "NOTIFY_SOCKET"} & set(chat["variables"])  # type: ignore[call-overload]
     assert operator.first.exposure(f"{UNIT}.service") <= EXPOSURE_MOST
+
+
+def test_it_reaches_its_own_machine_alone(operator: Operator, chat: Mapping[str, object]) -> None:
+    """It runs behind the wall of chatting.py, as systemd builds it on a machine."""
+    host = operator.first
+    assert host.show(UNIT, "IPAddressDeny") == "::/0 0.0.0.0/0"
+    assert host.show(UNIT, "IPAddressAllow") == "::1/128 127.0.0.0/8"
+    proxy = f"/dev/tcp/{host.network.gateway}/{PROXY_PORT}"
+    assert host.ssh(f"runuser -u librechat -- bash -c '< {proxy}'").returncode != 0
 
 
 def test_what_people_gave_it_can_be_deleted_by_the_worker(operator: Operator, chat: Mapping[str, object]) -> None:

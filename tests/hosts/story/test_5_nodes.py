@@ -76,6 +76,10 @@ def test_nodes_join_by_the_inventory_alone(operator: Operator, key: str, nodes: 
     for node in others:
         assert not node.runs("appliance-site.service")
         assert len(replicas(node)) == REPLICAS
+        assert node.run("ls", "/etc/appliance/environment", "/var/lib/appliance/secrets").split() == [
+            "/etc/appliance/environment:", "common", "database",
+            "/var/lib/appliance/secrets:", "cache_salt", "cluster_secret", "key_pepper", "ray_token",
+        ], "it has what it opens something with, and no more"  # fmt: skip
     again = operator.converge("site.yml")
     assert set(again.changed.values()) == {0}, again.changes
     first.run("appliance", "ledger", "verify")
