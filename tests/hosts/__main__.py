@@ -9,15 +9,27 @@ import subprocess
 import sys
 
 from tests import lanes
+from tests.hosts.host import hosts_on
 from tests.hosts.machine import lacks
+from tests.hosts.network import network
 
 OPTIONAL = "--if-possible"
 LANES = {"serving": "hosts and engine", "setup": "hosts and not engine"}
 """By name, the marks of its tests. Both mostly wait."""
 
 
+def cannot_start() -> str:
+    """Why not even a bare host starts here, or ''. It also makes the image where there is none."""
+    try:
+        with network() as net, hosts_on(net) as start:
+            start("trial")
+    except (OSError, RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
+        return f"a bare host does not start: {error}"
+    return ""
+
+
 def main(arguments: list[str]) -> int:
-    reason = lacks()
+    reason = lacks() or (OPTIONAL in arguments and cannot_start())
     if reason:
         sys.stdout.write(f"NOT RUN: the tests on hosts. {reason[0].upper()}{reason[1:]}.\n")
         return 0 if OPTIONAL in arguments else 2
