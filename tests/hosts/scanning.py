@@ -50,6 +50,7 @@ def scan(net: Network, host: Host, tcp: list[int], udp: list[int]) -> None:
 
 def open_ports(net: Network, address: str) -> list[int]:
     """Of TCP, by connecting to each."""
+    net.outside("ip", "neigh", "flush", "dev", "eth0")  # a host that was restarted has another card
     return [int(port) for port in net.outside("python3", HERE / "scan.py", address, seconds=180).split()]
 
 
