@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from appliance.settings import CONFIGS
+from tests import caddy
 from tests.conftest import Figure
 from tests.hosts.host import Host
 from tests.hosts.network import Network
@@ -23,7 +24,7 @@ from tests.hosts.releases import Workshop, binds, install_environment, workshop
 from tests.hosts.scanning import forget, open_ports, spray, watch, watched
 from tests.hosts.stub_repository import Repository
 from tests.hosts.stub_repository import repository as stub_repository
-from tests.hosts.vendors import CARD, DCGM, GRAFANA, NVIDIA
+from tests.hosts.vendors import CADDY_ORIGIN, CARD, DCGM, GRAFANA, NVIDIA, caddy_packages
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(2400)]
 
@@ -51,10 +52,10 @@ class Operator:
     """``inventory`` is a copy of the example, filled in as the page says, with its vault encrypted."""
 
     def __init__(
-        self, net: Network, workshop: Workshop, hosts: tuple[Host, Host], nvidia: Repository, grafana: Repository
+        self, net: Network, workshop: Workshop, hosts: tuple[Host, Host], vendors: dict[str, Repository]
     ) -> None:
         self.net, self.workshop, (self.first, self.second) = net, workshop, hosts
-        self.nvidia, self.grafana = nvidia, grafana
+        self.vendors = vendors
         self.inventory = workshop.ansible / "inventories/mine"
         shutil.copytree(workshop.ansible / "inventories/one-node", self.inventory)
         variables = self.inventory / "group_vars/all"
@@ -80,11 +81,9 @@ class Operator:
             "release": "v1", "appliance_device": "cpu", "preflight_memory_gib": 4, "preflight_disk_gib": 4,
             "appliance_install_environment": environment,
             "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD, "nvidia_headers": ["linux-headers-stub"],
-            "nvidia_repository_url": self.nvidia.url, "nvidia_key_url": f"{self.nvidia.url}/key.pub",
-            "nvidia_key_fingerprint": self.nvidia.fingerprint, "caddy_authority": "internal",
-            "grafana_repository_url": self.grafana.url, "grafana_key_url": f"{self.grafana.url}/key.pub",
-            "grafana_key_fingerprint": self.grafana.fingerprint, "grafana_suite": "./",
+            "caddy_authority": "internal", "caddy_suite": "./", "grafana_suite": "./",
             "postgresql_shared_buffers_mb": 64,
+            **{name: value for role, apt in self.vendors.items() for name, value in apt.of(role).items()},
         }  # fmt: skip
 
     def nodes(self, first: Host, *workers: Host) -> None:
@@ -135,13 +134,15 @@ def operator(
     with (
         stub_repository(folder / "nvidia", net.gateway) as nvidia,
         stub_repository(folder / "grafana", net.gateway) as grafana,
+        stub_repository(folder / "caddy", net.gateway, CADDY_ORIGIN) as proxy,
     ):
         nvidia.build(*NVIDIA, DCGM)
         grafana.build(GRAFANA)
+        proxy.build(*caddy_packages(first, proxy.folder, caddy.version()))
         for host in (first, second):
             host.knows(dict.fromkeys(NAMES, first.address))
             host.put(f"{CARD}/0000:01:00.0/vendor", "0x10de\n")
-        yield Operator(net, made, (first, second), nvidia, grafana)
+        yield Operator(net, made, (first, second), {"nvidia": nvidia, "grafana": grafana, "caddy": proxy})
 
 
 @pytest.fixture(scope="module")
