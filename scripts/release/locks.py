@@ -14,8 +14,9 @@ CHAT = "chat"
 """For a chat that is tried on one machine."""
 ANSIBLE = "ansible"
 """On the machine from which servers are set up."""
-DEVELOPMENT = "dev"
-LOCKS = (*INSTALLED, CHAT, ANSIBLE, DEVELOPMENT)
+DEVELOPMENT = frozenset({"dev", "caddy"})
+"""What tests alone need."""
+LOCKS = (*INSTALLED, CHAT, ANSIBLE, *sorted(DEVELOPMENT))
 
 
 @dataclass(frozen=True, order=True)

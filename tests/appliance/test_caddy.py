@@ -1,4 +1,4 @@
-"""What the role `caddy` installs, in a real Caddy on the loopback."""
+"""What the role `caddy` installs, in a real Caddy on the loopback: its makers' newest, and Debian's."""
 
 import http.client
 import socket
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jinja2 import Environment, StrictUndefined
 
+from tests import caddy
 from tests.ports import free_port
 from tests.programs import program
 
@@ -33,19 +34,19 @@ class Ports:
     secure: int
 
 
-@pytest.fixture(scope="module")
-def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+@pytest.fixture(scope="module", params=["caddy", "system"])
+def ports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     folder, plain, secure, metrics = tmp_path_factory.mktemp("caddy"), free_port(), free_port(), free_port()
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, autoescape=False)
     environment.filters["bool"] = bool
-    text = environment.from_string(TEMPLATE.read_text()).render(VALUES)
+    text = environment.from_string(TEMPLATE.read_text()).render(VALUES, caddy_from=request.param)
     admin, own = "admin unix//run/caddy/admin.sock", f"admin unix/{folder}/admin.sock"
     assert admin in text
     text = text.replace(admin, f"{own}\n\thttp_port {plain}\n\thttps_port {secure}\n\tdefault_bind 127.0.0.1")
     (folder / "Caddyfile").write_text(text.replace("127.0.0.1:2019", f"127.0.0.1:{metrics}"))
-    caddy = program("caddy")
+    found = program("caddy") if request.param == "system" else str(caddy.program())
     homes = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    command = [caddy, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+    command = [found, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     with (folder / "log").open("wb") as log:
         running = subprocess.Popen(command, env=homes, stdout=log, stderr=log)
     try:
@@ -59,6 +60,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
         else:
             pytest.fail((folder / "log").read_text()[-2000:])
         yield Ports(plain, secure)
+        assert "deprecated" not in (folder / "log").read_text()
     finally:
         running.terminate()
         running.wait(20)

@@ -18,7 +18,7 @@ def pins(lock: str) -> dict[str, str]:
     return dict(PIN.findall((REQUIREMENTS / lock).read_text()))
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "gpu.txt", "dev.txt", "uv.txt", "ansible.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "gpu.txt", "dev.txt", "uv.txt", "ansible.txt", "caddy.txt"])
 def test_a_lock_has_hashes_and_no_addresses(lock: str) -> None:
     text = (REQUIREMENTS / lock).read_text()
     assert pins(lock)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.hosts.restoring import PYTHON
+from tests.hosts.stub_repository import forget_agent, gpg, make_key, now
 
 SUITE = "bookworm/mongodb-org/8.0"
 INTERPRETER = f"#!/usr/bin/env -S {PYTHON}\n"
@@ -112,17 +113,21 @@ PACKAGES: Mapping[str, Mapping[str, tuple[str, int]]] = {
 }
 
 
-def make_repository(folder: Path) -> None:
-    """Unsigned: whoever uses it says that it is trusted."""
-    index = folder / "dists" / SUITE / "main/binary-amd64/Packages"
+def make_repository(folder: Path) -> str:
+    """The fingerprint of the key that signs it, which lies there as ``key.pub``."""
+    suite = folder / "dists" / SUITE
+    index = suite / "main/binary-amd64/Packages"
     index.parent.mkdir(parents=True)
     index.write_text("\n".join(_package(folder, name) for name in PACKAGES))
-    listed = index.relative_to(folder / "dists" / SUITE)
     digest = hashlib.sha256(index.read_bytes()).hexdigest()
-    (folder / "dists" / SUITE / "Release").write_text(
-        f"Suite: {SUITE}\nComponents: main\nArchitectures: amd64\n"
-        f"SHA256:\n {digest} {index.stat().st_size} {listed}\n"
+    (suite / "Release").write_text(
+        f"Suite: {SUITE}\nComponents: main\nArchitectures: amd64\nDate: {now()}\n"
+        f"SHA256:\n {digest} {index.stat().st_size} {index.relative_to(suite)}\n"
     )
+    fingerprint = make_key(folder)
+    gpg(folder, "--clearsign", "--output", suite / "InRelease", suite / "Release")
+    forget_agent(folder)
+    return fingerprint
 
 
 def _package(folder: Path, name: str) -> str:

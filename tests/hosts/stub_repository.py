@@ -32,21 +32,33 @@ class Package:
 
 @dataclass
 class Repository:
-    """A flat one. ``fingerprint`` is its key's, which lies beside the packages as ``key.pub``."""
+    """A flat one, which calls itself ``origin``. ``fingerprint`` is its key's, which lies there as ``key.pub``."""
 
     folder: Path
     fingerprint: str
-    url: str = ""
+    url: str
+    origin: str
 
-    def build(self, *packages: Package) -> None:
-        entries = [self._entry(self._deb(package)) for package in packages]
+    def build(self, *packages: Package | Path) -> None:
+        """With these alone; a path is a package that is ready, in ``folder``."""
+        debs = [package if isinstance(package, Path) else self._deb(package) for package in packages]
+        entries = [self._entry(deb) for deb in debs]
         index = "\n".join(entries).encode()
         (self.folder / "Packages").write_bytes(index)
         (self.folder / "Packages.gz").write_bytes(gzip.compress(index, mtime=0))
         sums = "\n".join(f" {self._sum(name)} {name}" for name in ("Packages", "Packages.gz"))
-        date = formatdate(usegmt=True).replace("GMT", "UTC")
-        (self.folder / "Release").write_text(f"Origin: Stub\nLabel: Stub\nDate: {date}\nSHA256:\n{sums}\n")
+        (self.folder / "Release").write_text(
+            f"Origin: {self.origin}\nLabel: Stub\nDate: {now()}\nSHA256:\n{sums}\n"
+        )
         self._gpg("--clearsign", "--output", self.folder / "InRelease", self.folder / "Release")
+
+    def of(self, role: str) -> dict[str, str]:
+        """The variables by which a role takes its packages from here."""
+        return {
+            f"{role}_repository_url": self.url,
+            f"{role}_key_url": f"{self.url}/key.pub",
+            f"{role}_key_fingerprint": self.fingerprint,
+        }
 
     def _sum(self, name: str) -> str:
         content = (self.folder / name).read_bytes()
@@ -88,21 +100,38 @@ def gpg(folder: Path, *arguments: str | Path) -> str:
     return command("gpg", "--homedir", home, *quiet, *arguments)
 
 
-@contextmanager
-def repository(folder: Path, address: str) -> Iterator[Repository]:
-    """Served by HTTP at ``address`` until the end."""
-    folder.mkdir(parents=True)
+def forget_agent(folder: Path) -> None:
+    """End what GnuPG has started for the keys of ``folder``."""
+    subprocess.run(["gpgconf", "--homedir", str(folder / "gpg"), "--kill", "all"], check=False)
+
+
+def now() -> str:
+    """As APT wants it."""
+    return formatdate(usegmt=True).replace("GMT", "UTC")
+
+
+def make_key(folder: Path) -> str:
+    """Its fingerprint. The key that signs ``folder`` lies there as ``key.pub``."""
     gpg(folder, "--quick-generate-key", "Stub <stub@example.com>", "ed25519", "sign", "never")
     (folder / "key.pub").write_text(gpg(folder, "--armor", "--export"))
-    [fingerprint] = re.findall(r"^fpr:+([0-9A-F]+):", gpg(folder, "--list-keys", "--with-colons"), re.MULTILINE)
+    found = re.search(r"^fpr:+([0-9A-F]+):", gpg(folder, "--list-keys", "--with-colons"), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+@contextmanager
+def repository(folder: Path, address: str, origin: str = "Stub") -> Iterator[Repository]:
+    """Served by HTTP at ``address`` until the end."""
+    folder.mkdir(parents=True)
+    fingerprint = make_key(folder)
     handler = functools.partial(Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer((address, 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield Repository(folder, fingerprint, f"http://{address}:{server.server_port}")
+        yield Repository(folder, fingerprint, f"http://{address}:{server.server_port}", origin)
     finally:
         server.shutdown()
-        subprocess.run(["gpgconf", "--homedir", str(folder / "gpg"), "--kill", "all"], check=False)
+        forget_agent(folder)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -52,6 +52,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
+        if self.path.startswith("/v1/pause/"):
+            self.pause(float(self.path.rpartition("/")[2]))
+            return
         if self.path == "/v1/slow":
             self.slow()
             return
@@ -67,15 +70,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.note(gone=gone)
         self.close_connection = True
 
-    def stream(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
+        """Two lines with nothing between them."""
+        self.begin()
+        self.line("before")
+        time.sleep(seconds)
+        self.line("after")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def begin(self) -> None:
+        """An event stream."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+
+    def line(self, word: str) -> None:
+        line = f"data: {word}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+
+    def stream(self, seconds: float) -> None:
+        self.begin()
         try:
             for number in range(int(seconds * 10)):
-                line = f"data: {number} {time.time()}\n\n".encode()
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+                self.line(f"{number} {time.time()}")
                 time.sleep(0.1)
             self.wfile.write(b"0\r\n\r\n")
             self.note(streamed="to its end")

@@ -79,8 +79,7 @@ def watched(
             "domain": "llm.test", "operator_name": "Example AS", "operator_mail": "ops@llm.test",
             "models": [{"id": "some"}], "mail_password": "a-secret", "exporters_dcgm_packages": [],
             "alert_smtp_server": "127.0.0.1:2525", "prometheus_smtp_tls": False,
-            "alert_heartbeat_url": f"{apt.url}/beat", "grafana_repository_url": apt.url, "grafana_suite": "./",
-            "grafana_key_url": f"{apt.url}/key.pub", "grafana_key_fingerprint": apt.fingerprint,
+            "alert_heartbeat_url": f"{apt.url}/beat", "grafana_suite": "./", **apt.of("grafana"),
         }  # fmt: skip
         of_each: dict[str, dict[str, object]] = {
             "gpu1": {"node_address": first.address},

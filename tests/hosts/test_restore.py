@@ -95,7 +95,7 @@ def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.
     for one in (folder.parent, folder, place, stubs):
         one.mkdir(exist_ok=True)
         one.chmod(0o755)
-    make_repository(stubs)
+    fingerprint = make_repository(stubs)
 
     def fresh(name: str) -> Host:
         host = new_host(name, *binds(), f"--bind={place}:/srv/backups", f"--bind-ro={stubs}:/srv/mongodb")
@@ -105,7 +105,8 @@ def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.
 
     variables = {
         "domain": "llm.example.com", "chat": True, "postgresql_shared_buffers_mb": 32,
-        "mongodb_repository": "file:/srv/mongodb", "mongodb_key": "",
+        "mongodb_repository": "file:/srv/mongodb", "mongodb_key": "file:///srv/mongodb/key.pub",
+        "mongodb_key_fingerprint": fingerprint,
         "backup_to": {"type": "path", "path": "/srv/backups"},
         "backup_passphrase": "only the vault knows $this \\ \"word\"", "backup_drill_settled_seconds": 0,
     }  # fmt: skip

@@ -6,16 +6,19 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests import caddy
+from tests.hosts import authority
 from tests.hosts.host import Host
 from tests.hosts.network import OUTSIDE, Network
 from tests.hosts.playbook import converge, inventory, play
 from tests.hosts.scanning import forget, open_ports, scan, spray, watch, watched
-from tests.hosts.stub_repository import Repository, repository
-from tests.hosts.vendors import CARD, NVIDIA
+from tests.hosts.stub_repository import Package, Repository, repository
+from tests.hosts.vendors import CADDY_ORIGIN, CARD, NVIDIA, caddy_packages
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
@@ -23,16 +26,23 @@ HERE = Path(__file__).parent
 ROLES = "--tags=preflight,base,nvidia,caddy"
 NAMES = ("llm.test", "api.llm.test", "chat.llm.test")
 STUBS = "/srv/stub"
-NOTICED_SECONDS = 4.0
-"""After which Caddy has noticed that a gateway is away; it takes one or two on a machine that is not busy."""
+PAUSE_SECONDS = 65
+"""Longer than the minute after which Caddy 2.11.6 ended an answer."""
+STOP_SECONDS = 20
+"""The role's ``caddy_stop_seconds``."""
+NEWER = f"{caddy.version()}+1"
+VENDORS_ALONE = 'Dir::Etc::sourcelist "/dev/null"; APT::Get::List-Cleanup "false";\n'
 STUB_UNIT = "[Service]\nExecStart=python3 /srv/stub_service.py {port} {folder} {addresses}\nRestart=always\n"
 
 
 class Pair:
     """``first`` has Caddy, ``second`` is a further node. ``file`` is their inventory."""
 
-    def __init__(self, net: Network, first: Host, second: Host, apt: Repository, folder: Path) -> None:
-        self.net, self.first, self.second, self.apt, self.folder = net, first, second, apt, folder
+    def __init__(
+        self, net: Network, first: Host, second: Host, nvidia: Repository, proxy: Repository, folder: Path
+    ) -> None:
+        self.net, self.first, self.second, self.folder = net, first, second, folder
+        self.nvidia, self.proxy = nvidia, proxy
         self.file = self.written()
 
     def written(self, **changed: object) -> Path:
@@ -41,10 +51,9 @@ class Pair:
             "domain": NAMES[0], "operator_name": "Example AS", "operator_mail": "ops@llm.test", "chat": True,
             "librechat_archive": "librechat.tar.gz",
             "models": [{"id": "some"}], "stripe_api_key": "sk_test_1", "stripe_webhook_secret": "whsec_1",
-            "caddy_authority": "internal", "preflight_memory_gib": 2, "preflight_disk_gib": 1,
-            "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD,
-            "nvidia_repository_url": self.apt.url, "nvidia_key_url": f"{self.apt.url}/key.pub",
-            "nvidia_key_fingerprint": self.apt.fingerprint, "nvidia_headers": ["linux-headers-stub"],
+            "caddy_authority": "internal", "caddy_suite": "./", "preflight_memory_gib": 2, "preflight_disk_gib": 1,
+            "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD, "nvidia_headers": ["linux-headers-stub"],
+            **self.nvidia.of("nvidia"), **self.proxy.of("caddy"),
         }  # fmt: skip
         of_each = {host.name: {"node_address": host.address} for host in hosts}
         return inventory(self.folder, self.first, [self.second], of_each=of_each, **(variables | changed))
@@ -65,8 +74,13 @@ class Pair:
 def pair(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("site")
     first, second = new_host("gpu1"), new_host("gpu2")
-    with repository(folder / "apt", net.gateway) as apt:
-        apt.build(*NVIDIA)
+    with (
+        repository(folder / "nvidia", net.gateway) as nvidia,
+        repository(folder / "caddy", net.gateway, CADDY_ORIGIN) as proxy,
+    ):
+        nvidia.build(*NVIDIA)
+        old, _ = caddy_packages(first, proxy.folder, caddy.version(), NEWER)
+        proxy.build(old)
         for host in (first, second):
             host.knows(dict.fromkeys(NAMES, first.address))
             host.put(f"{CARD}/0000:01:00.0/vendor", "0x10de\n")
@@ -74,7 +88,7 @@ def pair(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.T
             stub(host, 8000, "127.0.0.1", host.address)
         for port in (8001, 3080):
             stub(first, port, "127.0.0.1")
-        yield Pair(net, first, second, apt, folder)
+        yield Pair(net, first, second, nvidia, proxy, folder)
 
 
 def stub(host: Host, port: int, *addresses: str) -> None:
@@ -120,7 +134,7 @@ def test_what_is_wrong_is_said_all_at_once_and_nothing_is_changed(pair: Pair) ->
 
 def test_another_key_than_nvidias_is_refused(pair: Pair) -> None:
     played = play(pair.file, "site.yml", "--tags=nvidia", "-e", f"nvidia_key_fingerprint={'A' * 40}")
-    assert f"is {pair.apt.fingerprint} and not {'A' * 40}" in " ".join(played.output.split())
+    assert f"is {pair.nvidia.fingerprint} and not {'A' * 40}. Nothing was installed" in played.said
     assert pair.first.run("ls", "/etc/apt/sources.list.d") == ""
 
 
@@ -133,6 +147,7 @@ def test_fresh_machines_are_set_up_and_a_second_run_changes_nothing(pair: Pair) 
             host.run("systemctl", "is-active", "appliance-firewall", "nvidia-persistenced").split()
             == ["active"] * 2
         )
+    assert pair.first.run("caddy", "version").startswith(f"v{caddy.version()} ")
     assert converge(pair.file, "site.yml", ROLES).changed == {"gpu1": 0, "gpu2": 0}
     assert converge(pair.file, "site.yml", ROLES, "--check", "--diff").changed == {"gpu1": 0, "gpu2": 0}
 
@@ -192,14 +207,21 @@ def test_nobody_is_let_in_by_a_password(pair: Pair) -> None:
     assert "Permission denied (publickey)." in said
 
 
-def test_no_memory_is_written_to_disk_and_updates_come_for_security_alone(pair: Pair) -> None:
+def test_no_memory_is_written_to_disk_and_updates_come_for_security_and_caddy_alone(pair: Pair) -> None:
     host = pair.first
     assert host.run("systemctl", "show", "--property=DefaultLimitCORE", "--value").strip() == "0"
     assert "kernel.core_pattern = |/bin/false" in host.run("cat", "/etc/sysctl.d/80-appliance.conf")
-    settings = host.run("apt-config", "dump", "Unattended-Upgrade")
-    assert "label=Debian-Security" in settings
-    assert settings.count("origin=") == 1
+    security, proxy = origins(host)
+    assert security.endswith("label=Debian-Security")
+    assert proxy == f"origin={CADDY_ORIGIN}"
+    assert len(origins(pair.second)) == 1
     assert host.run("systemctl", "is-active", "apt-daily-upgrade.timer").strip() == "active"
+
+
+def origins(host: Host) -> list[str]:
+    """Of the packages that are updated by themselves."""
+    settings = host.run("apt-config", "dump", "Unattended-Upgrade::Origins-Pattern")
+    return [line.split('"')[1] for line in settings.splitlines() if "origin=" in line]
 
 
 def test_requests_pass_and_what_is_inside_stays_inside(pair: Pair) -> None:
@@ -284,7 +306,7 @@ def test_a_request_is_sent_to_one_gateway_and_never_again(pair: Pair) -> None:
 
 @pytest.mark.parametrize("way", ["not ready", "stopped", "cut off"])
 def test_a_gateway_that_is_away_is_left_alone(pair: Pair, way: str) -> None:
-    """Caddy forgets a body whose connection did not come about: until it knows, some are told to come again."""
+    """What cannot be sent to it is sent to the other, with its body."""
     lose = {
         "not ready": lambda: pair.second.put(f"{STUBS}/8000.unready", ""),
         "stopped": lambda: pair.second.run("systemctl", "stop", "stub-8000"),
@@ -292,17 +314,12 @@ def test_a_gateway_that_is_away_is_left_alone(pair: Pair, way: str) -> None:
     }
     lose[way]()
     try:
-        noticed = time.monotonic() + NOTICED_SECONDS
-        early = [ask_again(pair, "/v1/away", "--data", "x") for _ in range(60) if time.monotonic() < noticed]
-        late = [ask_again(pair, "/v1/away", "--data", "x") for _ in range(40)]
+        answers = [ask_again(pair, "/v1/away", "--data", "x") for _ in range(60)]
     finally:
         pair.second.heal()
         pair.second.run("systemctl", "start", "stub-8000")
         pair.second.run("rm", "-f", f"{STUBS}/8000.unready")
-    assert all('"bytes"' in answer for answer in late)
-    refused = [answer for answer in early if '"bytes"' not in answer]
-    assert way != "not ready" or not refused
-    assert all("retry-after: 1" in answer.lower() and '"code":"unavailable"' in answer for answer in refused)
+    assert [answer for answer in answers if '"bytes": 1' not in answer] == []
     pair.first.wait("it gets requests again", lambda: gets_requests(pair, pair.second), 30)
 
 
@@ -353,6 +370,70 @@ def test_new_settings_break_no_stream(pair: Pair) -> None:
     assert time.monotonic() - began < 7, "they count while the answer is being written"
     reader.join()
     assert len(lateness(streams[0])) == 100
+
+
+def test_an_answer_may_pause_for_longer_than_a_minute(pair: Pair) -> None:
+    def asked(version: str) -> str:
+        path, most = f"/v1/pause/{PAUSE_SECONDS}", PAUSE_SECONDS + 30
+        return pair.asked("api.llm.test", path, f"--http{version}", "--data", "x", seconds=most)
+
+    with ThreadPoolExecutor() as threads:
+        for came in threads.map(asked, ("1.1", "2")):
+            assert came.split() == ["data:", "before", "data:", "after"]
+
+
+def test_a_restart_of_caddy_breaks_long_answers_alone(pair: Pair) -> None:
+    """As an update does: answers have ``caddy_stop_seconds`` to end."""
+
+    def read(seconds: int) -> int:
+        return len(lateness(streamed(pair, "api.llm.test", seconds)))
+
+    with ThreadPoolExecutor() as threads:
+        short, long = threads.submit(read, 10), threads.submit(read, 60)
+        time.sleep(1)
+        pair.first.run("systemctl", "restart", "caddy")
+    assert short.result() == 100
+    assert STOP_SECONDS * 9 < long.result() < 300
+    assert pair.asked("api.llm.test", "/v1/models", "--include").startswith("HTTP/2 200")
+
+
+def test_an_update_of_caddy_comes_by_itself_and_no_other_vendors(pair: Pair) -> None:
+    host = pair.first
+    pair.proxy.build(*pair.proxy.folder.glob(f"caddy_{NEWER}_*.deb"))
+    pair.nvidia.build(Package("nvidia-kernel-open-dkms", "2.0"))
+    host.put("/srv/vendors.conf", VENDORS_ALONE)
+    for command in ("apt-get update", "unattended-upgrade"):
+        host.run("env", "APT_CONFIG=/srv/vendors.conf", *command.split(), seconds=120)
+    versions = host.run("dpkg-query", "--show", "caddy", "nvidia-kernel-open-dkms").split()
+    assert versions == ["caddy", NEWER, "nvidia-kernel-open-dkms", "1.0"]
+    assert "api.llm.test" in host.run("cat", "/etc/caddy/Caddyfile")
+    assert pair.asked("api.llm.test", "/v1/models", "--include").startswith("HTTP/2 200")
+
+
+def test_who_wants_the_systems_caddy_keeps_it(pair: Pair) -> None:
+    converge(pair.file, "site.yml", "--tags=caddy", "-e", "caddy_from=system")
+    assert len(origins(pair.first)) == 1
+    assert pair.asked("api.llm.test", "/v1/models", "--include").startswith("HTTP/2 200")
+
+
+def test_certificates_come_from_an_authority_and_stay(pair: Pair, new_host: Callable[..., Host]) -> None:
+    acme, root = new_host("acme"), pair.folder / "root.pem"
+    acme.knows(dict.fromkeys(NAMES, pair.first.address))
+    pair.first.put("/etc/acme.crt", authority.start(acme))
+    pair.first.knows({**dict.fromkeys(NAMES, pair.first.address), authority.NAME: acme.address})
+    pair.written(
+        caddy_authority="public", caddy_acme_directory=authority.DIRECTORY, caddy_acme_root="/etc/acme.crt"
+    )
+    converge(pair.file, "site.yml", "--tags=caddy")
+    root.write_text(pair.net.outside("curl", "--silent", "--insecure", f"https://{acme.address}:15000/roots/0"))
+
+    def serials() -> list[str | None]:
+        return [authority.serial(name, pair.first.address, root) for name in NAMES]
+
+    pair.first.wait("a certificate for each name", lambda: None not in serials(), 60)
+    had = serials()
+    pair.first.run("systemctl", "restart", "caddy")
+    assert serials() == had
 
 
 def test_all_of_it_is_there_after_a_restart(pair: Pair) -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests import caddy
+from tests.hosts.host import Host
+from tests.hosts.machine import command
 from tests.hosts.stub_repository import Package
 
 SERVE = """#!/usr/bin/python3
@@ -62,3 +69,34 @@ GRAFANA = Package(
     },
     postinst="#!/bin/sh\nid grafana 2>/dev/null || useradd --system --user-group grafana\n",
 )
+
+CADDY_ORIGIN = "cloudsmith/caddy/stable"
+CADDY_CONTROL = """Package: caddy
+Version: {version}
+Architecture: {architecture}
+Maintainer: A test <a@example.com>
+Description: Caddy as its makers package it
+"""
+LESS, MORE = "=CAP_NET_BIND_SERVICE", "=CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
+"""The capabilities in Debian's unit, and in that of Caddy's own package."""
+
+
+def caddy_packages(host: Host, folder: Path, *versions: str) -> Iterator[Path]:
+    """In ``folder``: Debian's package, from where ``host`` has it, with the program and the unit of operators."""
+    host.run("apt-get", "update", seconds=120)
+    host.run("sh", "-c", "mkdir --parents /srv/deb && cd /srv/deb && apt-get download caddy", seconds=120)
+    [debian] = (host.root / "srv/deb").glob("caddy_*.deb")
+    tree = folder / "build/caddy"
+    tree.parent.mkdir(exist_ok=True)
+    command("dpkg-deb", "--raw-extract", debian, tree)
+    shutil.copy2(caddy.program(), tree / "usr/bin/caddy")
+    unit = tree / "lib/systemd/system/caddy.service"
+    assert LESS in unit.read_text()
+    unit.write_text(unit.read_text().replace(LESS, MORE))
+    (tree / "DEBIAN/md5sums").unlink()
+    architecture = command("dpkg-deb", "--field", debian, "Architecture").strip()
+    for version in versions:
+        (tree / "DEBIAN/control").write_text(CADDY_CONTROL.format(version=version, architecture=architecture))
+        made = folder / f"caddy_{version}_{architecture}.deb"
+        command("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, made)
+        yield made

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import caddy
 from tests.conftest import Figure
 from tests.hosts import chatting, mongodb_stub, restoring
 from tests.hosts.conftest import network_or_reason
@@ -17,7 +18,7 @@ from tests.hosts.product import customer
 from tests.hosts.releases import binds, workshop
 from tests.hosts.story.operator import READY_SECONDS, Operator, Vendors
 from tests.hosts.stub_repository import repository as stub_repository
-from tests.hosts.vendors import DCGM, GRAFANA, NVIDIA
+from tests.hosts.vendors import CADDY_ORIGIN, DCGM, GRAFANA, NVIDIA, caddy_packages
 
 MONGODB = "/srv/mongodb"
 
@@ -36,19 +37,25 @@ def operator(net: Network, repository: Path, tmp_path_factory: pytest.TempPathFa
     for one in (folder.parent, folder, mongodb):
         one.mkdir(exist_ok=True)
         one.chmod(0o755)
-    mongodb_stub.make_repository(mongodb)
+    mongodb_variables = {
+        "mongodb_repository": f"file:{MONGODB}", "mongodb_key": f"file://{MONGODB}/key.pub",
+        "mongodb_key_fingerprint": mongodb_stub.make_repository(mongodb),
+    }  # fmt: skip
     made = workshop(repository, folder / "clone")
     made.release("v1")
     with (
         hosts_on(net) as start,
         stub_repository(folder / "nvidia", net.gateway) as nvidia,
         stub_repository(folder / "grafana", net.gateway) as grafana,
+        stub_repository(folder / "caddy", net.gateway, CADDY_ORIGIN) as proxy,
     ):
         nvidia.build(*NVIDIA, DCGM)
         grafana.build(GRAFANA)
-        librechat = chatting.archive(folder / "librechat.tgz")
-        vendors = Vendors(nvidia, grafana, f"file:{MONGODB}", librechat)
         first = start("gpu1", *binds(), *restoring.binds(), f"--bind-ro={mongodb}:{MONGODB}")
+        proxy.build(*caddy_packages(first, proxy.folder, caddy.version()))
+        librechat = chatting.archive(folder / "librechat.tgz")
+        repositories = {"nvidia": nvidia, "grafana": grafana, "caddy": proxy}
+        vendors = Vendors(repositories, mongodb_variables, librechat)
         yield Operator(net, made, first, lambda name: start(name, *binds()), vendors)
 
 

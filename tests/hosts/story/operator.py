@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +45,13 @@ OTHERS = (
 
 @dataclass
 class Vendors:
-    """Stand-ins of what cannot be had here: repositories, and LibreChat built."""
+    """Stand-ins of what cannot be had here: repositories, by the roles that use them, and LibreChat built.
 
-    nvidia: Repository
-    grafana: Repository
-    mongodb: str
+    ``mongodb`` is what the inventory says of MongoDB's own, which is a folder of the first machine.
+    """
+
+    repositories: Mapping[str, Repository]
+    mongodb: Mapping[str, object]
     librechat: Path
 
 
@@ -90,16 +92,16 @@ class Operator:
 
     def stubs(self) -> dict[str, object]:
         """The stand-ins for what vendors and the world have."""
-        nvidia, grafana = self.vendors.nvidia, self.vendors.grafana
         return {
             "appliance_device": "cpu", "preflight_memory_gib": 4, "preflight_disk_gib": 4,
             "appliance_install_environment": self.environment, "appliance_gateway_processes": 2,
             "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD, "nvidia_headers": ["linux-headers-stub"],
-            "nvidia_repository_url": nvidia.url, "nvidia_key_url": f"{nvidia.url}/key.pub",
-            "nvidia_key_fingerprint": nvidia.fingerprint, "caddy_authority": "internal",
-            "grafana_repository_url": grafana.url, "grafana_key_url": f"{grafana.url}/key.pub",
-            "grafana_key_fingerprint": grafana.fingerprint, "grafana_suite": "./",
-            "mongodb_repository": self.vendors.mongodb, "mongodb_key": "", "postgresql_shared_buffers_mb": 64,
+            "caddy_authority": "internal", "caddy_suite": "./", "grafana_suite": "./",
+            "postgresql_shared_buffers_mb": 64, **self.vendors.mongodb,
+        } | {
+            name: value
+            for role, repository in self.vendors.repositories.items()
+            for name, value in repository.of(role).items()
         }  # fmt: skip
 
     def says(self, **variables: object) -> None:
