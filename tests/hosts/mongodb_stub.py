@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.hosts.restoring import PYTHON
+from tests.hosts.systems import system
 
-SUITE = "bookworm/mongodb-org/8.0"
+COMPONENTS = {"bookworm": "main", "noble": "multiverse"}
+"""As MongoDB names them."""
+
 INTERPRETER = f"#!/usr/bin/env -S {PYTHON}\n"
 
 MONGOD = """
@@ -114,13 +117,15 @@ PACKAGES: Mapping[str, Mapping[str, tuple[str, int]]] = {
 
 def make_repository(folder: Path) -> None:
     """Unsigned: whoever uses it says that it is trusted."""
-    index = folder / "dists" / SUITE / "main/binary-amd64/Packages"
+    suite = f"{system().suite}/mongodb-org/8.0"
+    component = COMPONENTS[system().suite]
+    index = folder / "dists" / suite / component / "binary-amd64/Packages"
     index.parent.mkdir(parents=True)
     index.write_text("\n".join(_package(folder, name) for name in PACKAGES))
-    listed = index.relative_to(folder / "dists" / SUITE)
+    listed = index.relative_to(folder / "dists" / suite)
     digest = hashlib.sha256(index.read_bytes()).hexdigest()
-    (folder / "dists" / SUITE / "Release").write_text(
-        f"Suite: {SUITE}\nComponents: main\nArchitectures: amd64\n"
+    (folder / "dists" / suite / "Release").write_text(
+        f"Suite: {suite}\nComponents: {component}\nArchitectures: amd64\n"
         f"SHA256:\n {digest} {index.stat().st_size} {listed}\n"
     )
 

@@ -28,6 +28,7 @@ from tests.hosts.product import (
     wait_until_ready,
 )
 from tests.hosts.releases import Control, binds, install_environment, workshop
+from tests.hosts.systems import system
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
 
@@ -48,13 +49,15 @@ def on_the_private_network(address: str) -> list[dict[str, Any]]:
             "name": "Listen for the nodes",
             "ansible.builtin.copy": {
                 "content": f"listen_addresses = '{address}'\n", "mode": "0644",
-                "dest": "/etc/postgresql/15/main/conf.d/nodes.conf",
+                "dest": f"/etc/postgresql/{system().postgresql}/main/conf.d/nodes.conf",
             },
             "notify": "Restart PostgreSQL",
         },
         {
             "name": "Let them in",
-            "ansible.builtin.lineinfile": {"path": "/etc/postgresql/15/main/pg_hba.conf", "line": rule},
+            "ansible.builtin.lineinfile": {
+                "path": f"/etc/postgresql/{system().postgresql}/main/pg_hba.conf", "line": rule,
+            },
             "notify": "Restart PostgreSQL",
         },
         {
@@ -75,7 +78,7 @@ def control(new_host: Callable[..., Host], repository: Path, tmp_path_factory: p
     made = workshop(repository, tmp_path_factory.mktemp("workshop") / "clone")
     restart = {
         "name": "Restart PostgreSQL",
-        "ansible.builtin.systemd_service": {"name": "postgresql@15-main", "state": "restarted"},
+        "ansible.builtin.systemd_service": {"name": system().database_unit, "state": "restarted"},
     }
     services = {"become": True, "roles": ["ray", "appliance"]}
     made.playbook("install.yml", [

@@ -23,6 +23,7 @@ from tests.hosts.releases import Workshop, binds, install_environment, workshop
 from tests.hosts.scanning import forget, open_ports, spray, watch, watched
 from tests.hosts.stub_repository import Repository
 from tests.hosts.stub_repository import repository as stub_repository
+from tests.hosts.systems import system
 from tests.hosts.vendors import CARD, DCGM, GRAFANA, NVIDIA
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(2400)]
@@ -34,12 +35,12 @@ READY_SECONDS = 300
 PUBLIC = {"tcp": [22, 80, 443], "udp": [443]}
 SERVICES = (
     "appliance-firewall", "appliance-ray", "appliance-serving", "appliance-gateway@1", "appliance-site",
-    "appliance-worker", "caddy", "postgresql@15-main", "prometheus", "prometheus-alertmanager",
+    "appliance-worker", "caddy", system().database_unit, "prometheus", "prometheus-alertmanager",
     "prometheus-node-exporter", "prometheus-postgres-exporter", "prometheus-blackbox-exporter",
     "appliance-dcgm-exporter", "grafana-server", "nvidia-persistenced",
 )  # fmt: skip
 RESTARTED = (
-    "caddy", "postgresql@15-main", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter",
+    "caddy", system().database_unit, "prometheus", "prometheus-alertmanager", "prometheus-node-exporter",
     "prometheus-postgres-exporter", "prometheus-blackbox-exporter", "appliance-dcgm-exporter",
 )  # fmt: skip
 """What systemd starts again after `kill -9`; test_services.py has the product's own."""
