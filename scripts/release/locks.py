@@ -14,8 +14,8 @@ CHAT = "chat"
 """For a chat that is tried on one machine."""
 ANSIBLE = "ansible"
 """On the machine from which servers are set up."""
-DEVELOPMENT = "dev"
-LOCKS = (*INSTALLED, CHAT, ANSIBLE, DEVELOPMENT)
+DEVELOPMENT = ("dev", "s3")
+LOCKS = (*INSTALLED, CHAT, ANSIBLE, *DEVELOPMENT)
 
 
 @dataclass(frozen=True, order=True)

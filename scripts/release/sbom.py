@@ -72,7 +72,7 @@ def component(package: Locked, licence: str) -> dict[str, Any]:
 
 def scope(package: Locked) -> str:
     """Required on every machine; optional on some, by GPU, platform or chat; excluded if tests alone need it."""
-    if set(package.locks) == {DEVELOPMENT}:
+    if set(package.locks) <= set(DEVELOPMENT):
         return "excluded"
     everywhere = {"cpu", "gpu"} <= set(package.locks) or "uv" in package.locks
     return "required" if everywhere else "optional"
