@@ -25,8 +25,8 @@ test-nodes: install-dev ## lose one of three nodes under load, on this machine (
 test-postgres: install-dev ## the tests of the money on the oldest PostgreSQL that it runs on (apt install postgresql-15; POSTGRES=its programs)
 	@TEST_POSTGRES=$(or $(POSTGRES),/usr/lib/postgresql/15/bin) $(BIN)/python -m pytest tests/billing tests/plans tests/documents tests/payments $(ARGS)
 
-test-hosts: install-dev install-ansible ## Ansible on fresh Debian hosts, as root (apt install debootstrap systemd-container; not part of `make test`)
-	@$(BIN)/python -m tests.hosts $(ARGS)
+test-hosts: install-dev install-ansible ## Ansible on fresh hosts, as root (apt install debootstrap systemd-container; SYSTEM=ubuntu-24.04 for another than Debian 12)
+	@APPLIANCE_TEST_SYSTEM=$(SYSTEM) $(BIN)/python -m tests.hosts $(ARGS)
 
 test-browser: install-dev ## the site in a real Chromium, over the whole system (apt install chromium; not part of `make test`)
 	@$(BIN)/python -m pytest -m browser tests/browser

@@ -19,6 +19,7 @@ compile() {
 compile cpu.txt pyproject.toml requirements/cpu.in --extra cpu --overrides requirements/cpu-overrides.txt "$@"
 compile gpu.txt pyproject.toml --extra gpu "$@"
 compile dev.txt --group dev --constraints requirements/cpu.txt "$@"
+compile s3.txt requirements/s3.in "$@"
 compile uv.txt requirements/uv.in "$@"
 compile ansible.txt requirements/ansible.in "$@"
 compile chat.txt requirements/chat.in "$@"

@@ -8,6 +8,7 @@ import typer
 
 from appliance.backup.judging import Noted, advice, judge
 from appliance.backup.made import Kind, list_backups
+from appliance.backup.place import Key, dangers, send
 from appliance.backup.telling import as_lines, write_metrics
 from appliance.commands.account import AsJson
 from appliance.commands.session import as_document, print_json
@@ -31,6 +32,10 @@ def check(
     keep_days: Annotated[int, typer.Option(help="The most days that a backup may be kept.", min=1)] = 14,
     state: Annotated[Path, typer.Option(help="Where the units note what they did.")] = STATE,
     textfile: Annotated[Path | None, typer.Option(help="Also write metrics for the node exporter here.")] = None,
+    repository: Annotated[str, typer.Option(envvar="RESTIC_REPOSITORY", hidden=True)] = "",
+    key: Annotated[str, typer.Option(envvar="AWS_ACCESS_KEY_ID", hidden=True)] = "",
+    secret: Annotated[str, typer.Option(envvar="AWS_SECRET_ACCESS_KEY", hidden=True)] = "",
+    region: Annotated[str, typer.Option(envvar="AWS_DEFAULT_REGION", hidden=True)] = "",
     as_json: AsJson = False,
 ) -> None:
     """Ask pgBackRest and restic for the backups, and say what is wrong. Exit status 0 only if nothing is.
@@ -45,7 +50,8 @@ def check(
     if as_json:
         print_json([as_document(one) for one in judged])
     else:
-        for line in (*as_lines(judged, now), *advice(noted, now)):
+        endangered = dangers(repository, Key(key, secret, region), now, send)
+        for line in (*as_lines(judged, now), *advice(noted, now), *endangered):
             typer.echo(line)
     if not all(one.is_fine for one in judged):
         raise typer.Exit(1)

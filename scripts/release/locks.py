@@ -14,7 +14,7 @@ CHAT = "chat"
 """For a chat that is tried on one machine."""
 ANSIBLE = "ansible"
 """On the machine from which servers are set up."""
-DEVELOPMENT = frozenset({"dev", "caddy"})
+DEVELOPMENT = frozenset({"dev", "caddy", "s3"})
 """What tests alone need."""
 LOCKS = (*INSTALLED, CHAT, ANSIBLE, *sorted(DEVELOPMENT))
 

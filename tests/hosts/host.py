@@ -1,4 +1,4 @@
-"""A host: Debian with systemd as process 1, on its own disk (an overlay over the image) and its own network."""
+"""A host: a system with systemd as process 1, on its own disk (an overlay over the image) and its own network."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.hosts.systems import system
+
 PROGRAMS = {
     "debootstrap": "debootstrap",
     "systemd-nspawn": "systemd-container",
@@ -17,6 +19,7 @@ PROGRAMS = {
     "setpriv": "util-linux",
     "nsenter": "util-linux",
     "curl": "curl",
+    "openssl": "openssl",
 }
 """Each with its Debian package."""
 
@@ -37,6 +40,10 @@ def lacks() -> str:
     """Why there can be no hosts here, in one sentence, or ''."""
     if os.geteuid() != 0:
         return "test hosts need root, for namespaces and mounts: run this as root"
+    try:
+        system()
+    except ValueError as error:
+        return str(error)
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if missing:
         return f"test hosts need programs that are not here: apt install {' '.join(missing)}"

@@ -13,8 +13,11 @@ from pathlib import Path
 
 from tests.hosts.restoring import PYTHON
 from tests.hosts.stub_repository import forget_agent, gpg, make_key, now
+from tests.hosts.systems import system
 
-SUITE = "bookworm/mongodb-org/8.0"
+COMPONENTS = {"bookworm": "main", "noble": "multiverse"}
+"""As MongoDB names them."""
+
 INTERPRETER = f"#!/usr/bin/env -S {PYTHON}\n"
 
 MONGOD = """
@@ -115,13 +118,14 @@ PACKAGES: Mapping[str, Mapping[str, tuple[str, int]]] = {
 
 def make_repository(folder: Path) -> str:
     """The fingerprint of the key that signs it, which lies there as ``key.pub``."""
-    suite = folder / "dists" / SUITE
-    index = suite / "main/binary-amd64/Packages"
+    name, component = f"{system().suite}/mongodb-org/8.0", COMPONENTS[system().suite]
+    suite = folder / "dists" / name
+    index = suite / component / "binary-amd64/Packages"
     index.parent.mkdir(parents=True)
-    index.write_text("\n".join(_package(folder, name) for name in PACKAGES))
+    index.write_text("\n".join(_package(folder, one) for one in PACKAGES))
     digest = hashlib.sha256(index.read_bytes()).hexdigest()
     (suite / "Release").write_text(
-        f"Suite: {SUITE}\nComponents: main\nArchitectures: amd64\nDate: {now()}\n"
+        f"Suite: {name}\nComponents: {component}\nArchitectures: amd64\nDate: {now()}\n"
         f"SHA256:\n {digest} {index.stat().st_size} {index.relative_to(suite)}\n"
     )
     fingerprint = make_key(folder)

@@ -93,6 +93,9 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next_and_nothing_of_one_that
 
 def test_a_machine_that_cannot_have_hosts_says_why_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.lacks() == ""
+    monkeypatch.setenv("APPLIANCE_TEST_SYSTEM", "plan9")
+    assert machine.lacks() == "APPLIANCE_TEST_SYSTEM is plan9; it has to be one of debian-12, ubuntu-24.04"
+    monkeypatch.setenv("APPLIANCE_TEST_SYSTEM", "")
     monkeypatch.setattr(machine, "PROGRAMS", {"no-such-program": "no-such-package"})
     assert machine.lacks() == "test hosts need programs that are not here: apt install no-such-package"
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

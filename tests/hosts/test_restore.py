@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,26 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from appliance import secrets
 from tests.conftest import Figure
 from tests.hosts.host import Host
 from tests.hosts.mongodb_stub import make_repository
 from tests.hosts.network import Network
 from tests.hosts.playbook import Played
-from tests.hosts.restoring import PROGRAM, PYTHON, Site, binds, psql, role
+from tests.hosts.restoring import (
+    PYTHON,
+    Site,
+    appliance,
+    binds,
+    books,
+    now,
+    person,
+    psql,
+    put_program,
+    put_state,
+    role,
+)
+from tests.hosts.systems import system
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
-COMMAND = """#!/bin/sh
-# As the role appliance installs it.
-export APPLIANCE_HOME=/var/lib/appliance DATABASE_URL='postgresql://appliance@/appliance?host=/run/postgresql'
-export APPLIANCE_CONFIG=/etc/appliance/appliance.yaml
-export MONGO_URI=$(sed 's/^uri: "//; s/"$//' /etc/appliance/backup/mongodump.yaml)
-exec setpriv --reuid=appliance --regid=appliance --clear-groups /opt/appliance/current/.venv/bin/appliance "$@"
-"""
-SETTINGS = """site: {name: Tried, contact: ops@llm.example.com, address: 'https://llm.example.com'}
-chat: {address: 'https://chat.llm.example.com', uploads: /var/lib/librechat/uploads}
-"""
 CHAT = """
 import sys
 from bson import ObjectId
@@ -60,15 +61,6 @@ class Story:
     drill: Host
     fresh: Callable[[str], Host]
 
-    def appliance(self, *arguments: str) -> str:
-        return self.front.run("/usr/local/sbin/appliance", *arguments)
-
-    def books(self, until: str) -> dict[str, object]:
-        found: dict[str, object] = json.loads(
-            self.appliance("ledger", "verify", "--seal", f"--until={until}", "--json")
-        )["books"]
-        return found
-
     def chat(self, *arguments: str) -> str:
         uri = self.front.run("sed", 's/^uri: "//; s/"$//', "/etc/appliance/backup/mongodump.yaml").strip()
         self.front.put("/root/chat.py", CHAT)
@@ -76,16 +68,6 @@ class Story:
 
     def converge(self, *arguments: str) -> Played:
         return self.site.converge([role(name) for name in ROLES], *arguments)
-
-    def person(self, email: str) -> str:
-        """An account with credit and a person. Returns what the chat knows the person by."""
-        self.appliance("account", "create", email)
-        self.appliance("credit", "grant", email, "5.25")
-        insert = (
-            "INSERT INTO person (account_id, email, email_key, name, language, created_at)"
-            f" SELECT id, name, name, name, 'en', now() FROM account WHERE name = '{email}' RETURNING subject"
-        )
-        return psql(self.front, insert)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +81,7 @@ def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.
 
     def fresh(name: str) -> Host:
         host = new_host(name, *binds(), f"--bind={place}:/srv/backups", f"--bind-ro={stubs}:/srv/mongodb")
-        host.put("/opt/appliance/current/.venv/bin/appliance", PROGRAM, mode=0o755)
-        host.put("/usr/local/sbin/appliance", COMMAND, mode=0o755)
+        put_program(host)
         return host
 
     variables = {
@@ -111,12 +92,7 @@ def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.
         "backup_passphrase": "only the vault knows $this \\ \"word\"", "backup_drill_settled_seconds": 0,
     }  # fmt: skip
     front, drill = fresh("old"), fresh("spare")
-    front.run("useradd", "--system", "appliance")
-    front.put("/etc/appliance/appliance.yaml", SETTINGS)
-    secrets.create(folder / "secrets")
-    for file in (folder / "secrets").iterdir():
-        front.put(f"/var/lib/appliance/secrets/{file.name}", file, mode=0o600)
-    front.run("chown", "-R", "appliance:appliance", "/var/lib/appliance")
+    put_state(front, folder)
     front.run("useradd", "--system", "librechat")
     shared(front, "/var/lib/librechat/uploads")
     groups = {"first": [front], "nodes": [front], "drill": [drill]}
@@ -131,8 +107,8 @@ def shared(host: Host, folder: str) -> None:
 def test_a_first_node_is_backed_up_without_a_word(story: Story) -> None:
     story.site.converge([role("postgresql")])
     story.front.put("/etc/appliance/backup/mongodump.yaml", 'uri: ""\n')
-    story.appliance("migrate")
-    story.person("ada@example.com")
+    appliance(story.front, "migrate")
+    person(story.front, "ada@example.com")
     in_the_way = ("flock", "/run/lock/appliance-restic", "sleep", "infinity")
     story.front.run("systemd-run", "--uid=nobody", *in_the_way)
     story.converge()
@@ -175,13 +151,14 @@ def test_a_drill_has_the_same_books_and_leaves_no_copy(story: Story, figure: Fig
     figure("a drill with an empty machine, s", time.monotonic() - began)
     assert "the same books as production" in said
     assert psql(story.front, "SELECT failed_count FROM pg_stat_archiver") == "0"
-    assert story.drill.run("sh", "-c", "ls /var/lib/postgresql/15 /etc/appliance/backup 2>/dev/null || true") == ""
+    left = f"ls /var/lib/postgresql/{system().postgresql} /etc/appliance/backup 2>/dev/null || true"
+    assert story.drill.run("sh", "-c", left) == ""
     assert story.front.run("stat", "-c", "%U", "/var/lib/appliance-backup/drill") == "root\n"
 
 
 def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figure) -> None:
     ada = psql(story.front, "SELECT subject FROM person WHERE email = 'ada@example.com'")
-    ben = story.person("ben@example.com")
+    ben = person(story.front, "ben@example.com")
     story.chat("say", ada, "ada's")
     user = story.chat("say", ben, "ben's")
     shared(story.front, f"/var/lib/librechat/uploads/{user}")
@@ -191,9 +168,9 @@ def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figu
         story.front.run("systemctl", "start", f"appliance-backup-{unit}.service", seconds=120)
     # After the last backup: one leaves, another comes.
     psql(story.front, "DELETE FROM person WHERE email = 'ben@example.com'")
-    story.person("cleo@example.com")
-    until = psql(story.front, "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-    before = story.books(until)
+    person(story.front, "cleo@example.com")
+    until = now(story.front)
+    before = books(story.front, until)
     story.front.run("systemctl", "start", "appliance-backup-archive.service")
     story.front.kill()
 
@@ -206,11 +183,12 @@ def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figu
     ):
         story.site.converge("restore.yml")
     assert "Bring back the newest backup, and have all later changes follow from the archive" in str(broken.value)
-    there = story.front.run("ls", "/var/lib/postgresql/15/main/base", "/var/lib/postgresql/15/main/global")
+    cluster = f"/var/lib/postgresql/{system().postgresql}/main"
+    there = story.front.run("ls", f"{cluster}/base", f"{cluster}/global")
     assert "pg_control" not in there, "what is there cannot be started"
     story.site.converge("restore.yml")
     figure("a lost machine is back from its backups at the second attempt, s", time.monotonic() - began)
-    assert story.books(until) == before
+    assert books(story.front, until) == before
     assert psql(story.front, "SELECT count(*) FROM person WHERE email = 'cleo@example.com'") == "1"
     secret = story.front.run("stat", "-c", "%U %a", "/var/lib/appliance/secrets/key_pepper")
     assert secret == "appliance 600\n"
@@ -245,7 +223,7 @@ def unreadable(backups: Path) -> Iterator[None]:
 
 def test_it_is_backed_up_again_and_a_second_restoration_is_refused(story: Story) -> None:
     story.converge()
-    story.appliance("credit", "grant", "ada@example.com", "1")
+    appliance(story.front, "credit", "grant", "ada@example.com", "1")
     story.front.run("systemctl", "start", "appliance-backup-archive.service")
     story.front.run("systemctl", "start", "appliance-backup-postgresql@incr.service", seconds=120)
     story.front.run("rm", "/var/lib/appliance-backup/restored")

@@ -18,6 +18,7 @@ from tests.hosts.network import OUTSIDE, Network
 from tests.hosts.playbook import converge, inventory, play
 from tests.hosts.scanning import forget, open_ports, scan, spray, watch, watched
 from tests.hosts.stub_repository import Package, Repository, repository
+from tests.hosts.systems import system
 from tests.hosts.vendors import CADDY_ORIGIN, CARD, NVIDIA, caddy_packages
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
@@ -212,7 +213,7 @@ def test_no_memory_is_written_to_disk_and_updates_come_for_security_and_caddy_al
     assert host.run("systemctl", "show", "--property=DefaultLimitCORE", "--value").strip() == "0"
     assert "kernel.core_pattern = |/bin/false" in host.run("cat", "/etc/sysctl.d/80-appliance.conf")
     security, proxy = origins(host)
-    assert security.endswith("label=Debian-Security")
+    assert security.endswith(system().updates_from)
     assert proxy == f"origin={CADDY_ORIGIN}"
     assert len(origins(pair.second)) == 1
     assert host.run("systemctl", "is-active", "apt-daily-upgrade.timer").strip() == "active"

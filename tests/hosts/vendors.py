@@ -38,6 +38,7 @@ NVIDIA = (
         postinst=f"#!/bin/sh\ntouch {RESTART}\n",
     ),
     Package("nvidia-kernel-open-dkms"),
+    Package("nvidia-open", depends="nvidia-driver-cuda, nvidia-kernel-open-dkms"),
     Package("linux-headers-stub"),
 )
 DCGM_EXPORTER = SERVE.format(

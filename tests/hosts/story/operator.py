@@ -19,6 +19,7 @@ from tests.hosts.playbook import Played, play, program, succeeded, write_invento
 from tests.hosts.product import Load, asking, is_right, load, models
 from tests.hosts.releases import Workshop, install_environment
 from tests.hosts.stub_repository import Repository
+from tests.hosts.systems import system
 from tests.hosts.vendors import CARD
 
 DOMAIN = "llm.test"
@@ -37,7 +38,7 @@ SERVICES = (
 """The product's own on the first node."""
 
 OTHERS = (
-    "caddy", "postgresql@15-main", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter",
+    "caddy", system().database_unit, "prometheus", "prometheus-alertmanager", "prometheus-node-exporter",
     "prometheus-postgres-exporter", "prometheus-blackbox-exporter", "appliance-dcgm-exporter",
 )  # fmt: skip
 """Everybody else's, which it sets up."""
