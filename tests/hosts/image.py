@@ -12,6 +12,8 @@ from tests.hosts.machine import command
 from tests.hosts.systems import BARE, Keys, System, system
 
 SECONDS = 900
+HASTE = "force-unsafe-io\n"
+"""To dpkg: a host of a test has no need that its packages survive a power cut while they are unpacked."""
 
 
 def cache() -> Path:
@@ -20,7 +22,7 @@ def cache() -> Path:
 
 
 def fingerprint(of: System) -> str:
-    words = (of.suite, of.mirror, of.security, *BARE, *of.packages)
+    words = (of.suite, of.mirror, of.security, HASTE, *BARE, *of.packages)
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
 
 
@@ -55,6 +57,7 @@ def make(wanted: System, root: Path) -> None:
         command(*apt, "install", "--yes", "--no-install-recommends", *wanted.packages, seconds=SECONDS)
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()  # each host makes its own
+    (root / "etc/dpkg/dpkg.cfg.d/test-hosts").write_text(HASTE)
     (root / "etc/machine-id").write_text("")
     (root / "etc/resolv.conf").unlink(missing_ok=True)  # of systemd-resolved it is a link
     (root / "etc/resolv.conf").write_text("")
