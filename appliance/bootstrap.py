@@ -1,4 +1,4 @@
-"""The first start: rates, plans, an operator account, and a demo account with credit and a key."""
+"""The first start: rates, plans, an operator account, and a demo account with a key where one is wanted."""
 
 import uuid
 from collections.abc import Sequence
@@ -42,7 +42,6 @@ def declared_prices(models: Sequence[Model]) -> dict[str, Prices]:
 
 async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
     """Does what is not done yet; the key is on disk before it counts, and the demo's credit is given once."""
-    pepper = secrets.read(settings.secrets).key_pepper
     database = Database(settings.sqlalchemy_url)
     try:
         async with database.begin() as connection:
@@ -50,20 +49,28 @@ async def bootstrap(settings: Settings, clock: Clock) -> Bootstrapped:
             await publish(connection, settings.plans, clock)
             if await accounts.find_account(connection, OPERATOR) is None:
                 await accounts.create_account(connection, OPERATOR, "operator", clock)
-            demo_key = None
-            if await accounts.find_account(connection, DEMO) is None:
-                demo = await accounts.create_account(connection, DEMO, "customer", clock)
-                _, demo_key = await keys.create_key(connection, demo.id, "demo.env", pepper, clock)
-            if key := demo_key or read_demo_key(settings):
-                _write_demo(settings, key)
-            demo_account = await accounts.find_account(connection, DEMO)
-        if demo_account is not None and demo_account.status == "active":
-            await Credit(PostgresStore(database), clock).grant(
-                demo_account.id, DEMO_CREDIT_NANODOLLARS, "demonstration", DEMO_GRANT, OPERATOR
-            )
+        demo_key = await _demo(settings, database, clock) if settings.billing.demo_account else None
     finally:
         await database.close()
     return Bootstrapped(demo_key, different)
+
+
+async def _demo(settings: Settings, database: Database, clock: Clock) -> str | None:
+    """Its key, where this call made it."""
+    pepper = secrets.read(settings.secrets).key_pepper
+    made = None
+    async with database.begin() as connection:
+        if await accounts.find_account(connection, DEMO) is None:
+            demo = await accounts.create_account(connection, DEMO, "customer", clock)
+            _, made = await keys.create_key(connection, demo.id, "demo.env", pepper, clock)
+        if key := made or read_demo_key(settings):
+            _write_demo(settings, key)
+        account = await accounts.find_account(connection, DEMO)
+    if account is not None and account.status == "active":
+        await Credit(PostgresStore(database), clock).grant(
+            account.id, DEMO_CREDIT_NANODOLLARS, "demonstration", DEMO_GRANT, OPERATOR
+        )
+    return made
 
 
 def read_demo_key(settings: Settings) -> str | None:

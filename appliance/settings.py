@@ -73,6 +73,8 @@ class BillingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     refund_days: Annotated[int, msgspec.Meta(ge=0, le=366)] = 30
     rate_notice_days: Annotated[int, msgspec.Meta(ge=0, le=366)] = 14
+    demo_account: bool = True
+    """Whether the first start makes one, with credit and a key."""
 
 
 class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

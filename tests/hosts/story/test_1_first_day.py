@@ -21,6 +21,7 @@ def test_a_stranger_has_a_paid_answer_by_the_page(operator: Operator, key: str) 
         assert host.runs(service), service
     assert host.run("systemctl", "list-units", "--failed", "--no-legend", "--plain") == ""
     found = json.loads(operator.ask(key))
+    assert {one["name"] for one in asked(host, "account", "list")} == {"operator", "me"}, "nothing to try it with"
     (row, *_) = asked(host, "usage", "list", "--account", "me")
     tokens = (found["usage"]["prompt_tokens"], found["usage"]["completion_tokens"])
     assert (row["prompt_tokens"], row["completion_tokens"]) == tokens
