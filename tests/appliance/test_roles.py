@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment
 
 ANSIBLE = Path(__file__).parent.parent.parent / "ansible"
+OF_SETS = re.compile(r"\b(difference|union|intersect|symmetric_difference)\(")
 SECRET = re.compile(r"secret|password|passphrase|database_url|mongo_uri|_key\b", re.IGNORECASE)
 
 
@@ -84,3 +85,15 @@ def test_a_node_has_a_private_address(address: str, private: bool) -> None:
     network = ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "::1")
     it = ipaddress.ip_address(address)
     assert any(it in ipaddress.ip_network(one) for one in network) == private
+
+
+def test_what_is_written_is_in_the_same_order_with_each_run() -> None:
+    """Filters of sets give another order each time: a second run would change what is there."""
+    files = [
+        file
+        for part in ("defaults", "vars", "handlers", "templates")
+        for file in ANSIBLE.glob(f"roles/*/{part}/*")
+    ]
+    lines = [line for file in files for line in file.read_text().splitlines() if OF_SETS.search(line)]
+    assert lines
+    assert [line for line in lines if "| sort" not in line] == []

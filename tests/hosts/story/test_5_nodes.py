@@ -43,18 +43,18 @@ RAY = "/opt/appliance/current/.venv/bin/python /opt/appliance/current/.venv/bin/
 
 @pytest.fixture(scope="module")
 def nodes(operator: Operator, key: str, figure: Figure) -> list[Host]:
-    """The first one, then the others, with two replicas on two of them."""
+    """The first one, then the others."""
     workers = [operator.buy("gpu2"), operator.buy("gpu3")]
     operator.nodes(operator.first, *workers)
     began = time.monotonic()
     operator.converge("site.yml")
     figure("Ansible's run by which two nodes join, seconds", round(time.monotonic() - began))
     wait(operator.first, "answers come again", lambda: operator.answers(key), READY_SECONDS)
-    spread(operator)
     return [operator.first, *workers]
 
 
-def spread(operator: Operator) -> None:
+@pytest.fixture(scope="module")
+def spread(operator: Operator, nodes: list[Host]) -> None:
     """Two replicas on two nodes. Ray places them as it likes: until it does, they are made anew."""
     for seats in SEATS:
         earlier = {one["id"] for one in replicas(operator.first)}
@@ -94,7 +94,6 @@ def test_nodes_join_by_the_inventory_alone(operator: Operator, key: str, nodes: 
     for node in others:
         assert status(first, f"http://{node.address}:8000/livez") == 200, "Caddy reaches each gateway"
         assert not node.runs("appliance-site.service")
-        assert len(replicas(node)) == REPLICAS
         assert node.run("ls", "/etc/appliance/environment", "/var/lib/appliance/secrets").split() == [
             "/etc/appliance/environment:", "common", "database",
             "/var/lib/appliance/secrets:", "cache_salt", "cluster_secret", "key_pepper", "ray_token",
@@ -119,6 +118,7 @@ def connects(host: Host, address: str, port: int) -> bool:
     return host.ssh(f'python3 -c "{code}"').returncode == 0
 
 
+@pytest.mark.usefixtures("spread")
 def test_who_has_not_the_clusters_secrets_gets_nowhere(nodes: list[Host]) -> None:
     first, _, stranger = nodes
     gcs = f"{first.address}:6379"
@@ -137,6 +137,7 @@ def test_who_has_not_the_clusters_secrets_gets_nowhere(nodes: list[Host]) -> Non
             assert status(stranger, f"{replica['endpoint']}{path}") in (401, 403, 404), path
 
 
+@pytest.mark.usefixtures("spread")
 def test_a_node_that_is_cut_off_under_load_is_no_end_of_the_service(nodes: list[Host], figure: Figure) -> None:
     first, *others = nodes
     where = {address_of(one) for one in replicas(first)}
@@ -161,9 +162,11 @@ def test_a_node_that_is_cut_off_under_load_is_no_end_of_the_service(nodes: list[
     books_agree(first, "steady", report["usage"], broken_off=len(begun))
 
 
+@pytest.mark.usefixtures("spread")
 def test_the_node_that_was_away_answers_again(nodes: list[Host]) -> None:
     first, *others = nodes
     own = str(asked(first, "key", "create", "steady")["key"])
     for node in others:
         wait(node, "its gateway answers", partial(answers, node, own))
+        assert len(replicas(node)) == REPLICAS
     assert status(first, f"{API}/readyz") == 200
