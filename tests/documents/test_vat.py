@@ -44,9 +44,8 @@ def test_net_and_tax_are_the_gross_and_the_tax_is_right_to_half_a_cent(
 @given(st.integers(min_value=1, max_value=10_000_000), st.integers(min_value=0, max_value=50), st.data())
 def test_what_goes_back_in_pieces_is_the_sale_to_the_cent(price: int, percent: int, data: st.DataObject) -> None:
     """Whoever reckoned the tax: it is within a few cents of the rate, or exactly at it."""
-    vat = max(0, price * percent // 100 + data.draw(st.integers(min_value=-2, max_value=2)))
-    for gross in (price, price + vat):
-        vat = min(vat, gross)
+    drawn = max(0, price * percent // 100 + data.draw(st.integers(min_value=-2, max_value=2)))
+    for gross, vat in ((price, min(drawn, price)), (price + drawn, drawn)):
         ends = sorted(data.draw(st.lists(st.integers(min_value=0, max_value=price), max_size=4)))
         pairs = list(pairwise(parts(end, price, gross, vat) for end in (0, *ends, price)))
         pieces = [(until[0] - before[0], until[1] - before[1]) for before, until in pairs]

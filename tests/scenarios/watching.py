@@ -26,6 +26,9 @@ from tests.ports import free_port
 from tests.programs import program
 from tests.scenarios.system import System
 
+QUERIES = ROOT / "ansible/roles/exporters/templates/postgres-queries.yaml.j2"
+"""The template has nothing to fill in but a comment."""
+
 SECONDS = 3
 """Between two looks. Rates want two of them within five minutes."""
 
@@ -169,7 +172,7 @@ def exporters(stack: ExitStack, folder: Path, ports: dict[str, int], system: Sys
     textfiles.mkdir()
     start("node", f"--collector.textfile.directory={textfiles}")
     source = f"host={system.home}/run/postgres user=appliance dbname=appliance sslmode=disable"
-    start("postgres", env={"DATA_SOURCE_NAME": source})
+    start("postgres", env={"DATA_SOURCE_NAME": source, "PG_EXPORTER_EXTEND_QUERY_PATH": str(QUERIES)})
     blackbox = folder / "blackbox.yml"
     tls = {"tls_config": {"ca_file": str(folder / "tls/localhost.pem")}, "fail_if_not_ssl": True}
     modules = {"https": {"prober": "http", "http": tls}, "tcp": {"prober": "tcp"}}
