@@ -124,10 +124,11 @@ def run_part(part: Annotated[Service, typer.Argument(help="What `up` calls it.")
     """Run one part as a service of systemd, which keeps it running. `appliance prepare` comes first."""
     from appliance.supervisor.service import run
     from appliance.supervisor.system import NotOursError
+    from billing.errors import Conflict
 
     try:
         run(part, settings(), os.environ)
-    except (SettingsError, NotOursError) as error:
+    except (Conflict, SettingsError, NotOursError) as error:
         raise fail(str(error)) from None
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -22,6 +23,9 @@ from tests.appliance.postgres_server import IN_HASTE, running_cluster
 
 Figure = Callable[[str, object], None]
 FIGURES = pytest.StashKey[list[str]]()
+
+settings.register_profile("by what is true, not by how long it takes", deadline=None)
+settings.load_profile("by what is true, not by how long it takes")
 
 
 @pytest.fixture(scope="session")

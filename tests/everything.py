@@ -1,5 +1,8 @@
-"""``make everything``: each command that checks something, one after the other; ``ARGS='clients test-nodes'`` for
-some. ``docs/quality.md`` then says how each went when it last ran, on which commit, and what it went through.
+"""``make everything``: each command that checks something, one after the other.
+
+``ARGS='clients test-hosts'`` for some, ``ARGS=tests/hosts/story`` for one part, ``ARGS=SYSTEM=ubuntu-24.04`` for
+one system. ``docs/quality.md`` then says how each went when it last ran, on which commit, and what it went
+through.
 """
 
 from __future__ import annotations
@@ -17,12 +20,27 @@ from pathlib import Path
 from tests.record import VARIABLE, Ordeal, recorded
 
 PAGE = Path("docs/quality.md")
+PART = "ARGS="
+SYSTEM = "SYSTEM="
+UBUNTU = f"{SYSTEM}ubuntu-24.04"
+ON_BOTH: Mapping[str, str] = {
+    "test_restore": "a lost machine comes back from its backups, and a drill",
+    "test_site": "the roles one after the other, the walls, certificates",
+    "test_places": "backups at an object store, also after a break-in, and by SFTP",
+    "test_postgresql": "PostgreSQL's role, beside another's data",
+    "test_monitoring": "Prometheus, the exporters and Alertmanager on a host",
+    "test_hosts": "the hosts that tests start, themselves",
+}
+"""Modules of ``tests/hosts``. Not the story, whose hosts install the engine: where these tests run, its build for
+processors is to be had for the Python of Debian 12 alone."""
 STEPS: Mapping[str, str] = {
     "lint": "style, types, and the arrows between packages and rooms",
     "test": "all tests, a real engine, PostgreSQL and killed processes among them",
     "test-nodes": "one of three nodes is lost under load",
     "test-postgres": "the tests of the money on PostgreSQL 15, the oldest that it runs on",
-    "test-hosts": "Ansible on fresh hosts with systemd",
+    "test-hosts ARGS=tests/hosts/story": "an operator's life: installing, accidents, releases, chat, loss, nodes",
+    **{f"test-hosts {PART}tests/hosts/{name}.py": what for name, what in ON_BOTH.items()},
+    **{f"test-hosts {UBUNTU} {PART}tests/hosts/{name}.py": what for name, what in ON_BOTH.items()},
     "test-browser": "the site in a real Chromium, over the whole system",
     "fresh": "a fresh clone, `make up`, the README's example: by instruction sets, as a user, on a bare Debian",
     "clients": "other people's clients and suites",
@@ -78,13 +96,12 @@ class Row:
 
 
 def main(wanted: Sequence[str]) -> int:
-    if unknown := set(wanted) - STEPS.keys():
-        raise SystemExit(f"there is no step {', '.join(sorted(unknown))}: {', '.join(STEPS)}")
+    steps = chosen(wanted)
     commit = _commit()
     text = PAGE.read_text() if PAGE.exists() else ""
     rows, record = {row.step: row for row in known(text)}, list(known_record(text))
     failed = False
-    for step in wanted or STEPS:
+    for step in steps:
         with tempfile.TemporaryDirectory(prefix="appliance-record-") as folder:
             file = Path(folder, "record")
             rows[step] = run(step, commit, file)
@@ -98,6 +115,14 @@ def main(wanted: Sequence[str]) -> int:
             failed = True
         PAGE.write_text(page(rows, record))
     return int(failed)
+
+
+def chosen(wanted: Sequence[str]) -> Sequence[str]:
+    """The steps of these commands or parts, in the order of STEPS; all for none. SystemExit for an unknown one."""
+    names = {step: {step, *step.replace(PART, "").split()} for step in STEPS}
+    if unknown := set(wanted).difference(*names.values()):
+        raise SystemExit(f"there is no step {', '.join(sorted(unknown))}: {', '.join(STEPS)}")
+    return [step for step in STEPS if not wanted or names[step].intersection(wanted)]
 
 
 def page(rows: Mapping[str, Row], record: Sequence[Endured]) -> str:
@@ -129,11 +154,11 @@ def _cells(line: str) -> list[str]:
 
 
 def run(step: str, commit: str, record: Path) -> Row:
-    """Its lines are printed as they come. make hands its own ARGS on unless they are given anew.
+    """Its lines are printed as they come, and what it goes through is counted in the file ``record``.
 
-    What the step goes through is counted in the file ``record``."""
+    make hands its own ARGS and SYSTEM on unless they are given anew; of two the last counts."""
     began, last = time.monotonic(), ""
-    command = ["make", "--no-print-directory", step, "ARGS="]
+    command = ["make", "--no-print-directory", PART, SYSTEM, *step.split()]
     env = {**os.environ, VARIABLE: str(record)}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -27,6 +27,9 @@ One that is closed with unread bytes is reset, and the answer with it.
 MOST_LINGERING = 256
 LINGER_BYTES = 1 << 20
 """How much of what comes then is thrown away before it is reset all the same."""
+PROXYS_LINGER_BYTES = 64 << 20
+"""The same of a trusted proxy, which lets no body through that is larger. It takes a reset for a failure, and its
+client tries again."""
 MOST_PIPELINED = 16
 CHUNK_FRAME_BYTES = 16
 """What a chunk's size, its line ends and a reasonable extension take."""
@@ -352,7 +355,7 @@ class Guarded(HttpToolsProtocol):
 
     def _throw_away(self, count: int) -> None:
         self._thrown_bytes += count
-        if self._thrown_bytes > LINGER_BYTES:
+        if self._thrown_bytes > (PROXYS_LINGER_BYTES if self._trusts_peer else LINGER_BYTES):
             self.transport.abort()
 
     def _leave(self) -> None:

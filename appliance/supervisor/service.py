@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from appliance import systemd
@@ -28,10 +29,13 @@ from appliance.supervisor.system import (
     site_part,
     worker_part,
 )
+from appliance.till import require_right_start
+from billing.errors import DatabaseUnavailable
 from serving.catalog.release import note_python
 
 LISTENING = (Service.GATEWAY, Service.SITE)
 WITH_DATABASE = (Service.GATEWAY, Service.SITE, Service.WORKER)
+SELLING = (Service.SITE, Service.WORKER)
 TOLD_BY_THE_PART = (systemd.NOTIFY_SOCKET, *systemd.WATCHDOG_VARIABLES)
 READY_POLL_SECONDS = 0.2
 
@@ -41,11 +45,16 @@ def run(service: Service, settings: Settings, inherited: Mapping[str, str]) -> N
 
     Raises:
         SettingsError: this node has no such part, or a setting does not go with services.
+        Conflict: it would sell with a key that does not go with what the database has. A database that is away is
+            asked at the next start.
         NotOursError: Ray's folder is another user's.
     """
     if service in WITH_DATABASE and settings.database_url is None:
         raise SettingsError("DATABASE_URL: services need a PostgreSQL of yours: the embedded one is `up`'s")
     settings, ray = _node_of(settings)
+    if service in SELLING:
+        with suppress(DatabaseUnavailable):
+            asyncio.run(require_right_start(settings))
     listeners = _listeners(service, inherited)
     part = part_of(service, settings, inherited, ray, listeners)
     told = {name: inherited[name] for name in TOLD_BY_THE_PART if name in inherited}

@@ -4,10 +4,12 @@ What Stripe says is fetched before the transaction that writes it; ``subscriptio
 older is written over it.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, select, update
@@ -50,8 +52,8 @@ from billing.payments.subscribed import RUNNING, Subscription, running_of, strip
 from billing.store.port import Store
 
 RENEWAL = "subscription_cycle"
-TRIES = 5
-"""As often as somebody else may write the same row meanwhile."""
+TRIES = 20
+"""A payment has some ten events, and another process writes the row once or twice for each of them."""
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Following:
         self._grace = grace
         self._clock = clock
         self._customers = Customers(database, provider, taxing)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def on_subscription(self, event: EventSeen) -> None:
         """For ``customer.subscription.``"""
@@ -133,13 +136,16 @@ class Following:
     async def follow(self, stripe_id: str, invoice: InvoiceSeen | None = None) -> Subscription | None:
         """Brings our row to what Stripe says now; None if the subscription is not ours.
 
+        A payment is told of by many events at once, so those of one subscription take turns.
+
         ``invoice``: one that may not be its newest. Raises Conflict if money came for a price that is not ours, or
         it is not the one that was ordered.
         """
-        for _ in range(TRIES):
-            found, done = await self._follow_once(stripe_id, invoice)
-            if done:
-                return found
+        async with self._turns.setdefault(stripe_id, asyncio.Lock()):
+            for _ in range(TRIES):
+                found, done = await self._follow_once(stripe_id, invoice)
+                if done:
+                    return found
         raise Conflict(f"subscription {stripe_id} is written by others all the time; it is tried again")
 
     async def end(self, row: Subscription, reason: str) -> Subscription:

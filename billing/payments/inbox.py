@@ -92,6 +92,7 @@ class Inbox:
         self._handlers = sorted(handlers.items(), key=lambda item: len(item[0]), reverse=True)
         self._clock = clock
         self._refused_at: datetime | None = None
+        self._cut_off: list[tuple[Sequence[EventSeen], int]] = []
 
     async def receive(self, body: bytes, signature: str) -> bool:
         """Stores what a webhook brings; whether it was new. Raises BadSignature, DatabaseUnavailable."""
@@ -109,8 +110,14 @@ class Inbox:
             return await store(connection, [event], "webhook", now) == 1
 
     async def run_once(self) -> int:
-        """Handles all that is due; returns how many were handled. Raises DatabaseUnavailable."""
+        """Handles all that is due; returns how many were handled. Raises DatabaseUnavailable.
+
+        What the database cuts off does not wait for its lease to end: it is put off with the next turn.
+        """
         handled = 0
+        while self._cut_off:
+            await self._put_off(*self._cut_off[-1], "PostgreSQL could not be reached")
+            self._cut_off.pop()
         while True:
             now = self._clock()
             async with self._database.begin() as connection:
@@ -119,30 +126,40 @@ class Inbox:
                 return handled
             gate = asyncio.Semaphore(AT_ONCE)
             events = [(EventSeen(row.id, row.kind, row.object, row.created_at), row.tries) for row in claimed]
-            done = await asyncio.gather(*(self._handle(gate, *one) for one in self._together(events)))
-            handled += sum(done)
+            groups = [self._handle(gate, *one) for one in self._together(events)]
+            for done in await asyncio.gather(*groups, return_exceptions=True):
+                if isinstance(done, BaseException):
+                    raise done
+                handled += done
 
     async def _handle(self, gate: asyncio.Semaphore, events: Sequence[EventSeen], tries: int) -> int:
         """Those about one object: what it is now is asked once. Returns how many were handled."""
         async with gate:
             try:
-                found = self._handler(events[-1].kind)
-                if found is not None and events[-1].object:
-                    await found[1](events[-1])
+                return await self._handle_or_put_off(events, tries)
             except DatabaseUnavailable:
+                self._cut_off.append((events, tries))
                 raise
-            except Gone:
-                log.info("what event %s is about is no more", events[-1].id)
-            except BillingError as error:
-                await self._put_off(events, tries, str(error))
-                return 0
-            except Exception as error:
-                log.exception("event %s of kind %s failed", events[-1].id, events[-1].kind)
-                await self._put_off(events, tries, type(error).__name__)
-                return 0
-            async with self._database.begin() as connection:
-                await execute(connection, _HANDLED, [event.id for event in events], self._clock())
-            return len(events)
+
+    async def _handle_or_put_off(self, events: Sequence[EventSeen], tries: int) -> int:
+        try:
+            found = self._handler(events[-1].kind)
+            if found is not None and events[-1].object:
+                await found[1](events[-1])
+        except DatabaseUnavailable:
+            raise
+        except Gone:
+            log.info("what event %s is about is no more", events[-1].id)
+        except BillingError as error:
+            await self._put_off(events, tries, str(error))
+            return 0
+        except Exception as error:
+            log.exception("event %s of kind %s failed", events[-1].id, events[-1].kind)
+            await self._put_off(events, tries, type(error).__name__)
+            return 0
+        async with self._database.begin() as connection:
+            await execute(connection, _HANDLED, [event.id for event in events], self._clock())
+        return len(events)
 
     def _together(self, events: Iterable[tuple[EventSeen, int]]) -> Iterable[tuple[list[EventSeen], int]]:
         """Events about one object for one handler, oldest first, with the most tries that one of them had."""

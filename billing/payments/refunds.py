@@ -58,6 +58,7 @@ UPDATE refund SET state = 'taken', stripe_id = NULL, failure = NULL, done_at = N
     past_ids = CASE WHEN stripe_id IS NULL THEN past_ids ELSE array_append(past_ids, stripe_id) END
 WHERE id = $1
 """
+_SEEN = "SELECT id, payment_id FROM refund WHERE stripe_id = $1 OR id = $2 OR $1 = ANY(past_ids)"
 _TRIES = "SELECT tries FROM refund WHERE id = $1"
 
 
@@ -117,9 +118,9 @@ class Refunds:
         """
         _require_reason(reason)
         await self._require_by_stripe(payment_id)
-        if refund_id is not None and (known := await self._known(refund_id, payment_id)) is not None:
-            return known
         most = await self.most(payment_id)
+        if refund_id is not None and await self._is_there(refund_id, payment_id):
+            return await self._finish(refund_id)
         cents = most if cents is None else cents
         if not 0 < cents <= most:
             raise Conflict(
@@ -139,7 +140,7 @@ class Refunds:
             if not found or seen.status in FAILED:
                 raise Conflict(f"{stripe_id} has given nothing back of a payment that is known here")
             payment = await records.payment(connection, found[0].id)
-            known = await fetch(connection, "SELECT id FROM refund WHERE stripe_id = $1", stripe_id)
+            known = await fetch(connection, _SEEN, stripe_id, seen.reference)
         if known:
             return await self.carry_on(known[0].id)
         return await self._begin(payment.id, payment.value_of(seen.cents), actor, reason, None, seen)
@@ -200,8 +201,7 @@ class Refunds:
         """
         seen = await self._provider.refund_seen(event.object)
         async with self._database.begin() as connection:
-            query = "SELECT id FROM refund WHERE stripe_id = $1 OR id = $2 OR $1 = ANY(past_ids)"
-            known = await fetch(connection, query, seen.id, seen.reference)
+            known = await fetch(connection, _SEEN, seen.id, seen.reference)
         if not known and not await is_ours(self._database, self._provider, seen.intent):
             log.warning("%s gave back a payment that is none of ours", seen.id)
             return
@@ -222,10 +222,9 @@ class Refunds:
         if payment.way != STRIPE:
             raise Conflict("it came by bank: pay it back by bank, and note that by `appliance invoice paid-back`")
 
-    async def _known(self, refund_id: UUID, payment_id: UUID) -> Refund | None:
+    async def _is_there(self, refund_id: UUID, payment_id: UUID) -> bool:
         async with self._database.begin() as connection:
-            known = await records.refunds_of(connection, payment_id)
-        return next((one for one in known if one.id == refund_id), None)
+            return any(one.id == refund_id for one in await records.refunds_of(connection, payment_id))
 
     async def _begin(
         self,
@@ -236,43 +235,68 @@ class Refunds:
         refund_id: UUID | None = None,
         made: RefundSeen | None = None,
     ) -> Refund:
-        """``cents`` of value; None is all of a purchase of which nothing was used. ``made`` at Stripe already."""
+        """``cents`` of value; None is all of a purchase of which nothing was used. ``made`` at Stripe already.
+
+        One that somebody else has begun meanwhile is gone on with.
+        """
         now = self._clock()
         refund_id = refund_id or new_id(now)
         async with self._database.begin() as connection:
             await execute(connection, _LOCK_PAYMENT, payment_id)
-            payment = await records.payment(connection, payment_id)
-            if payment.state != "credited":
-                raise Conflict(f"payment {payment_id} is {payment.state}")
-            given = await given_back(connection, payment)
-            cents = given.rest if cents is None and not given.value else cents
-            if cents is None or cents > given.rest:
-                raise Conflict(f"payment {payment_id} is paid back already, or a part of it")
-            if any(one.id == refund_id for one in await records.refunds_of(connection, payment_id)):
-                raise Conflict(f"refund {refund_id} is asked for already")
-            if payment.kind == INVOICE:
-                net, vat = await _of_invoice(connection, payment, cents)
-            else:
-                net, vat = _net_and_vat(payment, given.value, cents)
-            if made is not None and net + vat != made.cents:
-                raise Conflict(f"{made.id} gives back an amount whose tax cannot be told")
-            new = Refund(
-                id=refund_id,
-                payment_id=payment_id,
-                state="asked",
-                value_nanodollars=cents * NANODOLLARS_PER_CENT,
-                net_cents=net,
-                vat_cents=vat,
-                gross_cents=net + vat,
-                actor=actor,
-                reason=reason,
-                created_at=now,
-                stripe_id=None if made is None else made.id,
-            )
-            await write_refund(on(connection), new)
-            await record(
-                connection, Entry(now, actor, "refund asked", payment.account_id, f"refund {refund_id}", reason)
-            )
+            stripe_id = None if made is None else made.id
+            reference = refund_id if made is None else made.reference
+            known = await fetch(connection, _SEEN, stripe_id, reference)
+            if known and known[0].payment_id != payment_id:
+                raise Conflict(f"refund {known[0].id} is of another payment")
+            if not known:
+                await self._ask(connection, payment_id, cents, actor, reason, refund_id, made)
+        return await self._finish(known[0].id if known else refund_id)
+
+    async def _ask(
+        self,
+        connection: AsyncConnection,
+        payment_id: UUID,
+        cents: int | None,
+        actor: str,
+        reason: str,
+        refund_id: UUID,
+        made: RefundSeen | None,
+    ) -> None:
+        """Writes it down, as ``_begin`` has it. Raises Conflict if the payment does not allow it."""
+        now = self._clock()
+        payment = await records.payment(connection, payment_id)
+        if payment.state != "credited":
+            raise Conflict(f"payment {payment_id} is {payment.state}")
+        given = await given_back(connection, payment)
+        cents = given.rest if cents is None and not given.value else cents
+        if cents is None or cents > given.rest:
+            raise Conflict(f"payment {payment_id} is paid back already, or a part of it")
+        if payment.kind == INVOICE:
+            net, vat = await _of_invoice(connection, payment, cents)
+        else:
+            net, vat = _net_and_vat(payment, given.value, cents)
+        if made is not None and net + vat != made.cents:
+            raise Conflict(f"{made.id} gives back an amount whose tax cannot be told")
+        new = Refund(
+            id=refund_id,
+            payment_id=payment_id,
+            state="asked",
+            value_nanodollars=cents * NANODOLLARS_PER_CENT,
+            net_cents=net,
+            vat_cents=vat,
+            gross_cents=net + vat,
+            actor=actor,
+            reason=reason,
+            created_at=now,
+            stripe_id=None if made is None else made.id,
+        )
+        await write_refund(on(connection), new)
+        await record(
+            connection, Entry(now, actor, "refund asked", payment.account_id, f"refund {refund_id}", reason)
+        )
+
+    async def _finish(self, refund_id: UUID) -> Refund:
+        """As far as it comes now; the worker goes on with it. Raises Conflict if it is refused."""
         try:
             refund = await self.carry_on(refund_id)
         except DatabaseUnavailable:
@@ -282,7 +306,7 @@ class Refunds:
             async with self._database.begin() as connection:
                 refund = await records.refund(connection, refund_id)
         if refund.state == "refused":
-            raise Conflict(f"payment {payment_id} cannot be refunded: {refund.failure}")
+            raise Conflict(f"payment {refund.payment_id} cannot be refunded: {refund.failure}")
         return refund
 
     async def _take(self, payment: Payment, refund: Refund) -> None:

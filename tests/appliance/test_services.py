@@ -29,6 +29,9 @@ from appliance.supervisor.system import (
     site_part,
     worker_part,
 )
+from billing.clock import system_clock
+from billing.customers.accounts import create_account
+from billing.database.db import Database, execute
 from tests.ports import free_port
 
 PATIENCE_SECONDS = 60
@@ -242,6 +245,33 @@ def test_a_node_is_prepared_once_and_again(home: Home, empty_url: str) -> None:
     assert (home.path / "secrets" / "key_pepper").read_text() == pepper
     assert (home.path / "demo.env").read_text() == demo
     assert (home.path / "run" / "models.json").exists()
+
+
+PRACTISED = """
+INSERT INTO payment (id, account_id, kind, state, value_nanodollars, net_cents, vat_cents, gross_cents,
+    vat_code, vat_basis_points, buyer, created_at, checkout)
+VALUES (gen_random_uuid(), $1, 'credit', 'open', 0, 0, 0, 0, '0', 0, '{}', now(), 'cs_test_1')
+"""
+SELLS = """
+site: {address: 'https://llm.example.com', api_address: 'https://api.llm.example.com'}
+seller: {name: Example AS, address: Street 1, postal_code: '0150', city: Oslo, number: '999999999'}
+"""
+
+
+@pytest.mark.parametrize("name", ["site", "worker"])
+async def test_nothing_is_sold_for_real_in_a_database_in_which_somebody_practised(
+    home: Home, fresh_url: str, name: str
+) -> None:
+    """The key may change without the release and the settings: nothing is prepared then."""
+    database = Database(fresh_url)
+    async with database.begin() as connection:
+        account = await create_account(connection, "ada", "customer", system_clock)
+        await execute(connection, PRACTISED, account.id)
+    await database.close()
+    with Path(home.env["APPLIANCE_CONFIG"]).open("a") as config:
+        config.write(SELLS)
+    env = {**home.env, "DATABASE_URL": fresh_url, "STRIPE_API_KEY": "sk_live_1"}
+    assert "whose credit would become real" in refused(env, "run", name)
 
 
 def test_a_further_node_is_prepared_with_the_first_nodes_secrets_alone(home: Home) -> None:

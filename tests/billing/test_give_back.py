@@ -54,7 +54,7 @@ class Story:
         self.given += amount
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(ACT, min_size=3, max_size=14))
 async def test_whatever_was_asked_and_used_before(bank: Bank, acts: list[tuple[str, int]]) -> None:
     before = await given_back(bank)

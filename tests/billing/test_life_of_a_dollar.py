@@ -12,7 +12,7 @@ from billing.charging.admission import Admitted, Refusal, Refused
 from billing.charging.settlement import Ended, Metered, Settlement
 from billing.customers import keys
 from billing.customers.standing import Limits
-from billing.database import tables
+from billing.database import migrations, tables
 from billing.database.db import Database, execute, fetch
 from billing.database.migrations import upgrade
 from billing.errors import Conflict, DatabaseUnavailable, HoldExceeded, NotFound
@@ -260,6 +260,17 @@ async def test_a_silent_database_is_noticed(bank: Bank) -> None:
 
 async def test_a_migration_runs_once_however_many_ask(fresh_url: str) -> None:
     await asyncio.gather(*(upgrade(fresh_url) for _ in range(3)))
+
+
+async def test_who_asks_for_a_migration_waits_for_the_one_before_however_long_it_takes(
+    bank: Bank, fresh_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT_MS", 50)
+    async with bank.database.begin() as connection:
+        await execute(connection, f"SELECT pg_advisory_xact_lock({migrations.ADVISORY_LOCK})")
+        second = asyncio.create_task(upgrade(fresh_url))
+        await asyncio.sleep(0.5)
+    await second
 
 
 async def test_a_database_of_a_newer_release_that_was_rolled_back_stays_as_it_is(

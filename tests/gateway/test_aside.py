@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -27,7 +28,11 @@ def ids(count: int) -> bytes:
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it may end while it is looked at
+            found += [one] if "spawn_main" in " ".join(one.cmdline()) else []
+    return found
 
 
 async def test_a_large_body_is_judged_beside_the_thread_and_to_the_same_end() -> None:

@@ -148,6 +148,20 @@ async def test_an_answer_that_does_not_wait_for_the_body_reaches_who_still_sends
     writer.close()
 
 
+async def test_a_proxy_may_send_a_whole_body_behind_its_answer() -> None:
+    """It would take the reset for a failure of the gateway's, say so to the client, and the client try again."""
+    proxied = replace(QUICK, trusted_proxies=(ipaddress.ip_network("127.0.0.0/8"),))
+    async with door(proxied) as running:
+        reader, writer = await running.connect()
+        size = 33 << 20
+        writer.write(b"POST /early HTTP/1.1\r\nx-forwarded-for: 192.0.2.1\r\nconnection: close\r\n")
+        writer.write(b"content-length: %d\r\n\r\n" % size + bytes(size))
+        await writer.drain()
+        assert status(await reader.readuntil(b"no")) == 401
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_a_header_without_end_is_refused_as_it_comes(quick: Running) -> None:
     """Of three hundred megabytes nothing more is read than the limit."""
     reader, writer = await quick.connect()

@@ -35,6 +35,7 @@ async def _read(house: House, path: str, status: int, part: str) -> None:
             text = await response.text()
         if response.status == status:
             break
+        await asyncio.sleep(0.05)
     assert (response.status, part in text) == (status, True)
 
 

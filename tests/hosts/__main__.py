@@ -8,14 +8,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests import lanes
 from tests.hosts.host import hosts_on
 from tests.hosts.machine import lacks
 from tests.hosts.network import network
 
 OPTIONAL = "--if-possible"
-LANES = {"serving": "hosts and engine", "setup": "hosts and not engine"}
-"""By name, the marks of its tests. Both mostly wait."""
 
 
 def cannot_start() -> str:
@@ -33,10 +30,10 @@ def main(arguments: list[str]) -> int:
     if reason:
         sys.stdout.write(f"NOT RUN: the tests on hosts. {reason[0].upper()}{reason[1:]}.\n")
         return 0 if OPTIONAL in arguments else 2
-    rest = [one for one in arguments if one != OPTIONAL]
-    if not rest:
-        return lanes.run(LANES)
-    return subprocess.run([sys.executable, "-m", "pytest", "-m", "hosts", *rest], check=False).returncode
+    rest = [one for one in arguments if one != OPTIONAL] or ["tests/hosts"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "--verbose", "-m", "hosts", *rest], check=False
+    ).returncode
 
 
 if __name__ == "__main__":

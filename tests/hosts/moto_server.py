@@ -13,6 +13,7 @@ from contextlib import suppress
 from moto import settings
 from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.responses import ACTION_MAP
 from werkzeug.serving import run_simple
 
 PORT = 443
@@ -45,6 +46,7 @@ def main(address: str, certificate: str, private: str, bucket: str, policy: str)
     keys = {"node": key("node", policy), "operator": key("operator", json.dumps(EVERYTHING))}
     print(json.dumps(keys), flush=True)  # noqa: T201
     settings.S3_IGNORE_SUBDOMAIN_BUCKETNAME = "true"  # s3.test is no bucket of test's
+    ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"  # as S3 has it; restic 0.14 begins with it
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0  # from here on, keys and policies count
     run_simple(
         address, PORT, DomainDispatcherApplication(create_backend_app), threaded=True,

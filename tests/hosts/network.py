@@ -99,12 +99,17 @@ class Network:
         self.wire("outside", OUTSIDE)
 
     def wire(self, name: str, last: int, *, attached: bool = True) -> str:
-        """A fresh network namespace on the bridge. Returns its name; one of that name is replaced."""
-        space, cable = f"{self.bridge}-{name}", self.cable(last)
+        """A fresh network namespace on the bridge. Returns its name; one of that name is replaced.
+
+        Its card is the one before: with another one, nobody finds a host that was restarted for up to a minute.
+        """
+        space, cable, card = f"{self.bridge}-{name}", self.cable(last), f"02:00:00:00:{self.number:02x}:{last:02x}"
         command("ip", "netns", "del", space, check=False)
         command("ip", "link", "del", cable, check=False)
         command("ip", "netns", "add", space)
-        command("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
+        command(
+            "ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "address", card, "netns", space
+        )
         if attached:
             command("ip", "link", "set", cable, "master", self.bridge)
         command("ip", "link", "set", cable, "up")
@@ -121,7 +126,7 @@ class Network:
 
     def outside(self, *arguments: str | Path, check: bool = True, seconds: float = 60) -> str:
         """Run a program of this machine as somebody on the network who is none of the hosts."""
-        return command("ip", "netns", "exec", self.onlooker, *arguments, check=check, seconds=seconds)
+        return command(*inside(self.onlooker), *arguments, check=check, seconds=seconds)
 
     def remove(self) -> None:
         """Everything that this run has made; what is not there is no error."""
@@ -129,6 +134,11 @@ class Network:
             self.proxy.kill()
             self.proxy.wait()
         remove_run(self.number, self.folder)
+
+
+def inside(space: str) -> list[str]:
+    """Before a program of this machine that is to run in a network namespace."""
+    return ["ip", "netns", "exec", space]
 
 
 @contextmanager

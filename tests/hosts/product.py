@@ -15,6 +15,7 @@ import yaml
 
 from appliance.settings import CONFIGS
 from tests.hosts.host import Host
+from tests.hosts.network import inside
 
 API = "http://127.0.0.1:8000"
 CUSTOMERS = 8
@@ -33,7 +34,12 @@ def models(replicas: int = 1) -> list[dict[str, Any]]:
 
 def in_network_of(host: Host) -> list[str]:
     """Before a program of this machine that is to run in the network of the host, whose loopback it reaches."""
-    return ["ip", "netns", "exec", f"{host.network.bridge}-{host.name}"]
+    return inside(f"{host.network.bridge}-{host.name}")
+
+
+def serving(host: Host) -> str:
+    """The release that counts."""
+    return host.run("readlink", "/opt/appliance/current").strip().rpartition("/")[2]
 
 
 def asked(host: Host, *arguments: str, seconds: float = 120) -> Any:
@@ -69,12 +75,14 @@ def wait(host: Host, what: str, is_so: Callable[[], bool], seconds: float = READ
     host.wait(what, look, seconds)
 
 
-def asking(key: str) -> list[str]:
+def asking(key: str, **more: object) -> list[str]:
     """Of curl: a question whose answer is known."""
-    return [
-        "--header", f"authorization: Bearer {key}", "--header", "content-type: application/json",
-        "--data", json.dumps(QUESTION),
-    ]  # fmt: skip
+    return [*headers(key), "--data", json.dumps({**QUESTION, **more})]
+
+
+def headers(key: str) -> list[str]:
+    """Of curl: who asks, and that it is JSON."""
+    return ["--header", f"authorization: Bearer {key}", "--header", "content-type: application/json"]
 
 
 def is_right(said: str) -> bool:

@@ -39,8 +39,8 @@ class Workshop:
         return command("git", "-C", self.folder, *author, *arguments)
 
     def release(self, tag: str) -> None:
-        """All that the folder holds now."""
-        self.git("add", "--all")
+        """All files that git knows, as they are now. The operator's inventory is none of them."""
+        self.git("add", "--update")
         self.git("commit", "--quiet", "--allow-empty", "--message", tag)
         self.git("tag", tag)
 
@@ -54,7 +54,7 @@ def workshop(repository: Path, folder: Path) -> Workshop:
     changed = command("git", "-C", repository, "diff", "HEAD", "--binary")
     if changed:
         (folder / "changed.patch").write_text(changed)
-        made.git("apply", "changed.patch")
+        made.git("apply", "--index", "changed.patch")
         (folder / "changed.patch").unlink()
     return made
 

@@ -44,6 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         if length > 32 << 20:
             self.answer(413, b'{"error": {"code": "too_large"}}')
+            self.rfile.read(length)
             self.close_connection = True
             return
         body = self.rfile.read(length)

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from quopri import decodestring
 from typing import Any
@@ -63,8 +64,16 @@ class Watched:
         return found
 
     def up(self) -> set[tuple[str, str]]:
-        """Each target that answers, by job and instance."""
-        return {(one["metric"]["job"], one["metric"]["instance"]) for one in self.ask("up == 1")}
+        """Each target that answers, by job and instance. The query `up` also has the package's own."""
+        answer = self.first.run("curl", "-sS", "http://127.0.0.1:9090/api/v1/targets?state=active")
+        targets = json.loads(answer)["data"]["activeTargets"]
+        return {(one["labels"]["job"], one["labels"]["instance"]) for one in targets if one["health"] == "up"}
+
+    def all_answer(self, targets: set[tuple[str, str]]) -> None:
+        """In time; else the assertion shows which do not."""
+        with suppress(TimeoutError):
+            self.first.wait("all targets answer", lambda: self.up() == targets, 90)
+        assert self.up() == targets
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +123,7 @@ def test_everything_on_both_machines_is_asked_and_answers(watched: Watched) -> N
     both = {(job, host) for job in ("gateway", "node") for host in ("gpu1", "gpu2")}
     probes = {("blackbox", "https://llm.test/"), ("blackbox", "https://api.llm.test/livez")}
     expected = first | both | probes | {("prometheus", "gpu1")}
-    watched.first.wait("all targets answer", lambda: watched.up() == expected, 90)
+    watched.all_answer(expected)
     assert watched.ask("pg_up == 1")
     assert watched.ask('DCGM_FI_DEV_GPU_TEMP{instance="gpu1"}')
     assert watched.ask('node_systemd_unit_state{name="prometheus.service",state="active"} == 1')
@@ -172,7 +181,7 @@ def mails(host: Host) -> str:
 def test_it_comes_back_with_the_machine(watched: Watched) -> None:
     before = watched.up()
     watched.first.reboot()
-    watched.first.wait("all targets answer again", lambda: watched.up() == before, 90)
+    watched.all_answer(before)
     assert watched.first.run("systemctl", "--failed", "--quiet", "--no-legend").strip() == ""
 
 

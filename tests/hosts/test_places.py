@@ -1,8 +1,9 @@
-"""Backups at S3: made, checked, read again, brought back, and not to be destroyed by who has the machine."""
+"""Backups at S3 and by SFTP: made, checked, read again, brought back; at S3 nobody destroys them."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from appliance.backup.place import MAY_DELETE
 from tests.conftest import Figure
+from tests.hosts import pgbackrest, ssh_server
 from tests.hosts.host import Host
 from tests.hosts.network import Network
 from tests.hosts.object_store import NAME, Store, object_store
@@ -29,6 +31,8 @@ from tests.hosts.restoring import (
     put_state,
     role,
 )
+from tests.hosts.stub_repository import Package, Repository, repository
+from tests.hosts.systems import DEFAULT, SYSTEMS, system
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 
@@ -44,17 +48,22 @@ def policy() -> str:
 
 
 class Story:
-    """A first node whose backups go to ``place``; ``meets`` tells a new machine how that is reached."""
+    """A first node, ``name``, whose backups go to ``place``; ``meets`` tells a new machine how that is reached."""
 
     def __init__(
-        self, folder: Path, new_host: Callable[..., Host], place: dict[str, Any], meets: Callable[[Host], None]
+        self,
+        name: str,
+        folder: Path,
+        new_host: Callable[..., Host],
+        place: dict[str, Any],
+        meets: Callable[[Host], None] = lambda host: None,
     ) -> None:
         self.new_host, self.meets = new_host, meets
         variables = {
             "domain": "llm.example.com", "postgresql_shared_buffers_mb": 32,
             "backup_passphrase": "only the vault knows this word", **place,
         }  # fmt: skip
-        self.front = self.fresh("old")
+        self.front = self.fresh(name)
         put_state(self.front, folder)
         self.site = Site(folder, variables, {"first": [self.front], "nodes": [self.front]})
         self.site.converge([role("postgresql")])
@@ -70,7 +79,7 @@ class Story:
         """Everything that the timers start, between two people's coming. Returns what the check says."""
         person(self.front, "ada@example.com")
         self.site.converge([role("backup")])
-        assert self.site.converge([role("backup")]).changed == {"old": 0}
+        assert self.site.converge([role("backup")]).changed == {self.front.name: 0}
         for unit in UNITS:
             self.front.run("systemctl", "start", f"appliance-backup-{unit}.service", seconds=120)
         person(self.front, "ben@example.com")
@@ -96,7 +105,7 @@ def store(net: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 @pytest.fixture(scope="module")
 def at_s3(store: Store, new_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Story:
-    return Story(tmp_path_factory.mktemp("story"), new_host, in_bucket(store), store.known_to)
+    return Story("old", tmp_path_factory.mktemp("story"), new_host, in_bucket(store), store.known_to)
 
 
 def test_a_lost_machine_comes_back_from_s3(at_s3: Story, figure: Figure) -> None:
@@ -138,6 +147,58 @@ def test_a_key_that_may_destroy_backups_is_named(at_s3: Story, store: Store) -> 
     secrets = (f"AWS_SECRET_ACCESS_KEY={secret}", "AWS_DEFAULT_REGION=us-east-1")
     asking = ("env", *environment, *secrets, INSTALLED, "backup", "check", "--kind=files")
     assert MAY_DELETE in at_s3.front.run(*asking, check=False)
+
+
+@pytest.fixture(scope="module")
+def postgresqls_own(net: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """PostgreSQL's repository: a pgBackRest that knows SFTP, and a newer PostgreSQL that nobody has asked for."""
+    with repository(tmp_path_factory.mktemp("apt") / "postgresql", net.gateway, pgbackrest.ORIGIN) as made:
+        there = Path(shutil.copy2(pgbackrest.package(), made.folder))
+        made.build(there, Package("postgresql", version="99+1"), Package("libpq5", version="99+1"))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def away(new_host: Callable[..., Host]) -> Host:
+    return new_host("away")
+
+
+@pytest.fixture(scope="module")
+def by_sftp(
+    request: pytest.FixtureRequest,
+    away: Host,
+    new_host: Callable[..., Host],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Story:
+    folder = tmp_path_factory.mktemp("sftp")
+    place = ssh_server.place(away, folder)
+    if system() is SYSTEMS[DEFAULT]:
+        own: Repository = request.getfixturevalue("postgresqls_own")
+        place |= own.of("backup_pgbackrest") | {"backup_pgbackrest_suite": "./"}
+    return Story("older", folder, new_host, place)
+
+
+def test_a_lost_machine_comes_back_by_sftp(by_sftp: Story, figure: Figure) -> None:
+    began = time.monotonic()
+    said = by_sftp.back_up()
+    assert "PostgreSQL: 2 backups, the newest" in said
+    assert "Secrets and files: 2 backups, the newest" in said
+    until = now(by_sftp.front)
+    by_sftp.comes_back("later", books(by_sftp.front, until), until)
+    figure("backed up by SFTP, lost and brought back, s", time.monotonic() - began)
+
+
+def test_nothing_but_pgbackrest_comes_from_postgresqls_repository(by_sftp: Story) -> None:
+    assert "99+1" not in by_sftp.front.run("dpkg-query", "--show")
+    assert "99+1" not in by_sftp.front.run("apt-get", "--simulate", "dist-upgrade")
+
+
+def test_another_machine_at_its_address_gets_nothing(by_sftp: Story, away: Host) -> None:
+    by_sftp.site.converge([role("backup")])
+    ssh_server.becomes_another(away)
+    for unit in ("archive", "files"):
+        with pytest.raises(RuntimeError, match="failed"):
+            by_sftp.front.run("systemctl", "start", f"appliance-backup-{unit}.service", seconds=120)
 
 
 def rclone(host: Host, key: tuple[str, str], *arguments: str) -> str:

@@ -91,7 +91,7 @@ def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.
         "backup_to": {"type": "path", "path": "/srv/backups"},
         "backup_passphrase": "only the vault knows $this \\ \"word\"", "backup_drill_settled_seconds": 0,
     }  # fmt: skip
-    front, drill = fresh("old"), fresh("spare")
+    front, drill = fresh("old"), counts_otherwise(fresh("spare"))
     put_state(front, folder)
     front.run("useradd", "--system", "librechat")
     shared(front, "/var/lib/librechat/uploads")
@@ -99,9 +99,21 @@ def story(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.
     return Story(Site(folder, variables, groups), front, drill, fresh)
 
 
+def counts_otherwise(host: Host) -> Host:
+    """The next free user id is another one than on other fresh hosts."""
+    host.run("adduser", "--system", "somebody")
+    return host
+
+
 def shared(host: Host, folder: str) -> None:
     """As LibreChat's service makes it, so that the appliance can delete what is in it."""
     host.run("install", "-d", "-o", "librechat", "-g", "appliance", "-m", "2770", folder)
+
+
+def test_this_machines_own_disk_is_no_place_for_backups(story: Story) -> None:
+    with pytest.raises(AssertionError) as refused:
+        story.site.converge([role("backup", backup_to={"type": "path", "path": "/srv"})])
+    assert "/srv is on this machine's own disk" in " ".join(str(refused.value).split())
 
 
 def test_a_first_node_is_backed_up_without_a_word(story: Story) -> None:
@@ -153,6 +165,15 @@ def test_a_drill_has_the_same_books_and_leaves_no_copy(story: Story, figure: Fig
     assert story.front.run("stat", "-c", "%U", "/var/lib/appliance-backup/drill") == "root\n"
 
 
+def test_a_machine_that_cannot_read_the_backups_takes_them_from_nobody(story: Story) -> None:
+    story.drill.run("usermod", "--uid", "500", "postgres")
+    owner = story.front.run("stat", "-c", "%U", "/srv/backups/postgresql")
+    with pytest.raises(AssertionError) as refused:
+        story.site.converge("restore_drill.yml")
+    assert "PostgreSQL's user has the number 500 on this machine" in " ".join(str(refused.value).split())
+    assert story.front.run("stat", "-c", "%U", "/srv/backups/postgresql") == owner == "postgres\n"
+
+
 def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figure) -> None:
     ada = psql(story.front, "SELECT subject FROM person WHERE email = 'ada@example.com'")
     ben = person(story.front, "ben@example.com")
@@ -172,7 +193,7 @@ def test_a_lost_machine_comes_back_with_all_its_books(story: Story, figure: Figu
     story.front.kill()
 
     began = time.monotonic()
-    story.front = story.fresh("new")
+    story.front = counts_otherwise(story.fresh("new"))
     story.site.groups |= {"first": [story.front], "nodes": [story.front]}
     with (
         unreadable(story.site.folder / "place/postgresql/backup/appliance"),

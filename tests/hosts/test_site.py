@@ -33,6 +33,7 @@ STOP_SECONDS = 20
 """The role's ``caddy_stop_seconds``."""
 NEWER = f"{caddy.version()}+1"
 VENDORS_ALONE = 'Dir::Etc::sourcelist "/dev/null"; APT::Get::List-Cleanup "false";\n'
+WIREGUARD = 51820
 STUB_UNIT = "[Service]\nExecStart=python3 /srv/stub_service.py {port} {folder} {addresses}\nRestart=always\n"
 
 
@@ -56,7 +57,8 @@ class Pair:
             "preflight_pci_folder": CARD, "nvidia_pci_folder": CARD, "nvidia_headers": ["linux-headers-stub"],
             **self.nvidia.of("nvidia"), **self.proxy.of("caddy"),
         }  # fmt: skip
-        of_each = {host.name: {"node_address": host.address} for host in hosts}
+        of_each: dict[str, dict[str, object]] = {host.name: {"node_address": host.address} for host in hosts}
+        of_each["gpu2"]["base_more_udp"] = [WIREGUARD]
         return inventory(self.folder, self.first, [self.second], of_each=of_each, **(variables | changed))
 
     def asked(self, name: str, path: str, *options: str, seconds: float = 30) -> str:
@@ -87,6 +89,10 @@ def pair(net: Network, new_host: Callable[..., Host], tmp_path_factory: pytest.T
             host.put(f"{CARD}/0000:01:00.0/vendor", "0x10de\n")
             host.put("/srv/stub_service.py", HERE / "stub_service.py")
             stub(host, 8000, "127.0.0.1", host.address)
+        first.put(f"{CARD}/0000:02:00.0/vendor", "0x10de\n")
+        first.put(f"{CARD}/0000:02:00.0/class", "0x068000\n")
+        second.put(f"{CARD}/0000:02:00.0/vendor", "0x15b3\n")
+        second.put(f"{CARD}/0000:02:00.0/vpd", b"\x82\x03\x00A\x00SW_MNG\x90")
         for port in (8001, 3080):
             stub(first, port, "127.0.0.1")
         yield Pair(net, first, second, nvidia, proxy, folder)
@@ -103,6 +109,7 @@ def test_what_is_wrong_is_said_all_at_once_and_nothing_is_changed(pair: Pair) ->
     pair.written(
         domain="llm.example.com", operator_mail="somebody", models=[], stripe_api_key=None, gpu=True,
         preflight_pci_folder="/srv/none", preflight_memory_gib=9000, preflight_disk_gib=90000,
+        database_url="postgresql+psycopg://appliance@db.llm.test/appliance", backup_to={"type": "sftp"},
     )  # fmt: skip
     pair.first.put("/srv/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n")
     pair.first.put("/etc/ufw/ufw.conf", "ENABLED=yes\n")
@@ -122,7 +129,8 @@ def test_what_is_wrong_is_said_all_at_once_and_nothing_is_changed(pair: Pair) ->
         "Memory is paged to /dev/sda2", "domain is still the example's", "operator_mail is 'somebody'",
         "The DNS does not know llm.example.com, api.llm.example.com, chat.llm.example.com",
         "models is empty", "stripe_api_key is not one of Stripe's", "There is no card of NVIDIA",
-        "node_address is 203.0.113.10, which is public",
+        "node_address is 203.0.113.10, which is public", "database_networks does not say in which networks it is",
+        "backup_passphrase in the vault has fewer than 20 characters", "host, user, path or host_key is missing",
     ):  # fmt: skip
         assert sentence in " ".join(played.output.split()), sentence
     assert played.status != 0
@@ -139,6 +147,16 @@ def test_another_key_than_nvidias_is_refused(pair: Pair) -> None:
     assert pair.first.run("ls", "/etc/apt/sources.list.d") == ""
 
 
+def test_a_repository_that_another_file_names_is_refused_before_apt_reads_none(pair: Pair) -> None:
+    """As images of providers have NVIDIA's."""
+    theirs = "/etc/apt/sources.list.d/cuda.list"
+    pair.first.put(theirs, f"deb [signed-by=/usr/share/keyrings/cuda.gpg] {pair.nvidia.url}/ /\n")
+    played = play(pair.file, "site.yml", "--tags=nvidia")
+    assert f"{theirs} names {pair.nvidia.url}/ already" in played.said
+    assert pair.first.run("ls", "/etc/apt/sources.list.d") == "cuda.list\n"
+    pair.first.run("rm", theirs)
+
+
 def test_fresh_machines_are_set_up_and_a_second_run_changes_nothing(pair: Pair) -> None:
     converge(pair.file, "site.yml", ROLES)
     for host in (pair.first, pair.second):
@@ -148,6 +166,13 @@ def test_fresh_machines_are_set_up_and_a_second_run_changes_nothing(pair: Pair) 
             host.run("systemctl", "is-active", "appliance-firewall", "nvidia-persistenced").split()
             == ["active"] * 2
         )
+    for host, managers in ((pair.first, "nvidia-fabricmanager"), (pair.second, "nvidia-fabricmanager nvlsm")):
+        assert host.runs("nvidia-fabricmanager.service")
+        packages = host.run(
+            "dpkg-query", "--show", "--showformat=${Package} ", "nvidia-fabric*", "nvls*", check=False
+        )
+        assert packages.split() == managers.split(), "whether the switches are devices, or behind a network card"
+    assert pair.second.run("cat", "/etc/modules-load.d/appliance-nvidia.conf") == "ib_umad\nmlx5_ib\n"
     assert pair.first.run("caddy", "version").startswith(f"v{caddy.version()} ")
     assert converge(pair.file, "site.yml", ROLES).changed == {"gpu1": 0, "gpu2": 0}
     assert converge(pair.file, "site.yml", ROLES, "--check", "--diff").changed == {"gpu1": 0, "gpu2": 0}
@@ -155,7 +180,7 @@ def test_fresh_machines_are_set_up_and_a_second_run_changes_nothing(pair: Pair) 
 
 def test_the_world_reaches_ssh_and_caddy_alone(pair: Pair) -> None:
     """A service that listens on every address is there for the cluster's own nodes."""
-    for host, tcp, udp in ((pair.first, [22, 80, 443], [443]), (pair.second, [22], [])):
+    for host, tcp, udp in ((pair.first, [22, 80, 443], [443]), (pair.second, [22], [WIREGUARD])):
         stub(host, 6379, "0.0.0.0")
         scan(pair.net, host, tcp, udp)
     for here, there in ((pair.first, pair.second), (pair.second, pair.first)):

@@ -38,6 +38,8 @@ NVIDIA = (
         postinst=f"#!/bin/sh\ntouch {RESTART}\n",
     ),
     Package("nvidia-kernel-open-dkms"),
+    Package("nvidia-fabricmanager", files={"/lib/systemd/system/nvidia-fabricmanager.service": PERSISTENCED}),
+    Package("nvlsm"),
     Package("nvidia-open", depends="nvidia-driver-cuda, nvidia-kernel-open-dkms"),
     Package("linux-headers-stub"),
 )

@@ -15,7 +15,7 @@ from tests.monitoring.tools import run
 
 THREE = {
     "groups": {"first": ["one"], "nodes": ["one", "two", "three"]},
-    "hostvars": {"one": {}, "two": {"node_address": "10.0.0.2"}, "three": {"node_address": "10.0.0.3"}},
+    "hostvars": {"one": {}, "two": {"node_address": "10.0.0.2"}, "three": {"node_address": "fd00::3"}},
     "prometheus_others": ["two", "three"],
     "prometheus_without_gpu": ["three"],
     "prometheus_chat": True,
@@ -120,7 +120,7 @@ def test_every_node_is_asked_by_the_address_that_only_the_nodes_reach() -> None:
     def where(job: str) -> dict[str, str]:
         return {one["labels"]["instance"]: one["targets"][0] for one in jobs[job]["static_configs"]}
 
-    assert where("node") == {"one": "127.0.0.1:9100", "two": "10.0.0.2:9100", "three": "10.0.0.3:9100"}
+    assert where("node") == {"one": "127.0.0.1:9100", "two": "10.0.0.2:9100", "three": "[fd00::3]:9100"}
     assert where("gpu") == {"one": "127.0.0.1:9400", "two": "10.0.0.2:9400"}
-    assert where("gateways") == {"two": "10.0.0.2:8000", "three": "10.0.0.3:8000"}
+    assert where("gateways") == {"two": "10.0.0.2:8000", "three": "[fd00::3]:8000"}
     assert {one["labels"]["job"] for one in jobs["gateways"]["static_configs"]} == {"gateway"}

@@ -14,7 +14,7 @@ from billing.prices.money import NANODOLLARS_PER_CENT
 from billing.prices.pricing import Tokens
 from tests.billing.conftest import Bank, Customer
 from tests.payments.conftest import BACK, CARD, Counter, counter_of
-from tests.payments.test_subscriptions_by_till import on_a_plan
+from tests.payments.test_subscriptions_by_till import paid_for_a_plan
 from tests.taxing import INCLUDED, ON_TOP
 
 DOLLAR = 10**9
@@ -151,7 +151,8 @@ async def test_of_credit_that_was_paid_back_the_account_owes_what_the_bank_took(
 
 
 async def test_of_a_plan_it_ends_the_plan_with_its_allowance_and_what_is_lost_goes_back(taxed: Counter) -> None:
-    ada, _ = await on_a_plan(taxed, DISPUTED)
+    ada, _ = await paid_for_a_plan(taxed, DISPUTED)
+    assert await taxed.till.subscriptions.look(ada.account_id) is not None
     taxed.bank.clock.turn(minutes=1)
     await taxed.hear()
     (row,) = taxed.sandbox.state.table("dispute").rows.values()
@@ -169,7 +170,8 @@ async def test_of_a_plan_it_ends_the_plan_with_its_allowance_and_what_is_lost_go
 
 
 async def test_of_a_plan_won_nothing_moves(counter: Counter) -> None:
-    await on_a_plan(counter, DISPUTED)
+    ada, _ = await paid_for_a_plan(counter, DISPUTED)
+    assert await counter.till.subscriptions.look(ada.account_id) is not None
     counter.bank.clock.turn(minutes=1)
     await counter.hear()
     (row,) = counter.sandbox.state.table("dispute").rows.values()

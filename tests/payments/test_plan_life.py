@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from billing.payments.life import SUBSCRIPTION, may
@@ -77,7 +77,6 @@ def invoices(draw: some.DrawFn) -> InvoiceSeen:
     )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(
     rows(),
     some.sampled_from(STATUSES),

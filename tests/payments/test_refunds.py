@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from functools import partial
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
@@ -96,6 +97,39 @@ async def test_two_at_once_are_one(counter: Counter) -> None:
     done = await asyncio.gather(*asks, return_exceptions=True)
     assert sum(not isinstance(one, BaseException) for one in done) == 1
     assert await refunded_at_stripe(counter) == [1000]
+
+
+async def test_a_button_that_is_pressed_twice_gives_back_once_and_says_so_twice(counter: Counter) -> None:
+    payment, one = await counter.bought(await counter.customer()), ada_uuid()
+    presses = (counter.till.refunds.by_operator(payment.id, "operator", "a gesture", 400, one) for _ in range(4))
+    assert {refund.id for refund in await asyncio.gather(*presses)} == {one}
+    assert await refunded_at_stripe(counter) == [400]
+
+
+async def test_a_button_that_is_pressed_again_after_a_refusal_is_refused_again(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request has begun since the operator was told how much there is."""
+    ada = await counter.customer()
+    payment, one = await counter.bought(ada), ada_uuid()
+    await ada.admitted()
+    monkeypatch.setattr(counter.till.refunds, "most", AsyncMock(return_value=1000))
+    for _ in range(2):
+        with pytest.raises(Conflict, match="cannot be refunded"):
+            await counter.till.refunds.by_operator(payment.id, "operator", "a gesture", 1000, one)
+    assert await refunded_at_stripe(counter) == []
+
+
+async def test_a_refund_of_ours_whose_answer_was_lost_is_adopted_as_itself(counter: Counter) -> None:
+    ada = await counter.customer()
+    payment = await counter.bought(ada)
+    counter.sandbox.trouble.lose_next = 3
+    refund = await counter.till.refunds.by_operator(payment.id, "operator", "a gesture", 400)
+    assert refund.state == "taken"
+    (at_stripe,) = counter.sandbox.state.table("refund").rows
+    adopted = await counter.till.refunds.adopt(at_stripe, "operator", "it is there")
+    assert (adopted.id, adopted.state) == (refund.id, "done")
+    assert (await ada.account()).balance_nanodollars == 600 * NANODOLLARS_PER_CENT
 
 
 async def test_stripes_lost_answer_is_no_second_refund(counter: Counter) -> None:
@@ -208,8 +242,9 @@ async def test_a_refund_that_was_made_at_stripe_is_adopted_once_and_its_event_is
     assert payment.intent is not None
     made = await counter.provider.refund(intent=payment.intent, cents=400, reference=ada_uuid(), key="by hand")
     await counter.hear()
-    for _ in range(2):
-        refund = await counter.till.refunds.adopt(made.id, "operator", "asked for by mail")
+    adopted = [counter.till.refunds.adopt(made.id, "operator", "asked for by mail") for _ in range(3)]
+    await asyncio.gather(*adopted[1:])
+    refund = await adopted[0]
     assert (refund.state, refund.gross_cents, refund.stripe_id) == ("done", 400, made.id)
     assert (await ada.account()).balance_nanodollars == 600 * NANODOLLARS_PER_CENT
     assert len(counter.sandbox.state.table("refund").rows) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from appliance.stripe_sandbox.webhooks import signature
 from billing.database.db import fetch
-from billing.errors import BillingError
+from billing.errors import BillingError, DatabaseUnavailable
 from billing.payments.inbox import store
 from billing.payments.provider import BadSignature, EventSeen
 from billing.prices.money import NANODOLLARS_PER_CENT
@@ -101,6 +101,32 @@ async def test_a_killed_workers_events_are_free_again(counter: Counter) -> None:
     counter.bank.clock.turn(minutes=6)
     assert await counter.till.inbox.run_once() > 0
     assert len(await counter.lots(ada.account_id)) == 1
+
+
+async def test_what_the_database_cut_off_is_tried_again_within_seconds(counter: Counter) -> None:
+    ada = await counter.customer()
+    page = await counter.order(ada)
+    page.pay()
+    await counter.deliver()
+    events, done = await counter.till.inbox.waiting(), []
+
+    async def cut_off(event: EventSeen) -> None:
+        if event.id != events[-1].id:
+            raise DatabaseUnavailable("it is being started anew")
+        await asyncio.sleep(0.05)
+        done.append(event.id)
+
+    real, counter.till.inbox._handlers = counter.till.inbox._handlers, [("", cut_off)]
+    with pytest.raises(DatabaseUnavailable):
+        await counter.till.inbox.run_once()
+    assert done == [events[-1].id], "the others are handled to their end"
+    counter.till.inbox._handlers = real
+    await counter.till.inbox.run_once()
+    assert await counter.lots(ada.account_id) == [], "it has its pause"
+    counter.bank.clock.turn(seconds=10)
+    await counter.till.inbox.run_once()
+    assert len(await counter.lots(ada.account_id)) == 1
+    assert await counter.errors() == []
 
 
 async def test_an_event_that_fails_is_tried_later_and_later_and_once_more_by_the_operator(

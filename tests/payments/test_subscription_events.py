@@ -1,5 +1,6 @@
 """Events in any order, any number of times, with the process dying anywhere: the same rows."""
 
+import asyncio
 import random
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -7,12 +8,14 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from msgspec.structs import replace
 
+from appliance.stripe_sandbox.hosted import Buyer as Payer
 from billing.database.db import fetch
 from billing.errors import Conflict
 from billing.payments import following, records
+from billing.payments.inbox import AT_ONCE
 from billing.payments.provider import Gone
 from tests.billing.conftest import Customer
-from tests.payments.on_a_plan import ATTACHES_ONLY, BACK, LARGE, PAYS, Shop, orders_of, shop
+from tests.payments.on_a_plan import ATTACHES_ONLY, BACK, LARGE, PAYS, SMALL, Shop, orders_of, shop
 from tests.payments.test_subscriptions import use_card
 
 __all__ = ["shop"]
@@ -201,25 +204,48 @@ async def test_what_was_fetched_before_somebody_else_wrote_is_fetched_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was cancelled here; Stripe's dashboard took that back, and then cancelled it once more."""
-    customer = await shop.subscriber()
+    customer, another = await shop.subscriber(), await shop.open()
     plan = await shop.subscriptions.cancel(customer.account_id)
     assert plan.stripe_id is not None
     stripe_id, real, first = plan.stripe_id, shop.provider.subscription, True
     await shop.provider.set_cancels(stripe_id, False, key="dashboard 1")
 
     async def slow(id_: str) -> Any:
-        """Another one sees the second cancellation, while this one still has what was before it."""
+        """Another process sees the second cancellation, while this one still has what was before it."""
         nonlocal first
         seen = await real(id_)
         if first:
             first = False
             await shop.provider.set_cancels(stripe_id, True, key="dashboard 2")
-            await shop.following.follow(stripe_id)
+            await another.following.follow(stripe_id)
         return seen
 
     monkeypatch.setattr(shop.provider, "subscription", slow)
     await shop.following.follow(stripe_id)
     assert (await shop.row(customer)).cancels
+
+
+async def test_nobody_looks_in_vain_at_a_subscription_that_many_look_at_at_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a payment, of which Stripe tells by many events. The second plan is ended meanwhile.
+
+    The second try is for ending it: nobody loses one to another.
+    """
+    monkeypatch.setattr(following, "TRIES", 2)
+    monkeypatch.setattr(shop.provider, "expire_checkout", AsyncMock())
+    customer = await shop.customer()
+    for plan in (SMALL, LARGE):
+        await shop.subscriptions.subscribe(customer.account_id, plan.id, back=BACK, email="kari@example.com")
+        shop.turn(seconds=1)
+    second, first = await orders_of(shop.bank.database, customer.account_id)
+    for order, becomes in ((first, "active"), (second, "ended")):
+        assert order.checkout is not None
+        shop.sandbox.pay_session(order.checkout, Payer(PAYS))
+        bought = (await shop.provider.checkout(order.checkout)).subscription
+        assert bought is not None
+        seen = await asyncio.gather(*(shop.following.follow(bought) for _ in range(AT_ONCE)))
+        assert [one.state for one in seen if one is not None] == [becomes] * AT_ONCE
 
 
 async def test_an_unpaid_renewal_in_any_order(shop: Shop) -> None:

@@ -160,7 +160,7 @@ def running(
 
 @dataclass
 class Answer:
-    """What one client saw. ``usage`` only if it read its answer to the end.
+    """What one client saw. ``usage`` only if it read its answer to the end; it has begun with its first event.
 
     ``arrivals`` has a time of ``time.monotonic()`` for each token, if it asked for ``return_token_ids``.
     """
@@ -170,6 +170,7 @@ class Answer:
     text: str
     usage: dict[str, Any] | None
     finished: bool
+    has_begun: bool = False
     arrivals: list[float] = field(default_factory=list)
 
 
@@ -189,6 +190,7 @@ async def stream(
                     answer.finished = True
                 elif line.startswith(b"data: "):
                     chunks += 1
+                    answer.has_begun = True
                     event = json.loads(line.removeprefix(b"data: "))
                     answer.usage = event.get("usage") or answer.usage
                     for choice in event.get("choices", ()):

@@ -47,7 +47,7 @@ async def load(system: System, key: str, outcomes: Outcomes, is_over: Callable[[
         answer = await stream(http, system.url, key, body)
         if answer.finished:
             outcomes.finished += 1
-        elif answer.text:
+        elif answer.has_begun:
             outcomes.cut_off += 1
         else:
             outcomes.refused.append(f"chat: {answer.status}")

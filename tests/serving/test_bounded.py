@@ -32,7 +32,7 @@ def vocabulary(converted_models: Path) -> str:
 
 @pytest.fixture
 def trial(vocabulary: str) -> Iterator[Trial]:
-    with closing(Trial(vocabulary, seconds=1.0)) as one:
+    with closing(Trial(vocabulary, seconds=3.0)) as one:
         yield one
 
 
@@ -41,7 +41,7 @@ def test_what_takes_too_long_ends_its_process_and_nothing_else(trial: Trial) -> 
     began = time.monotonic()
     with pytest.raises(NotInTimeError):
         trial.check("compile_json_schema", (COSTLY,), {})
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     trial.check("compile_json_schema", (CHEAP,), {"any_whitespace": False})
 
 

@@ -47,6 +47,7 @@ class Nodes:
         for _ in range(count):
             self.followers.tell(self._others)
             await asyncio.sleep(0.02)
+            await asyncio.wait([task for node, task in self.followers._tasks.items() if node not in self.away])
 
     def serve(self, node: str, journal: str = "r1") -> str:
         """A request's id, metered on the node."""

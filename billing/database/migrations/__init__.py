@@ -16,6 +16,7 @@ from billing.errors import Conflict
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_MS = 5_000
+"""How long a migration waits for a table that is in use. Whoever asks for the table meanwhile waits behind it."""
 ADVISORY_LOCK = 7_232_415_001
 OLDEST_VERSION = 15
 """Of PostgreSQL: the first one in which a unique index may take nulls for equal."""
@@ -35,8 +36,8 @@ async def upgrade(url: str, revision: str = "head") -> None:
     try:
         async with engine.begin() as connection:
             await _require_version(connection)
-            await connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            await connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
             await connection.run_sync(_upgrade, revision)
     finally:
         await engine.dispose()

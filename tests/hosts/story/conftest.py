@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ from tests import caddy
 from tests.conftest import Figure
 from tests.hosts import chatting, mongodb_stub, restoring
 from tests.hosts.conftest import network_or_reason
-from tests.hosts.host import hosts_on
+from tests.hosts.host import Host, hosts_on
 from tests.hosts.network import Network
-from tests.hosts.product import customer
+from tests.hosts.product import curl, customer, status
 from tests.hosts.releases import binds, workshop
-from tests.hosts.story.operator import READY_SECONDS, Operator, Vendors
+from tests.hosts.story.operator import BACKUPS, CHAT, READY_SECONDS, Operator, Vendors
 from tests.hosts.stub_repository import repository as stub_repository
 from tests.hosts.vendors import CADDY_ORIGIN, DCGM, GRAFANA, NVIDIA, caddy_packages
 
@@ -33,8 +34,8 @@ def net() -> Iterator[Network]:
 def operator(net: Network, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """With a bare first machine, and a release in the clone."""
     folder = tmp_path_factory.mktemp("operator")
-    mongodb = folder / "mongodb"
-    for one in (folder.parent, folder, mongodb):
+    mongodb, backups = folder / "mongodb", folder / "backups"
+    for one in (folder.parent, folder, mongodb, backups):
         one.mkdir(exist_ok=True)
         one.chmod(0o755)
     mongodb_variables = {
@@ -51,12 +52,17 @@ def operator(net: Network, repository: Path, tmp_path_factory: pytest.TempPathFa
     ):
         nvidia.build(*NVIDIA, DCGM)
         grafana.build(GRAFANA)
-        first = start("gpu1", *binds(), *restoring.binds(), f"--bind-ro={mongodb}:{MONGODB}")
+        reached = [f"--bind-ro={mongodb}:{MONGODB}", f"--bind={backups}:{BACKUPS}"]
+
+        def bare(name: str) -> Host:
+            return start(name, *binds(), *restoring.binds(), *reached)
+
+        first = bare("gpu1")
         proxy.build(*caddy_packages(first, proxy.folder, caddy.version()))
         librechat = chatting.archive(folder / "librechat.tgz")
         repositories = {"nvidia": nvidia, "grafana": grafana, "caddy": proxy}
         vendors = Vendors(repositories, mongodb_variables, librechat)
-        yield Operator(net, made, first, lambda name: start(name, *binds()), vendors)
+        yield Operator(net, made, first, bare, vendors)
 
 
 @pytest.fixture(scope="package")
@@ -71,3 +77,13 @@ def key(operator: Operator, figure: Figure) -> str:
     figure("Ansible's run from a fresh server, seconds", round(installed - began))
     figure("the first paid answer after its start, seconds", round(time.monotonic() - began))
     return made
+
+
+@pytest.fixture(scope="package")
+def chat(operator: Operator, key: str) -> Mapping[str, object]:
+    """It is open. What LibreChat's stand-in sees of its machine."""
+    operator.opens_a_chat()
+    operator.converge("site.yml", "--tags=mongodb,ray,appliance,caddy,librechat")
+    operator.first.wait("it answers", lambda: status(operator.first, f"{CHAT}/health") == 200)
+    seen: Mapping[str, object] = json.loads(curl(operator.first, f"{CHAT}/seen"))
+    return seen

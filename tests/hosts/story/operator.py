@@ -14,7 +14,8 @@ import yaml
 
 from tests.hosts.chatting import WALL
 from tests.hosts.host import Host
-from tests.hosts.network import Network
+from tests.hosts.machine import command
+from tests.hosts.network import Network, inside
 from tests.hosts.playbook import Played, play, program, succeeded, write_inventory
 from tests.hosts.product import Load, asking, is_right, load, models
 from tests.hosts.releases import Workshop, install_environment
@@ -23,11 +24,18 @@ from tests.hosts.systems import system
 from tests.hosts.vendors import CARD
 
 DOMAIN = "llm.test"
+ASKED = f"https://api.{DOMAIN}/v1/chat/completions"
 NAMES = (DOMAIN, f"api.{DOMAIN}", f"chat.{DOMAIN}")
+TERMS = "Example AS answers what it is asked."
 VAULT_PASSWORD = "correct horse battery staple"
 READY_SECONDS = 300
 PUBLIC = {"tcp": [22, 80, 443], "udp": [443]}
-AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
+CADDYS_HOME = "/var/lib/caddy"
+AUTHORITY = f"{CADDYS_HOME}/.local/share/caddy/pki/authorities/local/root.crt"
+AUTHORITYS_KEY = f"{CADDYS_HOME}/.local/share/caddy/pki/authorities/local/root.key"
+CHAT = "http://127.0.0.1:3080"
+BACKUPS = "/srv/backups"
+BACKUP_PASSPHRASE = "only the vault knows this word"
 EXPOSURE_MOST = 2.0
 """Of a service; one without a sandbox has 9.6."""
 
@@ -63,19 +71,21 @@ class Operator:
         self, net: Network, workshop: Workshop, first: Host, start: Callable[[str], Host], vendors: Vendors
     ) -> None:
         self.net, self.workshop, self.first, self.start, self.vendors = net, workshop, first, start, vendors
+        self.spare: list[Host] = []
+        """One at most, which serves nobody."""
         self.environment = self.furnish(first)
         self.inventory = workshop.ansible / "inventories/mine"
         shutil.copytree(workshop.ansible / "inventories/one-node", self.inventory)
-        self.says(domain=DOMAIN, operator_name="Example AS", operator_mail=f"ops@{DOMAIN}", models=models())
-        variables = self.inventory / "group_vars/all"
-        secrets = yaml.safe_load((variables / "vault.example.yml").read_text())
-        (variables / "vault.example.yml").unlink()
-        (variables / "vault.yml").write_text(yaml.safe_dump(dict.fromkeys(secrets, "")))
+        (self.inventory / "terms.md").write_text(f"# Terms of service\nVersion: 2026-11-01\n\n{TERMS}\n")
+        self.says(
+            domain=DOMAIN, operator_name="Example AS", operator_mail=f"ops@{DOMAIN}", models=models(),
+            appliance_texts={"terms.md": "{{ lookup('file', inventory_dir ~ '/terms.md') }}"},
+        )  # fmt: skip
         (workshop.folder / "password").write_text(VAULT_PASSWORD)
-        vault = Path(program()).with_name("ansible-vault")
-        encrypt = [str(vault), "encrypt", "--vault-password-file", "password", str(variables / "vault.yml")]
-        subprocess.run(encrypt, cwd=workshop.folder, capture_output=True, check=True)
-        assert "stripe" not in (variables / "vault.yml").read_text()
+        example = self.inventory / "group_vars/all/vault.example.yml"
+        self.secrets = dict.fromkeys(yaml.safe_load(example.read_text()), "")
+        example.unlink()
+        self.hides()
         (workshop.folder / "stubs.json").write_text(json.dumps(self.stubs()))
         self.nodes(self.first)
 
@@ -110,11 +120,21 @@ class Operator:
         file = self.inventory / "group_vars/all/main.yml"
         file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | variables))
 
+    def hides(self, **secrets: str) -> None:
+        """Into the inventory's vault."""
+        self.secrets |= secrets
+        file = self.inventory / "group_vars/all/vault.yml"
+        file.write_text(yaml.safe_dump(self.secrets))
+        vault = Path(program()).with_name("ansible-vault")
+        command(vault, "encrypt", "--vault-password-file", self.workshop.folder / "password", file)
+        assert "stripe" not in file.read_text()
+
     def nodes(self, first: Host, *workers: Host) -> None:
         """The inventory's hosts. With several, each has the address by which the others reach it."""
         hosts = [first, *workers]
         own = {host.name: {"node_address": host.address} for host in hosts} if workers else {}
-        write_inventory(self.inventory, {"first": [first], "workers": workers, "nodes": hosts}, {}, own)
+        groups = {"first": [first], "workers": workers, "nodes": hosts, "drill": self.spare}
+        write_inventory(self.inventory, groups, {}, own)
 
     def play(self, playbook: str, *arguments: str) -> Played:
         """As the page has it. It may fail."""
@@ -131,28 +151,47 @@ class Operator:
         self.first.run("useradd", "--system", "--no-create-home", "librechat")
         self.first.put("/srv/wall.nft", WALL)
         self.first.run("nft", "-f", "/srv/wall.nft")
-        self.first.put("/usr/local/share/ca-certificates/caddy.crt", self.first.run("cat", AUTHORITY))
-        self.first.run("update-ca-certificates")
+        self.trusts_the_authority(self.first)
+
+    def backs_up(self) -> None:
+        """What docs/backup.md says of it, to a folder that is another machine's."""
+        self.says(backup_to={"type": "path", "path": BACKUPS})
+        self.hides(backup_passphrase=BACKUP_PASSPHRASE)
+
+    def has_a_spare(self) -> Host:
+        """A machine for drills."""
+        self.spare = [self.buy("spare")]
+        self.nodes(self.first)
+        return self.spare[0]
+
+    def loses_the_first(self) -> None:
+        """For good. The inventory and the DNS name a bare machine in its place."""
+        authority = {path: self.first.run("cat", path) for path in (AUTHORITY, AUTHORITYS_KEY)}
+        self.first.kill()
+        self.first = self.buy("gpu1-anew")
+        self.nodes(self.first)
+        # The authority is the public world's, though here it is Caddy's own: it is not lost with the machine.
+        self.first.run("useradd", "--system", "--home-dir", CADDYS_HOME, "caddy")
+        for path, text in authority.items():
+            self.first.put(path, text, mode=0o600)
+        self.first.run("chown", "--recursive", "caddy:caddy", CADDYS_HOME)
+        self.trusts_the_authority(self.first)
+
+    def trusts_the_authority(self, host: Host) -> None:
+        host.put("/usr/local/share/ca-certificates/caddy.crt", self.root)
+        host.run("update-ca-certificates")
 
     def curl(self, *arguments: str, seconds: float = 60) -> str:
         """From outside, with the certificate checked against the authority of the host's Caddy."""
+        return self.net.outside(*self._curl(*arguments), seconds=seconds, check=False)
+
+    def _curl(self, *arguments: str) -> list[str]:
         there = [word for one in NAMES for word in ("--resolve", f"{one}:443:{self.first.address}")]
-        return self.net.outside(
-            "curl",
-            "--silent",
-            "--show-error",
-            "--cacert",
-            self.root,
-            *there,
-            *arguments,
-            seconds=seconds,
-            check=False,
-        )
+        return ["curl", "--silent", "--show-error", "--cacert", str(self.root), *there, *arguments]
 
     def customers(self, key: str) -> AbstractContextManager[Load]:
         """Who ask from outside, by TLS."""
-        where = ["ip", "netns", "exec", self.net.onlooker]
-        return load(where, key, f"https://api.{DOMAIN}", self.first.address, str(self.root))
+        return load(inside(self.net.onlooker), key, f"https://api.{DOMAIN}", self.first.address, str(self.root))
 
     @property
     def root(self) -> Path:
@@ -163,8 +202,17 @@ class Operator:
         return file
 
     def ask(self, key: str) -> str:
-        """What the API says to a question whose answer is known."""
-        return self.curl(f"https://api.{DOMAIN}/v1/chat/completions", *asking(key))
+        """What the API says to a question whose answer is known; '' if nobody is there."""
+        return self.curl(ASKED, "--connect-timeout", "2", "--max-time", "30", *asking(key))
+
+    def begins_an_answer(self, key: str) -> Callable[[], str]:
+        """A customer has the first words of a long answer that is streamed. Returns what reads the rest."""
+        question = asking(key, stream=True, max_tokens=100, ignore_eos=True)
+        words = self._curl(ASKED, "--no-buffer", "--max-time", "120", *question)
+        asks = subprocess.Popen([*inside(self.net.onlooker), *words], stdout=subprocess.PIPE, text=True)
+        assert asks.stdout is not None
+        assert asks.stdout.readline().startswith("data:")
+        return asks.stdout.read
 
     def answers(self, key: str) -> bool:
         return is_right(self.ask(key))

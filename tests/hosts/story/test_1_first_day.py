@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.hosts.product import asked, curl
+from tests.hosts.product import asked, curl, headers
 from tests.hosts.scanning import scan
-from tests.hosts.story.operator import DOMAIN, OTHERS, PUBLIC, SERVICES, Operator
+from tests.hosts.story.operator import ASKED, DOMAIN, OTHERS, PUBLIC, SERVICES, TERMS, Operator
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
 
 EVERYTHING = (*SERVICES, *OTHERS, "appliance-firewall", "grafana-server", "nvidia-persistenced")
+
+BODY_MOST = 32 << 20
+"""Bytes of a request's body, by the gateway's settings. Caddy lets another MiB through."""
 
 
 def test_a_stranger_has_a_paid_answer_by_the_page(operator: Operator, key: str) -> None:
@@ -29,6 +33,20 @@ def test_a_stranger_has_a_paid_answer_by_the_page(operator: Operator, key: str) 
     link = host.run("cat", "/var/lib/appliance/run/first-link").strip()
     assert link.startswith(f"https://{DOMAIN}/")
     assert "<title>" in operator.curl(link)
+
+
+def test_the_terms_are_the_operators_own(operator: Operator, key: str) -> None:
+    assert TERMS in operator.curl(f"https://{DOMAIN}/terms")
+
+
+def test_who_sends_too_much_is_told_so(operator: Operator, key: str, tmp_path: Path) -> None:
+    """By the gateway itself, through Caddy, while it is still being sent."""
+    (tmp_path / "large").write_bytes(bytes(BODY_MOST + (1 << 19)))
+    large = ("--data-binary", f"@{tmp_path / 'large'}", "--write-out", "%{http_code}")
+    said = operator.curl(ASKED, *headers(key), *large)
+    assert f"larger than {BODY_MOST} bytes" in said
+    assert said.endswith("413")
+    assert operator.answers(key)
 
 
 def test_a_second_run_changes_nothing(operator: Operator, key: str) -> None:

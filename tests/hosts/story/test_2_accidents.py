@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +12,10 @@ from tests.conftest import Figure
 from tests.hosts.product import wait
 from tests.hosts.story.operator import EXPOSURE_MOST, OTHERS, READY_SECONDS, SERVICES, Operator
 from tests.record import Ordeal, record
+
+NOT_YET = "The model `smollm2` is"
+"""Being started, or not running."""
+SLOW_RAY = "/etc/systemd/system/appliance-ray.service.d"
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1800)]
 
@@ -49,8 +54,25 @@ def test_a_service_that_is_killed_comes_back(operator: Operator, key: str, servi
     figure(f"{service} killed: answers again after, seconds", time.monotonic() - began)
 
 
-def test_a_server_that_is_restarted_serves_again(operator: Operator, key: str) -> None:
-    operator.first.reboot()
+def test_a_restart_breaks_no_answer_off_and_lets_nobody_wait_for_ray(
+    operator: Operator, key: str, figure: Figure
+) -> None:
+    host = operator.first
+    host.put(f"{SLOW_RAY}/slow.conf", "[Service]\nExecStartPre=/bin/sleep 20\n")
+    host.run("systemctl", "daemon-reload")
+    rest_of_the_answer = operator.begins_an_answer(key)
+    with ThreadPoolExecutor() as beside:
+        restarted = beside.submit(host.reboot)
+        assert rest_of_the_answer().rstrip().endswith("data: [DONE]")
+        wait(host, "somebody is told how it is", lambda: NOT_YET in operator.ask(key))
+        told_at = time.time()
+        assert "directory.json" not in host.run("ls", "/var/lib/appliance/run"), "where replicas were before it"
+        restarted.result()
+    ray_came_at = float(host.run("date", "+%s", "--date", host.show("appliance-ray", "ActiveEnterTimestamp")))
+    figure("told how it is after a restart: seconds before Ray, itself slow, has come", ray_came_at - told_at)
+    assert told_at < ray_came_at
+    host.run("rm", "-r", SLOW_RAY)
+    host.run("systemctl", "daemon-reload")
     serves(operator, key)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -10,22 +9,11 @@ import pytest
 
 from tests.hosts.network import PROXY_PORT
 from tests.hosts.product import curl, status
-from tests.hosts.story.operator import DOMAIN, EXPOSURE_MOST, Operator
+from tests.hosts.story.operator import CHAT, DOMAIN, EXPOSURE_MOST, Operator
 
 pytestmark = [pytest.mark.hosts, pytest.mark.engine, pytest.mark.timeout(1200)]
 
-CHAT = "http://127.0.0.1:3080"
 UNIT = "appliance-librechat"
-
-
-@pytest.fixture(scope="module")
-def chat(operator: Operator, key: str) -> Mapping[str, object]:
-    """What LibreChat's stand-in sees of its machine."""
-    operator.opens_a_chat()
-    operator.converge("site.yml", "--tags=mongodb,ray,appliance,caddy,librechat")
-    operator.first.wait("it answers", lambda: status(operator.first, f"{CHAT}/health") == 200)
-    seen: Mapping[str, object] = json.loads(curl(operator.first, f"{CHAT}/seen"))
-    return seen
 
 
 def test_a_chat_joins_by_the_inventory_alone(operator: Operator, chat: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""Chapter 5: two machines join by the inventory alone, one is cut off under load, strangers are kept out."""
+"""Chapter 6: two machines join by the inventory alone, one is cut off under load, strangers are kept out."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def spread(operator: Operator, nodes: list[Host]) -> None:
         wanted = models(REPLICAS)
         wanted[0]["engine_args"]["max_num_seqs"] = seats
         operator.says(models=wanted)
-        operator.converge("site.yml", "--limit=gpu1", "--tags=appliance")
+        operator.converge("site.yml", f"--limit={operator.first.name}", "--tags=appliance")
         wait(operator.first, "both new ones answer", partial(replaced, operator.first, earlier), 400)
         if len({address_of(one) for one in replicas(operator.first)}) == REPLICAS:
             return
