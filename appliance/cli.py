@@ -1,32 +1,16 @@
-"""The command line. What is heavy (web framework, Ray, the engine) is imported where it is needed."""
+"""The command line. What is heavy (web framework, Ray, the engine, the groups) is imported where it is needed."""
 
 import asyncio
 import os
 import time
+from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from appliance.commands import (
-    account,
-    backup,
-    books,
-    credit,
-    invoice,
-    key,
-    ledger,
-    librechat,
-    models,
-    payment,
-    plan,
-    rate,
-    refund,
-    settings_files,
-    subscription,
-    usage,
-)
-from appliance.commands.reconcile import reconcile
 from appliance.commands.session import fail, settings
 from appliance.settings import SettingsError
 from appliance.stripe_sandbox.settings import AfterRetries
@@ -34,33 +18,49 @@ from appliance.supervisor.services import Service
 from appliance.systemd import Manager
 from billing.clock import system_clock
 
+GROUPS = {
+    "models": "models",
+    "account": "account",
+    "key": "key",
+    "credit": "credit",
+    "invoice": "invoice",
+    "payment": "payment",
+    "refund": "refund",
+    "rate": "rate",
+    "plan": "plan",
+    "subscription": "subscription",
+    "usage": "usage",
+    "ledger": "ledger",
+    "books": "books",
+    "backup": "backup",
+    "librechat": "librechat",
+    "settings": "settings_files",
+}
+"""By name, the module of ``appliance.commands`` whose ``app`` it is."""
+
+
+class Commands(TyperGroup):
+    """A group is imported when somebody asks for it: every service of the system starts by this command line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in GROUPS:
+            return super().get_command(ctx, cmd_name)
+        parent = typer.Typer(add_completion=False)
+        parent.add_typer(import_module(f"appliance.commands.{GROUPS[cmd_name]}").app, name=cmd_name)
+        return typer.main.get_group(parent).get_command(ctx, cmd_name)
+
+
 app = typer.Typer(
     name="appliance",
+    cls=Commands,
     help="An LLM service on your own servers: what runs it, and what its operator asks it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for name, group in (
-    ("models", models.app),
-    ("account", account.app),
-    ("key", key.app),
-    ("credit", credit.app),
-    ("invoice", invoice.app),
-    ("payment", payment.app),
-    ("refund", refund.app),
-    ("rate", rate.app),
-    ("plan", plan.app),
-    ("subscription", subscription.app),
-    ("usage", usage.app),
-    ("ledger", ledger.app),
-    ("books", books.app),
-    ("backup", backup.app),
-    ("librechat", librechat.app),
-    ("settings", settings_files.app),
-):
-    app.add_typer(group, name=name)
-app.command()(reconcile)
 
 
 @app.command()
@@ -285,6 +285,22 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     findings = doctor.examine(probe(os.environ, Path.cwd()))
     typer.echo(doctor.as_json(findings) if as_json else "\n".join(doctor.as_lines(findings)))
     raise typer.Exit(doctor.failed(findings))
+
+
+@app.command()
+def reconcile(
+    day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of UTC; yesterday otherwise.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare meters, usage, transfers, Stripe, documents and balances; exit status 0 only if all agree.
+
+    Repairs nothing.
+    """
+    from appliance.commands.reconcile import reconcile as run
+
+    run(day, as_json=as_json)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from appliance.settings import load_settings
 from billing.database import migrations
 from billing.database.db import async_url, execute
 from serving.weights.prepare import prepare
-from tests.appliance.postgres_server import IN_HASTE, running_cluster
+from tests.appliance.postgres_server import IN_HASTE, in_memory, running_cluster
 
 Figure = Callable[[str, object], None]
 FIGURES = pytest.StashKey[list[str]]()
@@ -48,8 +48,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
-    """A real PostgreSQL 18 of this test session. It does not wait for the disk: a third of all tests' time."""
-    with running_cluster(IN_HASTE) as cluster:
+    """A real PostgreSQL 18 of this test session. It does not wait for the disk: half of all tests' time."""
+    with running_cluster(IN_HASTE, in_memory()) as cluster:
         yield cluster
 
 

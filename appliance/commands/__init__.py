@@ -1,1 +1,1 @@
-"""The command line's groups: each module has a typer application `app`, mounted by `appliance.cli`."""
+"""The command line's groups: each module has a typer application `app`, which `appliance.cli` finds by name."""

@@ -2,12 +2,11 @@
 
 import asyncio
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import typer
 
-from appliance.commands.account import AsJson
 from appliance.commands.session import as_document, fail, print_json, print_table, settings_of_first_node
 from appliance.secrets import SecretsError
 from appliance.settings import Settings
@@ -41,16 +40,8 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def reconcile(
-    day: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of UTC; yesterday otherwise.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare meters, usage, transfers, Stripe, documents and balances; exit status 0 only if all agree.
-
-    Repairs nothing.
-    """
+def reconcile(day: datetime | None, *, as_json: bool) -> None:
+    """Of a day of UTC; of yesterday if none is given. Ends the command with status 1 unless all agree."""
     chosen = day.date() if day else system_clock().date() - timedelta(days=1)
     try:
         found, takings, discrepancies = asyncio.run(_look(chosen))

@@ -18,6 +18,10 @@ MOST_LORAS_AT_ONCE = 8
 """Adapters in one step of the engine; each takes memory, and the others wait in the processor's."""
 CPU_DTYPE = "float32"
 """The same answers on every processor: docs/decisions/0021."""
+FEW_CORES = 4
+"""On so many the engine shares each core with the gateway, PostgreSQL and the pages."""
+SHORT_SPIN = {"GOMP_SPINCOUNT": "1000"}
+"""A thread that waits for the others soon gives its core to whoever needs it: docs/decisions/0050."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for the greatest rank."""
 
@@ -47,13 +51,16 @@ def environment(model: Model, gpus: float, cache: Path) -> dict[str, str]:
     }
     if gpus:
         return common
+    cores = len(os.sched_getaffinity(0))
+    if cores <= FEW_CORES:
+        common |= SHORT_SPIN
     return common | {
         "VLLM_CPU_KVCACHE_SPACE": str(model.kv_cache_gib),
         # Lets the executor run in the engine's own process: one process less to start, and no busy waiting
         # between the two on a machine with few cores. Threads are then bound by nobody.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+        "OMP_NUM_THREADS": str(cores),
     }
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench import attacks, door, dtype, growth, isolation, relay, settlement, site
+from tests.bench import attacks, door, dtype, growth, isolation, relay, settlement, site, threads
 from tests.bench.report import show, write_section
 
 RESULTS = Path("var/bench.json")
@@ -16,6 +16,7 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "door": ("what strangers can do to the gateway, and what a bystander notices", door.measure),
     "attacks": ("wrong passwords by the thousand, and what the forms tell of who has an account", attacks.measure),
     "dtype": ("the sample model on processors in float32 and bfloat16", dtype.measure),
+    "threads": ("how the engine's threads wait for each other on a processor", threads.measure),
     "site": ("the pages with ten million usage rows, and the gateway while people click", site.measure),
     "growth": ("the same with ten million usage rows and a hundred thousand accounts", growth.measure),
 }

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from serving.catalog.models import EngineArg, Model, Rates
 from serving.engine.launch import environment, flags
@@ -61,6 +64,19 @@ def test_answers_do_not_depend_on_what_the_processor_can_multiply() -> None:
     assert dtype() == "float32"
     assert dtype(dtype="bfloat16") == "bfloat16"
     assert "--dtype" not in flags(MODEL, DIRECTORIES, gpus=1)
+
+
+def test_on_few_cores_a_waiting_thread_of_the_engine_leaves_its_core_to_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def variables(cores: int, gpus: int = 0) -> dict[str, str]:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+        return environment(MODEL, gpus, CACHE)
+
+    assert variables(2)["GOMP_SPINCOUNT"] == "1000"
+    assert variables(2)["OMP_NUM_THREADS"] == "2"
+    assert "GOMP_SPINCOUNT" not in variables(64)
+    assert "GOMP_SPINCOUNT" not in variables(2, gpus=1)
 
 
 def test_what_is_compiled_is_kept_in_the_home() -> None:
