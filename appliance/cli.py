@@ -3,10 +3,11 @@
 import asyncio
 import os
 import time
+from collections import UserDict
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -18,44 +19,32 @@ from appliance.supervisor.services import Service
 from appliance.systemd import Manager
 from billing.clock import system_clock
 
-GROUPS = {
-    "models": "models",
-    "account": "account",
-    "key": "key",
-    "credit": "credit",
-    "invoice": "invoice",
-    "payment": "payment",
-    "refund": "refund",
-    "rate": "rate",
-    "plan": "plan",
-    "subscription": "subscription",
-    "usage": "usage",
-    "ledger": "ledger",
-    "books": "books",
-    "backup": "backup",
-    "librechat": "librechat",
-    "settings": "settings_files",
-}
-"""By name, the module of ``appliance.commands`` whose ``app`` it is."""
+GROUPS = (
+    "models", "account", "key", "credit", "invoice", "payment", "refund", "rate", "plan", "subscription", "usage",
+    "ledger", "books", "backup", "librechat", "settings",
+)  # fmt: skip
+"""Each is the ``app`` of the module of its name in ``appliance.commands``."""
 
 
-class Commands(TyperGroup):
-    """A group is imported when somebody asks for it: every service of the system starts by this command line."""
+class Commands(UserDict[str, Any]):
+    """By name. A group is imported when somebody asks for it: every service starts by this command line."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *GROUPS]
+    def __getitem__(self, name: str) -> Any:
+        if self.data[name] is None:
+            parent = typer.Typer(add_completion=False)
+            parent.add_typer(import_module(f"appliance.commands.{name}").app, name=name)
+            self.data |= typer.main.get_group(parent).commands
+        return self.data[name]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in GROUPS:
-            return super().get_command(ctx, cmd_name)
-        parent = typer.Typer(add_completion=False)
-        parent.add_typer(import_module(f"appliance.commands.{GROUPS[cmd_name]}").app, name=cmd_name)
-        return typer.main.get_group(parent).get_command(ctx, cmd_name)
+
+class CommandLine(TyperGroup):
+    def __init__(self, *, commands: dict[str, Any], **more: Any) -> None:
+        super().__init__(commands=cast("dict[str, Any]", Commands(commands | dict.fromkeys(GROUPS))), **more)
 
 
 app = typer.Typer(
     name="appliance",
-    cls=Commands,
+    cls=CommandLine,
     help="An LLM service on your own servers: what runs it, and what its operator asks it.",
     no_args_is_help=True,
     add_completion=False,

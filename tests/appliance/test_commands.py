@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -301,3 +303,15 @@ def test_what_was_paid_at_stripe_for_nothing_here_ends_reconcile_with_status_1(r
         ("charge", 1234, [{"currency": "usd", "cents": 1234, "fee_cents": 66}])
     ]
     assert not takings["stripe_asked"]
+
+
+def test_a_mistyped_command_is_told_which_one_is_meant(run: Any) -> None:
+    refused = run("acount", "list")
+    assert refused.exit_code == 2
+    assert "Did you mean 'account'?" in refused.output
+
+
+def test_a_service_starts_without_the_commands_that_nobody_asked_for() -> None:
+    asked = "import sys, appliance.cli; print(*(name for name in sys.modules if 'appliance.commands.' in name))"
+    loaded = subprocess.check_output([sys.executable, "-c", asked], text=True).split()
+    assert loaded == ["appliance.commands.session"]
