@@ -28,7 +28,7 @@ LANES = {
     "money": ("-m", PLAIN, *MONEY),
     "others": ("-m", PLAIN, *(f"--ignore={folder}" for folder in MONEY)),
 }
-"""By name, what pytest is told. They take about as long, one as the other."""
+"""By name, what pytest is told."""
 
 LAST_LINES = 40
 """Of a failed test, told again at the end."""
